@@ -1,0 +1,1 @@
+"""The engine: everything that protects and recovers, without a face."""
