@@ -38,7 +38,9 @@ def parse_position(text: str) -> Position:
     """Read the short form, `3.1234`."""
     match = _POSITION.match(text)
     if not match:
-        raise UsageError(f"'{text}' is not a position", hint="write epoch and LSN as `points` prints them, for example 1.1234")
+        raise UsageError(
+            f"'{text}' is not a position", hint="write epoch and LSN as `points` prints them, for example 1.1234"
+        )
     return Position(int(match.group(1)), int(match.group(2)))
 
 
@@ -58,7 +60,9 @@ def parse_address(text: str) -> Address:
     """Read GROUP/HOST/SOURCE; all three parts are needed."""
     parts = text.split("/")
     if len(parts) != 3 or not all(parts):
-        raise UsageError(f"'{text}' is not the address of a source", hint="write GROUP/HOST/SOURCE, as `bcsctl status` prints it")
+        raise UsageError(
+            f"'{text}' is not the address of a source", hint="write GROUP/HOST/SOURCE, as `bcsctl status` prints it"
+        )
     return Address(*parts)
 
 

@@ -1,0 +1,76 @@
+"""Epochs and lineages: which events of a stream count for one of its epochs.
+
+An epoch is one writer's run. It continues another one from a parent position, so the epochs
+of a stream form a tree and the way from one of them back to the root is its lineage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from engine.model.errors import NothingThere
+from engine.model.events import Event
+from engine.model.ids import Position
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One writer's run. `parent` is the last position of the history that it continues, None
+    for a stream's first; `cause` says why it was opened, `opened_at` when, by the node's time."""
+
+    number: int
+    parent: Position | None
+    cause: str
+    writer: str
+    opened_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The events of one epoch with lsn_first <= lsn <= lsn_last; `lsn_last` None is no end."""
+
+    epoch: int
+    lsn_first: int
+    lsn_last: int | None
+
+    def holds(self, position: Position) -> bool:
+        inside = self.lsn_first <= position.lsn and (self.lsn_last is None or position.lsn <= self.lsn_last)
+        return position.epoch == self.epoch and inside
+
+
+Lineage = tuple[Span, ...]
+"""Spans from the root to the youngest epoch. Their LSN ranges follow one another."""
+
+
+def lineage(epochs: Mapping[int, Epoch], number: int) -> Lineage:
+    """The lineage of epoch `number`, oldest span first. NothingThere for an unknown epoch."""
+    spans: list[Span] = []
+    last: int | None = None
+    at: int | None = number
+    while at is not None:
+        epoch = epochs.get(at)
+        if epoch is None:
+            raise NothingThere(f"epoch {at} is not known in this stream", hint="`bcsctl points` lists what there is")
+        first = epoch.parent.lsn + 1 if epoch.parent else 1
+        if last is None or first <= last:
+            spans.append(Span(at, first, last))
+            last = first - 1
+        at = epoch.parent.epoch if epoch.parent else None
+    return tuple(reversed(spans))
+
+
+def until(line: Lineage, position: Position) -> Lineage:
+    """The same lineage cut at a position: nothing after it counts."""
+    cut: list[Span] = []
+    for span in line:
+        if span.lsn_first > position.lsn:
+            break
+        last = position.lsn if span.lsn_last is None else min(span.lsn_last, position.lsn)
+        cut.append(Span(span.epoch, span.lsn_first, last))
+    return tuple(cut)
+
+
+def counts(line: Lineage, epoch: int, event: Event) -> bool:
+    """Whether an event written in `epoch` belongs to the lineage."""
+    return any(span.holds(Position(epoch, event.lsn)) for span in line)

@@ -1,0 +1,126 @@
+"""Recovery points, gaps, and the moments that users ask for.
+
+A moment is what `--at` says. Choosing answers it with a point or refuses with the nearest
+points on both sides, so that nobody is ever handed another time than the one they see named.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine.model.errors import NothingThere, UsageError
+from engine.model.ids import Position, parse_position
+from engine.model.times import format_time, parse_time
+
+APPLICATION, CRASH, QUIET, FUZZY = "application", "crash", "quiet", "fuzzy"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The end of a pass. `at` is site time and bounds its changes from above; `committed_at`
+    the node's time; `label` names it when a bookmark stands on it."""
+
+    position: Position
+    at: int
+    committed_at: int
+    point_class: str
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Between `from_at` and `to_at` changes may have been missed; `to_at` None: still open."""
+
+    from_at: int
+    to_at: int | None
+    reason: str
+
+    def holds(self, at: int) -> bool:
+        return self.from_at <= at and (self.to_at is None or at < self.to_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What a user asked for: one of latest (all None), a time, a position, a mark's label."""
+
+    text: str
+    at: int | None = None
+    position: Position | None = None
+    label: str | None = None
+
+
+def parse_moment(text: str, now: int) -> Moment:
+    """`latest`, a time as `engine.model.times.parse_time` reads it, `point:3.1234`, `mark:LABEL`."""
+    if text == "latest":
+        return Moment(text)
+    if text.startswith("point:"):
+        return Moment(text, position=parse_position(text.removeprefix("point:")))
+    if text.startswith("mark:"):
+        label = text.removeprefix("mark:")
+        if not label:
+            raise UsageError("'mark:' names no mark", hint="write mark:LABEL; `bcsctl points` lists the labels")
+        return Moment(text, label=label)
+    return Moment(text, at=parse_time(text, now))
+
+
+def choose(points: Sequence[Point], gaps: Sequence[Gap], moment: Moment, now: int) -> Point:
+    """The point that answers a moment. `points` are those of one stream, in order of position.
+
+    As of a time is the last point with at <= that time. NothingThere, with the neighbours in
+    its details, for a time before the first point, in the future, or inside a gap.
+    """
+    if not points:
+        raise NothingThere("there is no recovery point yet", hint="the baseline has not ended: see `bcsctl status`")
+    if moment.position is not None:
+        return _at_position(points, moment.position)
+    if moment.label is not None:
+        return _at_label(points, moment.label)
+    if moment.at is None:
+        return points[-1]
+    if moment.at > now:
+        raise _nothing(f"{format_time(moment.at)} is in the future", points, moment.at)
+    for gap in gaps:
+        if gap.holds(moment.at):
+            span = f"{format_time(gap.from_at)} to {format_time(gap.to_at) if gap.to_at is not None else 'now'}"
+            raise _nothing(f"{format_time(moment.at)} lies in a gap ({span}: {gap.reason})", points, moment.at)
+    index = bisect_right(points, moment.at, key=lambda point: point.at)
+    if index == 0:
+        raise _nothing(f"{format_time(moment.at)} is before the first recovery point", points, moment.at)
+    return points[index - 1]
+
+
+def _at_position(points: Sequence[Point], position: Position) -> Point:
+    for point in points:
+        if point.position == position:
+            return point
+    raise NothingThere(
+        f"no recovery point ends at {position}",
+        hint=f"points run from {points[0].position} to {points[-1].position}; `bcsctl points` lists them",
+    )
+
+
+def _at_label(points: Sequence[Point], label: str) -> Point:
+    for point in reversed(points):
+        if point.label == label:
+            return point
+    labels = sorted({point.label for point in points if point.label})
+    known = f"marks there are: {', '.join(labels[:8])}" if labels else "there is no mark yet; `bcsctl mark` makes one"
+    raise NothingThere(f"no mark is named '{label}'", hint=known)
+
+
+def _nothing(message: str, points: Sequence[Point], at: int) -> NothingThere:
+    index = bisect_right(points, at, key=lambda point: point.at)
+    before = points[index - 1] if index else None
+    after = points[index] if index < len(points) else None
+    near = [
+        f"{side} is {format_time(point.at)} (point:{point.position})"
+        for side, point in (("the nearest before", before), ("the nearest after", after))
+        if point
+    ]
+    neighbours = {
+        side: {"point": str(point.position), "at": format_time(point.at)} if point else None
+        for side, point in (("before", before), ("after", after))
+    }
+    return NothingThere(message, hint="; ".join(near), details=neighbours)

@@ -1,0 +1,285 @@
+"""Batches: consecutive events of one stream as an agent ships them (docs/format.md, "Batch").
+
+    offset  bytes  what
+    0       8      "BCSBATCH"
+    8       4      version, u32 (1)
+    12      4      length of the header, u32
+    16      32     BLAKE3 of all that follows
+    48      ...    header, JSON: stream, epoch, lsn_first, lsn_last, prev, tables, columns, frames
+    ...     ...    columns of all tables, zstd
+    ...     ...    frames, back to back
+
+The hash's first 16 bytes are the batch's own hash, and the next batch of the stream names it
+as `prev`: a batch can't be left out, repeated with other content, or put elsewhere unnoticed.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import zstandard
+from blake3 import blake3
+
+from engine.wire.columns import TABLES, Columns, decode_table, encode_table
+from engine.wire.errors import Malformed
+from engine.wire.frames import Frame, FrameFiller
+from engine.wire.limits import BATCH_BYTES_MAX, COLUMNS_BYTES_MAX, EVENTS_MAX, FRAMES_MAX, HEADER_BYTES_MAX
+
+MAGIC = b"BCSBATCH"
+VERSION = 1
+HASH_BYTES = 16
+NO_HASH = bytes(HASH_BYTES)
+"""What the first batch of a stream names as the one before."""
+
+_PREFIX = struct.Struct("<8sII32s")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Events lsn_first..lsn_last of a stream in one epoch, as columns by table, and their frames.
+
+    `hash` is this batch's, `prev` the one before's. Tables without rows are missing.
+    """
+
+    stream: str
+    epoch: int
+    lsn_first: int
+    lsn_last: int
+    prev: bytes
+    hash: bytes
+    tables: dict[str, Columns]
+    frames: tuple[Frame, ...]
+
+
+class BatchBuilder:
+    """Gathers a stream's next events. Each method appends one and returns its LSN."""
+
+    def __init__(self, stream: str, epoch: int, lsn_first: int, prev: bytes, executor: Executor | None = None) -> None:
+        self.stream = stream
+        self.epoch = epoch
+        self.lsn_first = lsn_first
+        self.lsn_next = lsn_first
+        self._prev = prev
+        self._frames = FrameFiller(executor)
+        self._rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in TABLES}
+
+    def __len__(self) -> int:
+        return self.lsn_next - self.lsn_first
+
+    @property
+    def raw_bytes(self) -> int:
+        """Bytes of content gathered so far, before compression."""
+        return self._frames.raw_bytes
+
+    def _take(self) -> int:
+        lsn = self.lsn_next
+        self.lsn_next = lsn + 1
+        return lsn
+
+    def dentry(self, at: int, parent: int, name: bytes, file_id: int | None) -> int:
+        lsn = self._take()
+        self._rows["dentry"].append((lsn, at, parent, name, -1 if file_id is None else file_id))
+        return lsn
+
+    def inode(
+        self,
+        at: int,
+        file_id: int | None,
+        type: str,
+        mode: int,
+        uid: int,
+        gid: int,
+        size: int,
+        mtime_ns: int,
+        rdev: int = 0,
+        target: bytes = b"",
+        xattrs: bytes = b"",
+    ) -> int:
+        """Describe an inode. Without a file_id it is a new one, whose file_id is the LSN returned."""
+        lsn = self._take()
+        subject = lsn if file_id is None else file_id
+        self._rows["inode"].append((lsn, at, subject, ord(type), mode, uid, gid, size, mtime_ns, rdev, target, xattrs))
+        return lsn
+
+    def extent(self, at: int, file_id: int, offset: int, data: bytes | bytearray | memoryview) -> int:
+        """Bytes of a file, at most FRAME_BYTES of them."""
+        lsn = self._take()
+        frame, skip = self._frames.add(data)
+        self._rows["extent"].append((lsn, at, file_id, offset, len(data), frame, skip))
+        return lsn
+
+    def hole(self, at: int, file_id: int, offset: int, length: int) -> int:
+        lsn = self._take()
+        self._rows["extent"].append((lsn, at, file_id, offset, length, -1, 0))
+        return lsn
+
+    def mark(self, at: int, kind: str, label: str = "", point_class: str = "", gap_from: int = 0) -> int:
+        lsn = self._take()
+        self._rows["mark"].append((lsn, at, kind.encode(), label.encode(), point_class.encode(), gap_from))
+        return lsn
+
+    def record(self, at: int, topic: str, payload: str) -> int:
+        lsn = self._take()
+        self._rows["record"].append((lsn, at, topic.encode(), payload.encode()))
+        return lsn
+
+    def encode(self) -> tuple[list[bytes], bytes]:
+        """The batch as buffers to send one after another, and its hash. Call it once, not empty."""
+        if not len(self):
+            raise ValueError("a batch without events is not sent")
+        frames = self._frames.frames()
+        buffers = chain.from_iterable(encode_table(name, rows) for name, rows in self._rows.items())
+        raw = b"".join(buffers)
+        columns = zstandard.ZstdCompressor(level=1).compress(raw)
+        header = json.dumps(
+            {
+                "stream": self.stream,
+                "epoch": self.epoch,
+                "lsn_first": self.lsn_first,
+                "lsn_last": self.lsn_next - 1,
+                "prev": self._prev.hex(),
+                "tables": {name: len(rows) for name, rows in self._rows.items() if rows},
+                "columns": [len(columns), len(raw)],
+                "frames": [[len(frame.data), frame.raw_bytes, frame.codec] for frame in frames],
+            },
+            separators=(",", ":"),
+        ).encode()
+        body: list[Any] = [header, columns, *(frame.data for frame in frames)]
+        hasher = blake3()
+        for part in body:
+            hasher.update(part)
+        digest = hasher.digest()
+        return [_PREFIX.pack(MAGIC, VERSION, len(header), digest), *body], digest[:HASH_BYTES]
+
+
+def decode(data: bytes | bytearray | memoryview) -> Batch:
+    """Read and check a batch's form. Malformed says what is wrong; contents of frames stay closed."""
+    view = memoryview(data)
+    if len(view) > BATCH_BYTES_MAX:
+        raise Malformed(f"a batch of {len(view)} bytes is larger than {BATCH_BYTES_MAX}")
+    if len(view) < _PREFIX.size:
+        raise Malformed(f"a batch of {len(view)} bytes is shorter than its prefix of {_PREFIX.size}")
+    magic, version, header_bytes, digest = _PREFIX.unpack_from(view)
+    if magic != MAGIC or version != VERSION:
+        raise Malformed(f"not a batch of version {VERSION}: it begins with {magic!r}, version {version}")
+    if header_bytes > min(HEADER_BYTES_MAX, len(view) - _PREFIX.size):
+        raise Malformed(f"a batch's header declares {header_bytes} bytes, more than there are or may be")
+    if blake3(view[_PREFIX.size :]).digest() != digest:
+        raise Malformed("a batch's bytes do not match its hash: it was changed on its way")
+    header = _Header.read(bytes(view[_PREFIX.size : _PREFIX.size + header_bytes]))
+    at = _PREFIX.size + header_bytes
+    tables = _read_tables(header, view[at : at + header.columns_stored])
+    frames = _read_frames(header, view[at + header.columns_stored :])
+    batch = Batch(
+        header.stream,
+        header.epoch,
+        header.lsn_first,
+        header.lsn_last,
+        header.prev,
+        digest[:HASH_BYTES],
+        tables,
+        frames,
+    )
+    _check_numbers(batch)
+    return batch
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    stream: str
+    epoch: int
+    lsn_first: int
+    lsn_last: int
+    prev: bytes
+    rows: dict[str, int]
+    columns_stored: int
+    columns_raw: int
+    frames: list[tuple[int, int, int]]
+
+    @classmethod
+    def read(cls, text: bytes) -> _Header:
+        try:
+            fields = json.loads(text)
+            header = cls(
+                str(fields["stream"]),
+                int(fields["epoch"]),
+                int(fields["lsn_first"]),
+                int(fields["lsn_last"]),
+                bytes.fromhex(fields["prev"]),
+                {str(name): int(count) for name, count in fields["tables"].items()},
+                int(fields["columns"][0]),
+                int(fields["columns"][1]),
+                [(int(stored), int(raw), int(codec)) for stored, raw, codec in fields["frames"]],
+            )
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+            raise Malformed(f"a batch's header can't be read: {type(error).__name__} {error}") from None
+        header.check()
+        return header
+
+    def check(self) -> None:
+        count = self.lsn_last - self.lsn_first + 1
+        if not 1 <= self.lsn_first <= self.lsn_last < 1 << 62 or not 1 <= self.epoch < 1 << 31:
+            raise Malformed(f"events {self.lsn_first} to {self.lsn_last} of epoch {self.epoch} can't be")
+        if count > EVENTS_MAX or len(self.frames) > FRAMES_MAX or self.columns_raw > COLUMNS_BYTES_MAX:
+            raise Malformed(f"a batch of {count} events in {len(self.frames)} frames is over the limits")
+        if set(self.rows) - set(TABLES) or min(self.rows.values(), default=-1) < 1:
+            raise Malformed(f"a batch names tables {sorted(self.rows)}, not all of which can be")
+        if sum(self.rows.values()) != count:
+            raise Malformed(
+                f"a batch has {sum(self.rows.values())} rows for events {self.lsn_first} to {self.lsn_last}"
+            )
+        if len(self.prev) != HASH_BYTES or min(self.columns_stored, self.columns_raw) < 0:
+            raise Malformed("a batch's header holds a hash or a length that can't be")
+
+
+def _read_tables(header: _Header, stored: memoryview) -> dict[str, Columns]:
+    if len(stored) != header.columns_stored or zstandard.frame_content_size(bytes(stored[:32])) != header.columns_raw:
+        raise Malformed(f"a batch's columns are not the {header.columns_stored} bytes that the header declares")
+    try:
+        raw = memoryview(zstandard.ZstdDecompressor().decompress(stored))
+    except zstandard.ZstdError as error:
+        raise Malformed(f"a batch's columns do not decompress: {error}") from None
+    tables: dict[str, Columns] = {}
+    at = 0
+    for name in TABLES:
+        if name in header.rows:
+            tables[name], at = decode_table(name, header.rows[name], raw, at)
+    if at != len(raw):
+        raise Malformed(f"a batch's columns leave {len(raw) - at} bytes over")
+    return tables
+
+
+def _read_frames(header: _Header, body: memoryview) -> tuple[Frame, ...]:
+    frames: list[Frame] = []
+    at = 0
+    for stored, raw, codec in header.frames:
+        if stored < 0 or raw < 0 or at + stored > len(body):
+            raise Malformed(f"frame {len(frames)} of {stored} bytes goes beyond the batch's end")
+        frames.append(Frame(codec, raw, body[at : at + stored]))
+        at += stored
+    if at != len(body):
+        raise Malformed(f"a batch has {len(body) - at} bytes after its last frame")
+    return tuple(frames)
+
+
+def _check_numbers(batch: Batch) -> None:
+    """LSNs without gap or double, extents inside their frames, inodes not from the future."""
+    lsns = set(chain.from_iterable(columns["lsn"] for columns in batch.tables.values()))
+    count = batch.lsn_last - batch.lsn_first + 1
+    if len(lsns) != count or min(lsns) != batch.lsn_first or max(lsns) != batch.lsn_last:
+        raise Malformed(f"a batch's events do not count from {batch.lsn_first} to {batch.lsn_last} without gap")
+    extents = batch.tables.get("extent")
+    if extents:
+        rows = zip(extents["offset"], extents["length"], extents["frame"], extents["skip"], strict=True)
+        for offset, length, frame, skip in rows:
+            if offset < 0 or length < 1 or offset + length >= 1 << 63:
+                raise Malformed(f"an extent at {offset} of {length} bytes can't be")
+            if frame >= len(batch.frames) or frame < -1:
+                raise Malformed(f"an extent names frame {frame} of {len(batch.frames)}")
+            if frame >= 0 and skip + length > batch.frames[frame].raw_bytes:
+                raise Malformed(f"an extent of {length} bytes at {skip} goes beyond its frame {frame}")

@@ -1,0 +1,116 @@
+"""Rows of events as columns of bytes, and back. No third party; see docs/format.md, "Batch".
+
+A table is a fixed list of columns. A fixed-width column is its values in little endian, one
+after another; a `bytes` column is the lengths as u32, then the values' bytes.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+from engine.wire.errors import Malformed
+
+if sys.byteorder != "little":  # every column travels as the machine holds it
+    raise ImportError("batches need a little-endian machine")
+
+BYTES = "bytes"
+
+TABLES: dict[str, tuple[tuple[str, str], ...]] = {
+    "dentry": (("lsn", "Q"), ("at", "q"), ("parent", "Q"), ("name", BYTES), ("file_id", "q")),
+    "inode": (
+        ("lsn", "Q"),
+        ("at", "q"),
+        ("file_id", "Q"),
+        ("type", "B"),
+        ("mode", "I"),
+        ("uid", "I"),
+        ("gid", "I"),
+        ("size", "q"),
+        ("mtime_ns", "q"),
+        ("rdev", "Q"),
+        ("target", BYTES),
+        ("xattrs", BYTES),
+    ),
+    "extent": (
+        ("lsn", "Q"),
+        ("at", "q"),
+        ("file_id", "Q"),
+        ("offset", "q"),
+        ("length", "q"),
+        ("frame", "i"),
+        ("skip", "I"),
+    ),
+    "mark": (
+        ("lsn", "Q"),
+        ("at", "q"),
+        ("kind", BYTES),
+        ("label", BYTES),
+        ("point_class", BYTES),
+        ("gap_from", "q"),
+    ),
+    "record": (("lsn", "Q"), ("at", "q"), ("topic", BYTES), ("payload", BYTES)),
+}
+"""Columns of each table. `dentry.file_id` is -1 for an unlinked name, `extent.frame` the index
+of the batch's frame, -1 for a hole; `inode.type` the letter's code."""
+
+
+@dataclass(frozen=True, slots=True)
+class BytesColumn:
+    """`offsets` has one more entry than there are values: value i is data[offsets[i]:offsets[i+1]]."""
+
+    offsets: array[int]
+    data: memoryview
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> bytes:
+        return bytes(self.data[self.offsets[index] : self.offsets[index + 1]])
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (self[index] for index in range(len(self)))
+
+
+Column = Any  # array[int] | BytesColumn; which one, TABLES says
+Columns = dict[str, Column]
+
+
+def encode_table(name: str, rows: Sequence[tuple[Any, ...]]) -> list[bytes]:
+    """Rows of one table, each a tuple in column order, as the buffers of its columns."""
+    if not rows:
+        return []
+    buffers: list[bytes] = []
+    for (_, code), values in zip(TABLES[name], zip(*rows, strict=True), strict=True):
+        if code is BYTES:
+            buffers.append(array("I", map(len, values)).tobytes())
+            buffers.append(b"".join(values))
+        else:
+            buffers.append(array(code, values).tobytes())
+    return buffers
+
+
+def decode_table(name: str, count: int, buffer: memoryview, start: int) -> tuple[Columns, int]:
+    """`count` rows of one table from a buffer; the columns, and where the next table starts."""
+    columns: Columns = {}
+    at = start
+    for column, code in TABLES[name]:
+        values: array[int] = array("I" if code is BYTES else code)
+        size = count * values.itemsize
+        if at + size > len(buffer):
+            raise Malformed(f"column {name}.{column} is cut short: {len(buffer) - at} of {size} bytes")
+        values.frombytes(buffer[at : at + size])
+        at += size
+        if code is not BYTES:
+            columns[column] = values
+            continue
+        offsets: array[int] = array("q", accumulate(values, initial=0))
+        if at + offsets[-1] > len(buffer):
+            raise Malformed(f"column {name}.{column} is cut short: {len(buffer) - at} of {offsets[-1]} bytes")
+        columns[column] = BytesColumn(offsets, buffer[at : at + offsets[-1]])
+        at += offsets[-1]
+    return columns, at
