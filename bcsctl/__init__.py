@@ -1,0 +1,1 @@
+"""The faces: the command line. Parse, call one engine function, render."""

@@ -1,0 +1,118 @@
+"""The command line's entry: finds the command, runs it, turns every error into its exit code.
+
+Commands are imported only when they run, so that `--help` and `validate` start at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from bcsctl.output import fail
+from engine.model.errors import BcsError, UsageError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("Begin", "Scaffold a policy repository that works on this machine at once."),
+    "validate": ("Begin", "Check policies: schema and cross references."),
+    "schema": ("Begin", "Print the JSON Schema of the policies."),
+    "plan": ("Apply", "Show what apply would do, with reasons."),
+    "apply": ("Apply", "Make it so."),
+    "history": ("Apply", "List the applied policies."),
+    "status": ("Apply", "Show every source: policy, agent, data."),
+    "down": ("Apply", "Stop the embedded node and agent; keep the history."),
+    "points": ("Look", "List recovery points, marks and gaps of a source."),
+    "mark": ("Look", "Set a named point over every source of a group."),
+    "ls": ("Look", "List a directory as it was."),
+    "cat": ("Look", "Print a file as it was."),
+    "diff": ("Look", "Compare two moments of a source."),
+    "log": ("Look", "List every version of a path."),
+    "search": ("Look", "Find names in all of the history."),
+    "restore": ("Recover", "Bring back a file, a tree or a source as of any moment."),
+    "report": ("Prove", "Write a report, the recovery audit for one."),
+    "check": ("Prove", "Verify the journal: structure, or every byte."),
+    "query": ("Prove", "Ask the history in SQL, read-only."),
+    "compact": ("Maintain", "Merge segments and make checkpoints now."),
+    "serve": ("Services", "Run a node (what apply and the services start)."),
+}
+"""Every command with its section and one line of help; its module is bcsctl/commands/NAME.py."""
+
+
+class LazyGroup(click.Group):
+    """Commands by name, each module imported when its command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"bcsctl.commands.{name}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and name not in COMMANDS:
+            raise UsageError(f"there is no command '{name}'", hint=nearest(name))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for section in dict.fromkeys(section for section, _ in COMMANDS.values()):
+            rows = [(name, text) for name, (of, text) in COMMANDS.items() if of == section]
+            with formatter.section(section):
+                formatter.write_dl(rows)
+
+
+def nearest(name: str) -> str:
+    """A hint that names the command most like a mistyped one."""
+    import difflib
+
+    close = difflib.get_close_matches(name, COMMANDS, 1)
+    return f"did you mean '{close[0]}'?" if close else "`bcsctl --help` lists the commands"
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="bcsctl")
+def cli() -> None:
+    """Keep every change of what must not be lost, and bring any moment of it back.
+
+    \b
+    Begin with:   bcsctl init policies && bcsctl apply policies
+    Then:         bcsctl status
+    And one day:  bcsctl restore GROUP/HOST/SOURCE --at -10m --to DIR
+
+    Exit codes: 0 done, 1 failed, 2 usage, 3 policy invalid, 4 refused by a guard,
+    5 nothing to restore there, 6 verification found a difference, 10 plan found changes.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in arguments
+    try:
+        code = cli.main(arguments, prog_name="bcsctl", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except BcsError as error:
+        sys.exit(fail(error, as_json))
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        usage = (
+            f"`{error.ctx.command_path} --help` shows how" if isinstance(error, click.UsageError) and error.ctx else ""
+        )
+        sys.exit(fail(UsageError(error.format_message(), hint=usage), as_json))
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (`head`, `less`) has gone: not an error, but nothing more can be written.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

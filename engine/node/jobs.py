@@ -1,0 +1,55 @@
+"""Upkeep that a node does by itself: merge young segments, make checkpoints, remove what merging replaced.
+
+Each job is idempotent and may be stopped anywhere; a failing job is reported and tried again,
+and never stops ingest.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from engine.env.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """`run` is called every `every_seconds`, and answers whether it found something to do."""
+
+    name: str
+    every_seconds: float
+    run: Callable[[], object]
+
+
+@dataclass(slots=True)
+class Upkeep:
+    """Runs jobs one at a time on a thread of its own, until `stop`."""
+
+    jobs: Sequence[Job]
+    clock: Clock
+    on_failure: Callable[[str, Exception], None]
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the running job to be the last one, and wait for it."""
+        self._stop.set()
+        if self._thread:
+            self._thread.join()
+
+    def _run(self) -> None:
+        due = {job.name: self.clock.monotonic() + job.every_seconds for job in self.jobs}
+        while not self._stop.wait(0.2):
+            for job in self.jobs:
+                if self._stop.is_set() or self.clock.monotonic() < due[job.name]:
+                    continue
+                try:
+                    job.run()
+                except Exception as error:  # a job's failure is a fact to report, not the end of upkeep
+                    self.on_failure(job.name, error)
+                due[job.name] = self.clock.monotonic() + job.every_seconds

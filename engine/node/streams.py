@@ -1,0 +1,93 @@
+"""What the node knows of each stream beyond its head: newest point, gaps, delays. In memory.
+
+It is read from the journal once at start, then kept up by every batch that is acknowledged.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from engine.model.events import BASELINE, GAP, PASS
+from engine.model.ids import Position
+from engine.node.status import Stored
+from engine.wire.batch import Batch
+
+DELAYS_KEPT = 2_000
+DELAYS_WINDOW = 5 * 60 * 1_000_000
+
+
+@dataclass(slots=True)
+class Known:
+    """Running facts of one stream."""
+
+    point: Position | None = None
+    point_at: int | None = None
+    through_at: int | None = None
+    last_change_at: int | None = None
+    gaps: int = 0
+    started: bool = False
+    delays: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=DELAYS_KEPT))
+
+
+class StreamFacts:
+    """Facts by stream id; safe to call from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[str, Known] = {}
+
+    def begin(self, stream: str, known: Known) -> None:
+        """Set what the journal says at start."""
+        with self._lock:
+            self._known[stream] = known
+
+    def acknowledged(self, batch: Batch, committed_at: int) -> None:
+        """Take in a batch that has just become durable."""
+        with self._lock:
+            known = self._known.setdefault(batch.stream, Known())
+            self._take_marks(known, batch)
+            changes = [columns["at"] for name, columns in batch.tables.items() if name in ("dentry", "inode", "extent")]
+            if changes:
+                known.last_change_at = max(max(at) for at in changes)
+                if known.point is not None:
+                    known.delays.append((committed_at, (committed_at - min(min(at) for at in changes)) / 1000))
+
+    def _take_marks(self, known: Known, batch: Batch) -> None:
+        marks = batch.tables.get("mark")
+        if not marks:
+            return
+        for lsn, at, kind in zip(marks["lsn"], marks["at"], marks["kind"], strict=True):
+            name = kind.decode("utf-8", "replace")
+            if name == BASELINE:
+                known.started = True
+            if name == GAP:
+                known.gaps += 1
+            if name in (PASS, BASELINE) and known.started:
+                known.point, known.point_at = Position(batch.epoch, lsn), at
+
+    def through(self, stream: str, at: int) -> None:
+        """Complete up to `at`, says the stream's agent."""
+        with self._lock:
+            known = self._known.setdefault(stream, Known())
+            known.through_at = max(at, known.through_at or 0)
+
+    def stored(self, stream: str, now: int) -> Stored:
+        """The facts as `engine.node.status` judges them."""
+        with self._lock:
+            known = self._known.get(stream, Known())
+            recent = [delay for at, delay in known.delays if now - at <= DELAYS_WINDOW]
+            return Stored(
+                str(known.point) if known.point else None,
+                known.point_at,
+                known.through_at,
+                known.last_change_at,
+                known.gaps,
+                recent,
+            )
+
+    def streams(self) -> Iterable[str]:
+        with self._lock:
+            return list(self._known)
