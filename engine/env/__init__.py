@@ -1,1 +1,1 @@
-"""The only place where the program meets what it can't foresee: clocks, randomness, the disk's durability, processes."""
+"""The only place where the program meets what it can't foresee: clocks, randomness, durability, processes."""
