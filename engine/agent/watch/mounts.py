@@ -1,0 +1,87 @@
+"""Did a mount come or go that matters to the watched trees? Watches die with their mount, without a record.
+
+Source: proc(5), /proc/self/mountinfo, which polls as an error after every change of the mount table.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Sequence
+from pathlib import Path
+
+_MOUNTINFO = "/proc/self/mountinfo"
+
+
+def mounts_of(roots: Sequence[bytes], table: bytes) -> frozenset[tuple[bytes, ...]]:
+    """(mount id, device, mount point) of every mount in `table` above, at or below one of the roots."""
+    found = set()
+    for line in table.splitlines():
+        mount_id, _, device, _, mount_point, *_ = line.split(b" ")
+        point = _unescaped(mount_point)
+        if any(_is_within(root, point) or _is_within(point, root) for root in roots):
+            found.add((mount_id, device, point))
+    return frozenset(found)
+
+
+def filesystem_type(path: bytes, table: bytes) -> bytes:
+    """The type (b'ext4') of the file system that holds the absolute `path`; a later mount hides an earlier one."""
+    best, name = b"", b""
+    for line in table.splitlines():
+        before, _, after = line.partition(b" - ")
+        point = _unescaped(before.split(b" ")[4])
+        if _is_within(path, point) and len(point) >= len(best):
+            best, name = point, after.split(b" ")[0]
+    return name
+
+
+def mount_table() -> bytes:
+    """The text of /proc/self/mountinfo; empty where there is no /proc."""
+    try:
+        return Path(_MOUNTINFO).read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+class MountTable:
+    """Tells, by polling, whether the mounts of the watched trees are still those it saw last."""
+
+    def __init__(self, roots: Sequence[bytes]) -> None:
+        self._roots = [os.path.realpath(root) for root in roots]
+        self._fd = os.open(_MOUNTINFO, os.O_RDONLY | os.O_CLOEXEC) if os.path.exists(_MOUNTINFO) else -1
+        self._poll = select.poll()
+        if self._fd >= 0:
+            self._poll.register(self._fd, select.POLLPRI)
+        self._seen = mounts_of(self._roots, mount_table())
+
+    def fileno(self) -> int:
+        """A descriptor that polls with POLLPRI on any change, or -1. Polling it takes the signal away."""
+        return self._fd
+
+    def any_changed(self) -> bool:
+        """True once after any change of the table, of whatever mount. Costs one poll(2)."""
+        return self._fd >= 0 and bool(self._poll.poll(0))
+
+    def ours_changed(self) -> bool:
+        """True when the mounts of the watched trees differ from the last time this was asked."""
+        now = mounts_of(self._roots, mount_table())
+        changed, self._seen = now != self._seen, now
+        return changed
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _is_within(path: bytes, parent: bytes) -> bool:
+    return path == parent or path.startswith(parent.rstrip(b"/") + b"/")
+
+
+def _unescaped(field: bytes) -> bytes:
+    """A mountinfo field as a path: space, tab, newline and backslash are written as octal."""
+    if b"\\" not in field:
+        return field
+    for code, plain in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
+        field = field.replace(code, plain)
+    return field

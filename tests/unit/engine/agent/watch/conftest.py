@@ -1,0 +1,107 @@
+"""File systems to change things on, made of loop devices where the machine lets us, one at a time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from engine.agent.watch.base import Watcher
+from engine.agent.watch.inotify import InotifyWatcher
+from engine.agent.watch.marks import DirectoryWatcher, FilesystemWatcher
+
+MAKERS: dict[str, Callable[[list[bytes]], Watcher]] = {
+    "fanotify": FilesystemWatcher,
+    "fanotify-directories": DirectoryWatcher,
+    "inotify": InotifyWatcher,
+}
+_MKFS = {
+    "ext4": ["mkfs.ext4", "-q", "-F"],
+    "xfs": ["mkfs.xfs", "-q", "-f"],
+    "btrfs": ["mkfs.btrfs", "-q", "-f"],
+}
+
+
+def _run(*command: str | Path) -> None:
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@contextmanager
+def loop_filesystem(kind: str) -> Iterator[tuple[Path, Callable[[], None]]]:
+    """(mount point, a function that unmounts and mounts again) of a new file system in a sparse file."""
+    if os.geteuid() != 0 or not shutil.which(_MKFS[kind][0]) or not shutil.which("losetup"):
+        pytest.skip(f"needs root, losetup and {_MKFS[kind][0]}")
+    work = Path(tempfile.mkdtemp(prefix="bcs-watch-"))
+    image, mount_point = work / "image", work / "mnt"
+    mount_point.mkdir()
+
+    def mount() -> None:
+        _run("mount", "-o", "loop", image, mount_point)
+
+    def again() -> None:
+        _run("umount", mount_point)
+        mount()
+
+    try:
+        with image.open("wb") as file:
+            file.truncate(320 << 20)
+        _run(*_MKFS[kind], image)
+        try:
+            mount()
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"no loop mount of {kind}: {error.stderr.decode().strip()}")
+        try:
+            yield mount_point, again
+        finally:
+            _run("umount", mount_point)
+    finally:
+        shutil.rmtree(work)
+
+
+@pytest.fixture(scope="module", params=["here", "tmpfs", "ext4", "xfs", "btrfs"])
+def filesystem(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A directory on a file system of each kind."""
+    if request.param in _MKFS:
+        with loop_filesystem(request.param) as (mount_point, _):
+            yield mount_point
+        return
+    if request.param == "tmpfs" and not os.access("/dev/shm", os.W_OK):
+        pytest.skip("no tmpfs at /dev/shm")
+    work = Path(tempfile.mkdtemp(prefix="bcs-watch-", dir="/dev/shm" if request.param == "tmpfs" else None))
+    yield work
+    shutil.rmtree(work)
+
+
+@pytest.fixture
+def tree(filesystem: Path) -> Iterator[Path]:
+    """An empty directory on each of them."""
+    path = Path(tempfile.mkdtemp(dir=filesystem))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def open_each() -> Iterator[Callable[..., Watcher]]:
+    """Open watchers by the name of their mechanism; they are closed at the end. Skips those that need root."""
+    opened: list[Watcher] = []
+
+    def open_one(mechanism: str, root: Path) -> Watcher:
+        if mechanism != "inotify" and os.geteuid() != 0:
+            pytest.skip("fanotify marks need root")
+        opened.append(MAKERS[mechanism]([os.fsencode(root)]))
+        return opened[-1]
+
+    yield open_one
+    for watcher in opened:
+        watcher.close()
+
+
+@pytest.fixture
+def loops() -> Callable[[str], object]:
+    return loop_filesystem
