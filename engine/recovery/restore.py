@@ -1,0 +1,136 @@
+"""Restore to a directory: make what the plan says, fill it, set attributes, and report honestly.
+
+Directories are made first and finished last; files are filled in order of where their bytes
+lie, so a frame that many small files share is opened once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from engine.journal.open import Journal
+from engine.model.events import FILE
+from engine.model.extents import Piece
+from engine.plan.restore import Made, RestorePlan, shares
+from engine.recovery.fill import FileTask, Filled, attributes_of
+from engine.recovery.workers import Work, fill_here, fill_in_processes, worth_processes
+from engine.tree.apply import deepest_first, finish, link, make
+
+Progress = Callable[[int, int], None]
+"""Called with files and bytes done since the last call."""
+
+
+@dataclass(slots=True)
+class Restored:
+    """What a restore did. `failures` are files that are not there: path and why. `shortfalls`
+    are attributes that could not be set (without root, foreign owners)."""
+
+    files: int = 0
+    names: int = 0
+    bytes_written: int = 0
+    failures: list[tuple[bytes, str]] = field(default_factory=list)
+    shortfalls: list[str] = field(default_factory=list)
+
+
+def restore(
+    journal: Journal,
+    group: str,
+    plan: RestorePlan,
+    pieces: Mapping[int, Sequence[Piece]],
+    *,
+    owners: bool,
+    progress: Progress,
+    processes: int,
+) -> Restored:
+    """Carry out a plan whose target has been checked. `pieces` are those of every file by file_id."""
+    done = Restored()
+    made_target = not os.path.lexists(plan.target)
+    os.makedirs(plan.target, exist_ok=True)
+    directories = _make_directories(plan, made_target, done)
+    tasks = _tasks(plan.files, pieces)
+    failed: set[bytes] = set()
+    for filled in _fill(journal, group, tasks, owners, processes):
+        done.shortfalls += filled.shortfalls
+        if filled.failure:
+            failed.add(filled.target)
+            done.failures.append((filled.target, filled.failure))
+        else:
+            done.files += 1
+            done.names += 1
+            done.bytes_written += filled.bytes_written
+        progress(1, filled.bytes_written)
+    _make_others(plan.others, owners, done)
+    _link_all((*plan.files, *plan.others), failed, done)
+    for target in deepest_first(directories):
+        done.shortfalls += [
+            str(shortfall) for shortfall in finish(target, attributes_of(directories[target].inode), owners)
+        ]
+    return done
+
+
+def _make_directories(plan: RestorePlan, made_target: bool, done: Restored) -> dict[bytes, Made]:
+    """Make every directory, and the way to the first; answers those to finish, by path."""
+    mine: dict[bytes, Made] = {}
+    for one in plan.directories:
+        if one.target.rstrip(b"/") == plan.target.rstrip(b"/"):
+            # The target itself is given attributes only if it was not there before.
+            if made_target:
+                mine[plan.target] = one
+            continue
+        os.makedirs(os.path.dirname(one.target), exist_ok=True)
+        make(one.target, attributes_of(one.inode))
+        mine[one.target] = one
+        done.names += 1
+    for one in (*plan.files, *plan.others):
+        if os.path.dirname(one.target) not in mine:
+            os.makedirs(os.path.dirname(one.target), exist_ok=True)
+    return mine
+
+
+def _tasks(files: Sequence[Made], pieces: Mapping[int, Sequence[Piece]]) -> list[FileTask]:
+    tasks = [FileTask(one.target, one.inode, tuple(pieces.get(one.inode.file_id, ()))) for one in files]
+    return sorted(tasks, key=_where)
+
+
+def _where(task: FileTask) -> tuple[str, int, int]:
+    for piece in task.pieces:
+        if piece.data is not None:
+            return piece.data.pack, piece.data.frame, piece.data.skip
+    return "", 0, 0
+
+
+def _fill(journal: Journal, group: str, tasks: Sequence[FileTask], owners: bool, processes: int) -> Iterator[Filled]:
+    where = journal.local_root
+    if processes < 2 or where is None or not worth_processes(tasks):
+        yield from fill_here(journal, group, tasks, owners)
+        return
+    cut = shares([task.inode.size for task in tasks], processes)
+    yield from fill_in_processes(
+        [Work(str(where), journal.master_key, group, owners, tuple(tasks[i] for i in share)) for share in cut if share]
+    )
+
+
+def _make_others(others: Sequence[Made], owners: bool, done: Restored) -> None:
+    for one in others:
+        attributes = attributes_of(one.inode)
+        missing = make(one.target, attributes)
+        if missing is not None:
+            done.shortfalls.append(str(missing))
+            continue
+        done.names += 1
+        done.shortfalls += [str(shortfall) for shortfall in finish(one.target, attributes, owners)]
+
+
+def _link_all(made: Sequence[Made], failed: set[bytes], done: Restored) -> None:
+    for one in made:
+        for name in one.links:
+            if one.inode.type == FILE and one.target in failed:
+                done.failures.append((name, f"a further name of {os.fsdecode(one.target)}"))
+                continue
+            missing = link(one.target, name)
+            if missing is not None:
+                done.shortfalls.append(str(missing))
+            else:
+                done.names += 1

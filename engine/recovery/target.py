@@ -1,0 +1,41 @@
+"""The directory that a restore writes to: it must be empty, or the user must say otherwise."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from engine.model.errors import Refused, UsageError
+
+
+def check_target(target: Path) -> bool:
+    """Whether the directory has to be made. Refused when something is in it; it is never emptied."""
+    try:
+        with os.scandir(target) as entries:
+            first = next(iter(entries), None)
+    except FileNotFoundError:
+        check_parent(target)
+        return True
+    except NotADirectoryError:
+        raise Refused(
+            f"{target} is a file, not a directory", hint="name a directory that is empty or not there"
+        ) from None
+    except PermissionError:
+        raise UsageError(f"{target} can't be read by this user", hint="name a directory of your own") from None
+    if first is not None:
+        raise Refused(
+            f"{target} is not empty: it holds {first.name}",
+            hint="name an empty directory, or one that is not there yet",
+        )
+    return False
+
+
+def check_parent(target: Path) -> None:
+    """The nearest directory above that is there must be a directory we may write to."""
+    parent = target.parent
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    if not parent.is_dir():
+        raise UsageError(f"{parent} is no directory, so {target} can't be made", hint="name another directory")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UsageError(f"{parent} can't be written by this user", hint="name a directory of your own")
