@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import stat as st
+import struct
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NOT_ALLOWED = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 _GIVEN_BY_THE_TARGET = "security.selinux"
 """Without a recorded label the one that the target's own rules gave stays."""
+_ACL = b"system.posix_acl_access"
+_ACL_SHORTFALL = "xattr system.posix_acl_access"
+_ACL_GROUP = 4
 
 
 class CannotMake(Failed):
@@ -128,8 +132,9 @@ def finish(path: bytes, attributes: Attributes, owners: bool = True, fd: int | N
     chown clears set-id bits and capabilities, so it comes first; an ACL comes before the mode, which
     sets its mask; times come last (atime becomes mtime, it is not recorded). Extended attributes that
     are not recorded are removed, such as an ACL inherited from the parent. Set-id bits are withheld from
-    a file that could not get its recorded owner: they would lend another's rights. Symlinks are never
-    followed. With `fd`, the open file is worked on and `path` only names it.
+    a file that could not get its recorded owner: they would lend another's rights. So are group
+    bits that only an ACL, which could not be set, had limited. Symlinks are never followed. With
+    `fd`, the open file is worked on and `path` only names it.
     """
     where: bytes | int = path if fd is None else fd
     opened: int | None = None
@@ -140,7 +145,9 @@ def finish(path: bytes, attributes: Attributes, owners: bool = True, fd: int | N
         missing = _set_owner(where, path, attributes) if owners else []
         missing += _set_xattrs(where, path, attributes)
         if attributes.type != SYMLINK:
-            missing += _set_mode(where, path, attributes)
+            without_acl = any(shortfall.what == _ACL_SHORTFALL for shortfall in missing)
+            mode = _without_mask(attributes) if without_acl else attributes.mode
+            missing += _set_mode(where, path, attributes, mode)
         missing += _set_times(where, path, attributes)
         return missing + _kept_another(where, path, attributes, owners, {shortfall.what for shortfall in missing})
     finally:
@@ -190,16 +197,25 @@ def _set_xattrs(where: bytes | int, path: bytes, attributes: Attributes) -> list
     return missing
 
 
-def _set_mode(where: bytes | int, path: bytes, attributes: Attributes) -> list[Shortfall]:
-    mode = attributes.mode
+def _without_mask(attributes: Attributes) -> int:
+    """The mode for a file whose ACL could not be set: its group bits are the ACL's mask, which would give the
+    owning group all that any named user had; the ACL's own entry for the group is what it may have (acl(5))."""
+    acl = xattrs.decode(attributes.xattrs)[_ACL]
+    for tag, permissions, _ in struct.iter_unpack("<HHI", acl[4 : 4 + (len(acl) - 4) // 8 * 8]):
+        if tag == _ACL_GROUP:
+            return attributes.mode & (~0o070 | int(permissions) << 3)
+    return attributes.mode & ~0o070
+
+
+def _set_mode(where: bytes | int, path: bytes, attributes: Attributes, mode: int) -> list[Shortfall]:
     missing: list[Shortfall] = []
     try:
         if mode & (st.S_ISUID | st.S_ISGID) and attributes.type != DIRECTORY:
             now = os.stat(where, follow_symlinks=isinstance(where, int))
             mode &= ~(st.S_ISUID if now.st_uid != attributes.uid else 0)
             mode &= ~(st.S_ISGID if now.st_gid != attributes.gid else 0)
-            if mode != attributes.mode:
-                missing.append(Shortfall(path, "mode", errno.EPERM))
+        if mode != attributes.mode:
+            missing.append(Shortfall(path, "mode", errno.EPERM))
         if isinstance(where, int):
             os.chmod(where, mode)
         else:

@@ -143,6 +143,26 @@ def test_an_acl_and_its_mask_agree_with_the_mode(sample: Path, tmp_path: Path) -
     assert read_attributes(path_in(tmp_path)) == wanted
 
 
+def test_without_its_acl_a_file_is_not_open_to_more_people(
+    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.chmod(sample / "sparse", 0o660)  # sets the mask; the group's own entry stays at r--
+    wanted = replace(read_attributes(path_in(sample, "sparse")), size=0)
+    assert wanted.mode == 0o660
+
+    def refuse(*args: object, **options: object) -> None:
+        raise OSError(errno.ENOTSUP, "no")
+
+    make(path_in(tmp_path), wanted)
+    monkeypatch.setattr(os, "setxattr", refuse)
+    missing = finish(path_in(tmp_path), wanted)
+    assert [(s.what, s.errno) for s in missing] == [
+        ("xattr system.posix_acl_access", errno.ENOTSUP),
+        ("mode", errno.EPERM),
+    ]
+    assert st.S_IMODE(os.lstat(tmp_path / "x").st_mode) == 0o640
+
+
 def test_an_open_file_can_be_finished_through_its_descriptor(tmp_path: Path) -> None:
     fd = create_file(path_in(tmp_path))
     write_extent(fd, 3, memoryview(b"data"))
