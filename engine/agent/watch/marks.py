@@ -162,7 +162,8 @@ class _FanotifyWatcher:
                 dirty.update(files.get(fan.target_key(records, following), ()))
             if not name:
                 if key:
-                    nameless.add(key)
+                    if key not in files:
+                        nameless.add(key)
                 elif mask & fan.FAN_Q_OVERFLOW:
                     found.overflowed = True
             elif name.startswith(b"#") and name[1:].isdigit():
@@ -187,10 +188,11 @@ class _FanotifyWatcher:
 
     def _open(self, key: bytes) -> int:
         """An O_PATH descriptor of the object, through any registered directory of its file system."""
+        fsid = key[: fan.FSID_SIZE]
         try:
-            mount_fd = os.open(self._paths[key[: fan.FSID_SIZE]], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            mount_fd = os.open(self._paths.get(fsid, b""), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
-            del self._paths[key[: fan.FSID_SIZE]]  # the next directory added takes its place
+            self._paths.pop(fsid, None)  # the next directory added takes its place
             raise
         try:
             return fan.open_by_key(key, mount_fd)
@@ -199,9 +201,13 @@ class _FanotifyWatcher:
 
     def _mounts_changed(self) -> bool:
         """Whether a watched tree has got another mount, or lost its marks to an unmount."""
+        raise NotImplementedError
+
+    def _mounts_moved_since(self) -> bool:
+        """Whether any mount came or went since this was last asked."""
         moved = self._mounts.any_changed() or self._mounts_moved
         self._mounts_moved = False
-        return moved and self._mounts.ours_changed()
+        return moved
 
     def fileno(self) -> int:
         return self._fd
@@ -233,7 +239,8 @@ class FilesystemWatcher(_FanotifyWatcher):
         return self._marked_mounts[mount] + key[fan.FSID_SIZE :]
 
     def _mounts_changed(self) -> bool:
-        if not super()._mounts_changed() and self._marks == self._count_marks():
+        changed = self._mounts_moved_since() and self._mounts.ours_changed()
+        if not changed and self._marks == self._count_marks():
             return False
         # A mark goes with the last unmount of its file system. The next add_directory marks what is there now.
         self._marked_mounts.clear()
@@ -258,6 +265,25 @@ class DirectoryWatcher(_FanotifyWatcher):
         mask = _MASK | fan.FAN_EVENT_ON_CHILD if directory else _CONTENT
         fan.fanotify_mark(self._fd, fan.FAN_MARK_ADD, mask, fan.AT_FDCWD, _link(fd))
         return fan.object_key(fd)[0]
+
+    def _mounts_changed(self) -> bool:
+        # A mount of the same file system in the old place may have the old number too, but has no marks.
+        return self._mounts_moved_since() and (self._mounts.ours_changed() or self._marks_lost())
+
+    def _marks_lost(self) -> bool:
+        lost = [fsid for fsid, path in self._paths.items() if not self._has_mark(path)]
+        for fsid in lost:
+            del self._paths[fsid]  # the next directory added takes its place
+        return bool(lost)
+
+    def _has_mark(self, path: bytes) -> bool:
+        """Whether what is at `path` now carries our mark: taking away a bit that it hasn't fails only without one."""
+        try:
+            flags = fan.FAN_MARK_REMOVE | fan.FAN_MARK_ONLYDIR
+            fan.fanotify_mark(self._fd, flags, fan.FAN_DELETE_SELF, fan.AT_FDCWD, path)
+        except OSError:
+            return False
+        return True
 
     def _unmark(self, key: bytes) -> None:
         if key in self._ids or key in self._files:

@@ -1,0 +1,36 @@
+"""Reading the mount table."""
+
+from __future__ import annotations
+
+from engine.agent.watch.mounts import filesystem_type, mounts_of
+
+TABLE = rb"""22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+30 22 0:40 / /srv rw,relatime shared:1 - nfs4 server:/srv rw
+31 30 8:1 / /srv/a\040b rw,relatime - xfs /dev/sda1 rw
+32 22 0:41 / /srvother rw - tmpfs none rw
+33 22 8:2 / /mnt rw - btrfs /dev/sdb rw
+34 22 8:3 / /mnt rw - vfat /dev/sdc rw
+"""
+
+
+def test_the_type_is_that_of_the_nearest_mount() -> None:
+    types = {
+        path: filesystem_type(path, TABLE)
+        for path in (b"/", b"/srv", b"/srv/x", b"/srv/a b/c", b"/srvother/x", b"/srvx")
+    }
+    assert types == {
+        b"/": b"ext4",
+        b"/srv": b"nfs4",
+        b"/srv/x": b"nfs4",
+        b"/srv/a b/c": b"xfs",
+        b"/srvother/x": b"tmpfs",
+        b"/srvx": b"ext4",
+    }
+    assert filesystem_type(b"/mnt/x", TABLE) == b"vfat", "a later mount hides an earlier one"
+
+
+def test_mounts_above_and_below_a_root_are_ours() -> None:
+    points = {point for _, _, point in mounts_of([b"/srv/data", b"/srv/a b"], TABLE)}
+    assert points == {b"/", b"/srv", b"/srv/a b"}
+    assert {point for _, _, point in mounts_of([b"/srv"], TABLE)} == {b"/", b"/srv", b"/srv/a b"}
+    assert mounts_of([b"/srv"], TABLE) != mounts_of([b"/srv"], TABLE.replace(b"0:40", b"0:42"))
