@@ -43,14 +43,14 @@ def compile_excludes(patterns: Iterable[str | bytes], root: bytes = b"/") -> Exc
             floating.append(_translate(raw))
     if not floating and not anchored:
         return lambda path, is_directory: False
+    names = b"|".join(expression.removeprefix(b"/") for expression in floating)
     at_root = re.compile(b"|".join(anchored), re.DOTALL).match if anchored else None
-    below = re.compile(b"/(?:" + b"|".join(p.removeprefix(b"/") for p in floating) + b")", re.DOTALL).search
+    below = re.compile(b"/(?:" + names + b")", re.DOTALL).search if floating else None
     start = len(root.rstrip(b"/"))
-    any_floating = bool(floating)
 
     def excluded(path: bytes, is_directory: bool) -> bool:
         subject = path + b"/" if is_directory else path
-        if any_floating and len(path) > start and below(subject, start) is not None:
+        if below is not None and below(subject, start) is not None:
             return True
         return at_root is not None and at_root(subject) is not None
 

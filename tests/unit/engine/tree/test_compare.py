@@ -123,15 +123,16 @@ def test_a_difference_names_the_first_byte_and_prints_on_one_line(sample: Path, 
     assert str(Difference(b"a\n\xff", "name", "f", None)) == "a\\n\\xff: name: 'f' != None"
 
 
-def test_a_change_behind_the_first_block_is_found(sample: Path, twin: Path) -> None:
+@pytest.mark.parametrize("at", [1 << 20, (1 << 20) + 4999])
+def test_a_change_behind_the_first_block_is_found(sample: Path, twin: Path, at: int) -> None:
     def change() -> None:
         with open(twin / "sparse", "r+b") as file:
-            file.seek((1 << 20) + 4999)
+            file.seek(at)
             file.write(b"y")
 
     keep_times(twin / "sparse", change)
     (found,) = compare(os.fsencode(sample), os.fsencode(twin))
-    assert (found.what, found.left) == ("content", f"byte {(1 << 20) + 4999}: 78")
+    assert (found.what, found.left) == ("content", f"byte {at}: 78")
 
 
 def test_left_out_paths_are_not_compared(sample: Path, twin: Path) -> None:
