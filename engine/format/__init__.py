@@ -1,0 +1,1 @@
+"""What the journal's objects look like: names, documents, sealed packs, Arrow tables. Nothing here reads a store."""
