@@ -6,6 +6,7 @@ Source: inotify(7). A watch holds the inode, so it survives renames; it ends whe
 from __future__ import annotations
 
 import errno
+import math
 import os
 import select
 from collections.abc import Sequence
@@ -118,7 +119,7 @@ class InotifyWatcher:
         return any(entry is not None for entry in known)
 
     def wait(self, timeout_seconds: float) -> bool:
-        for fd, _ in (ready := self._poll.poll(max(0, int(timeout_seconds * 1000)))):
+        for fd, _ in (ready := self._poll.poll(max(0, math.ceil(timeout_seconds * 1000)))):
             # Polling the mount table takes its signal away, so it is kept for the drain.
             self._mounts_moved = self._mounts_moved or fd != self._inotify.fileno()
         return bool(ready)

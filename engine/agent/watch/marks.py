@@ -1,238 +1,31 @@
-"""Watching through fanotify: one mark a file system, or one mark a directory where the first is refused.
-
-Both report the directory's handle and the name, so they share everything but the marking. Registered directories are
-held by handle, which survives renames; records of other directories are dropped after one look-up.
-"""
+"""Where the marks of a fanotify group are put: on file systems, or on directories where those refuse."""
 
 from __future__ import annotations
 
 import errno
 import os
-import select
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from engine.agent.watch import fanotify as fan
-from engine.agent.watch.base import Drained, WatchRefused
-from engine.agent.watch.mounts import MountTable
-
-_CONTENT = fan.FAN_MODIFY | fan.FAN_CLOSE_WRITE | fan.FAN_ATTRIB
-_MASK = _CONTENT | fan.FAN_CREATE | fan.FAN_DELETE | fan.FAN_RENAME | fan.FAN_ONDIR
-_READ_BYTES = 256 * 1024
-_REFUSALS = {errno.EXDEV, errno.EOPNOTSUPP, errno.EPERM, errno.ENODEV, errno.EINVAL, errno.ENOSPC, errno.ENOSYS}
-
-Place = tuple[int, bytes]
-Member = TypeVar("Member", int, Place)
+from engine.agent.watch.group import CONTENT, FanotifyGroup
 
 
-class _FanotifyWatcher:
-    """What both kinds share: the group, the registered keys, and the reading of records."""
-
-    mechanism = ""
-    costs = ""
-
-    def __init__(self, roots: Sequence[bytes] = (), *, ignore_pid: int | None = None, bounded: bool = False) -> None:
-        """`roots` are the trees whose mounts matter. `ignore_pid` drops that process's own changes.
-
-        `bounded` keeps the kernel's limit on queued events, so that an overflow can be had. WatchRefused without
-        CAP_SYS_ADMIN, or on a kernel before 5.17.
-        """
-        flags = fan.FAN_CLOEXEC | fan.FAN_NONBLOCK | fan.FAN_CLASS_NOTIF | fan.FAN_REPORT_DFID_NAME_TARGET
-        flags |= fan.FAN_UNLIMITED_MARKS | (0 if bounded else fan.FAN_UNLIMITED_QUEUE)
-        try:
-            self._fd = fan.fanotify_init(flags)
-        except OSError as error:
-            raise self._refused("fanotify_init", error) from error
-        self._mounts = MountTable(roots)
-        self._poll = select.poll()
-        self._poll.register(self._fd, select.POLLIN)
-        if self._mounts.fileno() >= 0:
-            self._poll.register(self._mounts.fileno(), select.POLLPRI)
-        self._mounts_moved = False
-        self._ignore_pid = ignore_pid
-        self._ids: dict[bytes, tuple[int, ...]] = {}
-        self._keys: dict[int, bytes] = {}
-        self._files: dict[bytes, tuple[Place, ...]] = {}
-        self._file_keys: dict[int, dict[bytes, bytes]] = {}
-        self._devices: dict[bytes, set[int]] = {}
-        self._paths: dict[bytes, bytes] = {}
-
-    def _mark(self, fd: int, *, directory: bool) -> bytes:
-        """Mark what is behind the O_PATH descriptor `fd`; the key by which records will name it. Idempotent."""
-        raise NotImplementedError
-
-    def _unmark(self, key: bytes) -> None:
-        """Give back what a mark costs the kernel, if one object has a mark of its own."""
-
-    def _refused(self, what: str, error: OSError) -> WatchRefused:
-        hint = "raise fs.fanotify.max_user_marks" if error.errno == errno.ENOSPC else "a weaker mechanism will do"
-        message = f"{self.mechanism}: {what}: {os.strerror(error.errno or 0)}"
-        return WatchRefused(message, hint=hint, details={"mechanism": self.mechanism, "errno": error.errno})
-
-    def _marked(self, path: bytes, *, directory: bool) -> bytes:
-        """The key of what is at `path`, which is marked when this returns."""
-        try:
-            fd = os.open(path, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_DIRECTORY if directory else 0))
-        except OSError as error:
-            raise _vanished(error, path) from error
-        try:
-            key = self._mark(fd, directory=directory)
-            self._devices.setdefault(key[: fan.FSID_SIZE], set()).add(os.fstat(fd).st_dev)
-        except OSError as error:
-            if error.errno in _REFUSALS:
-                raise self._refused(os.fsdecode(path), error) from error
-            raise _vanished(error, path) from error
-        finally:
-            os.close(fd)
-        return key
-
-    def add_directory(self, directory_id: int, path: bytes) -> None:
-        key = self._marked(path, directory=True)
-        self._paths.setdefault(key[: fan.FSID_SIZE], path)
-        known = self._keys.get(directory_id)
-        if known == key:
-            return
-        if known is not None:
-            self.remove_directory(directory_id)
-        self._keys[directory_id] = key
-        self._ids[key] = (*self._ids.get(key, ()), directory_id)
-
-    def remove_directory(self, directory_id: int) -> None:
-        for name in list(self._file_keys.get(directory_id, ())):
-            self.remove_file(directory_id, name)
-        key = self._keys.pop(directory_id, None)
-        if key is not None and not _leave(self._ids, key, directory_id):
-            self._unmark(key)
-
-    def add_file(self, directory_id: int, name: bytes, path: bytes) -> None:
-        key = self._marked(path, directory=False)
-        names = self._file_keys.setdefault(directory_id, {})
-        if names.get(name) == key:
-            return
-        self.remove_file(directory_id, name)
-        self._file_keys.setdefault(directory_id, {})[name] = key
-        self._files[key] = (*self._files.get(key, ()), (directory_id, name))
-
-    def remove_file(self, directory_id: int, name: bytes) -> None:
-        names = self._file_keys.get(directory_id, {})
-        key = names.pop(name, None)
-        if not names:
-            self._file_keys.pop(directory_id, None)
-        if key is not None and not _leave(self._files, key, (directory_id, name)):
-            self._unmark(key)
-
-    def wait(self, timeout_seconds: float) -> bool:
-        for fd, _ in (ready := self._poll.poll(max(0, int(timeout_seconds * 1000)))):
-            # Polling the mount table takes its signal away, so it is kept for the drain.
-            self._mounts_moved = self._mounts_moved or fd != self._fd
-        return bool(ready)
-
-    def drain(self) -> Drained:
-        found = Drained(overflowed=self._mounts_changed())
-        nameless: set[bytes] = set()
-        # Counting first bounds the work, whatever the writers do meanwhile.
-        pending = fan.pending_events(self._fd)
-        while pending > 0:
-            try:
-                records = os.read(self._fd, _READ_BYTES)
-            except BlockingIOError:
-                break
-            pending -= self._take(records, found, nameless)
-        if nameless:
-            self._find_inodes(nameless, found)
-        return found
-
-    def _take(self, records: bytes, found: Drained, nameless: set[bytes]) -> int:
-        """Add what the records say to `found`; the number of events they were."""
-        events = 0
-        ids, files, ignored, dirty = self._ids, self._files, self._ignore_pid, found.dirty
-        for mask, pid, key, name, following in fan.parse(records):
-            events += 1
-            if mask & fan.FAN_RENAME and following and records[following] == fan.FAN_EVENT_INFO_TYPE_NEW_DFID_NAME:
-                events -= 1  # the new name of the same event is still to come
-            if pid == ignored:
-                continue
-            for directory_id in ids.get(key, ()):
-                if name == b".":
-                    found.self_dirty.add(directory_id)
-                else:
-                    dirty.add((directory_id, name))
-            if files and following:
-                dirty.update(files.get(fan.target_key(records, following), ()))
-            if not name:
-                if key:
-                    if key not in files:
-                        nameless.add(key)
-                elif mask & fan.FAN_Q_OVERFLOW:
-                    found.overflowed = True
-            elif name.startswith(b"#") and name[1:].isdigit():
-                # The kernel's own name for a file made with O_TMPFILE: the number of its inode.
-                found.inodes.update((device, int(name[1:])) for device in self._devices.get(key[: fan.FSID_SIZE], ()))
-        return events
-
-    def _find_inodes(self, nameless: set[bytes], found: Drained) -> None:
-        """Records without a name (a file opened by handle, as an NFS server does): their inodes instead."""
-        for key in nameless:
-            if key[: fan.FSID_SIZE] not in self._devices:
-                continue
-            try:
-                fd = self._open(key)
-            except OSError as error:
-                # Gone is fine. Anything else means that it can't be told which file it was.
-                found.overflowed = found.overflowed or error.errno != errno.ESTALE
-                continue
-            status = os.fstat(fd)
-            os.close(fd)
-            found.inodes.add((status.st_dev, status.st_ino))
-
-    def _open(self, key: bytes) -> int:
-        """An O_PATH descriptor of the object, through any registered directory of its file system."""
-        fsid = key[: fan.FSID_SIZE]
-        try:
-            mount_fd = os.open(self._paths.get(fsid, b""), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            self._paths.pop(fsid, None)  # the next directory added takes its place
-            raise
-        try:
-            return fan.open_by_key(key, mount_fd)
-        finally:
-            os.close(mount_fd)
-
-    def _mounts_changed(self) -> bool:
-        """Whether a watched tree has got another mount, or lost its marks to an unmount."""
-        raise NotImplementedError
-
-    def _mounts_moved_since(self) -> bool:
-        """Whether any mount came or went since this was last asked."""
-        moved = self._mounts.any_changed() or self._mounts_moved
-        self._mounts_moved = False
-        return moved
-
-    def fileno(self) -> int:
-        return self._fd
-
-    def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-        self._mounts.close()
-
-
-class FilesystemWatcher(_FanotifyWatcher):
+class FilesystemWatcher(FanotifyGroup):
     """One mark on each file system that holds a registered directory. Sees bind mounts and other mount namespaces."""
 
     mechanism = "fanotify"
 
-    def __init__(self, roots: Sequence[bytes] = (), *, ignore_pid: int | None = None, bounded: bool = False) -> None:
-        super().__init__(roots, ignore_pid=ignore_pid, bounded=bounded)
+    def __init__(self, roots: Sequence[bytes] = (), **options: Any) -> None:
+        super().__init__(roots, **options)
         self._marked_mounts: dict[int, bytes] = {}
         self._marks = 0
 
     def _mark(self, fd: int, *, directory: bool) -> bytes:
         key, mount = fan.object_key(fd)
         if mount not in self._marked_mounts:
-            fan.fanotify_mark(self._fd, fan.FAN_MARK_ADD | fan.FAN_MARK_FILESYSTEM, _MASK, fan.AT_FDCWD, _link(fd))
+            fan.fanotify_mark(self._fd, fan.FAN_MARK_ADD | fan.FAN_MARK_FILESYSTEM, self._mask, fan.AT_FDCWD, _link(fd))
             self._marked_mounts[mount] = key[: fan.FSID_SIZE]
             self._marks = self._count_marks()
         # Records carry the fsid of the place that was marked; a btrfs subvolume below it has one of its own.
@@ -252,7 +45,7 @@ class FilesystemWatcher(_FanotifyWatcher):
         return Path(f"/proc/self/fdinfo/{self._fd}").read_bytes().count(b"fanotify sdev:")
 
 
-class DirectoryWatcher(_FanotifyWatcher):
+class DirectoryWatcher(FanotifyGroup):
     """One mark on each registered directory, where the file system refuses a mark on the whole of it."""
 
     mechanism = "fanotify-directories"
@@ -262,7 +55,7 @@ class DirectoryWatcher(_FanotifyWatcher):
     )
 
     def _mark(self, fd: int, *, directory: bool) -> bytes:
-        mask = _MASK | fan.FAN_EVENT_ON_CHILD if directory else _CONTENT
+        mask = self._mask | fan.FAN_EVENT_ON_CHILD if directory else CONTENT
         fan.fanotify_mark(self._fd, fan.FAN_MARK_ADD, mask, fan.AT_FDCWD, _link(fd))
         return fan.object_key(fd)[0]
 
@@ -293,7 +86,9 @@ class DirectoryWatcher(_FanotifyWatcher):
         except OSError:
             return  # the mark went with its directory, or goes with the group; its records are dropped either way
         try:
-            fan.fanotify_mark(self._fd, fan.FAN_MARK_REMOVE, _MASK | fan.FAN_EVENT_ON_CHILD, fan.AT_FDCWD, _link(fd))
+            fan.fanotify_mark(
+                self._fd, fan.FAN_MARK_REMOVE, self._mask | fan.FAN_EVENT_ON_CHILD, fan.AT_FDCWD, _link(fd)
+            )
         except OSError as error:
             if error.errno != errno.ENOENT:
                 raise
@@ -304,20 +99,3 @@ class DirectoryWatcher(_FanotifyWatcher):
 def _link(fd: int) -> bytes:
     """A path that leads to the object behind an O_PATH descriptor, for calls that take no such descriptor."""
     return b"/proc/self/fd/%d" % fd
-
-
-def _vanished(error: OSError, path: bytes) -> OSError:
-    """`error`, as FileNotFoundError when it means that there is nothing (of this kind) at `path` any more."""
-    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ELOOP):
-        return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-    return error
-
-
-def _leave(members: dict[bytes, tuple[Member, ...]], key: bytes, member: Member) -> bool:
-    """Take `member` out from under `key`; whether others stay."""
-    left = tuple(other for other in members.get(key, ()) if other != member)
-    if left:
-        members[key] = left
-    else:
-        members.pop(key, None)
-    return bool(left)

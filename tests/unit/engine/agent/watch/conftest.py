@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from engine.agent.watch.base import Watcher
+from engine.agent.watch.group import DIALECTS
 from engine.agent.watch.inotify import InotifyWatcher
 from engine.agent.watch.marks import DirectoryWatcher, FilesystemWatcher
 
@@ -20,6 +21,9 @@ MAKERS: dict[str, Callable[[list[bytes]], Watcher]] = {
     "fanotify": FilesystemWatcher,
     "fanotify-directories": DirectoryWatcher,
     "inotify": InotifyWatcher,
+    # As on kernels before 5.17:
+    "fanotify, old": lambda roots: FilesystemWatcher(roots, dialects=DIALECTS[1:]),
+    "fanotify-directories, old": lambda roots: DirectoryWatcher(roots, dialects=DIALECTS[1:]),
 }
 _MKFS = {
     "ext4": ["mkfs.ext4", "-q", "-F"],

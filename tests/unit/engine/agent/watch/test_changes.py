@@ -121,7 +121,9 @@ def named(watcher: Watcher) -> set[object]:
     return {*found.dirty, *found.self_dirty}
 
 
-MECHANISMS = pytest.mark.parametrize("mechanism", ["fanotify", "fanotify-directories", "inotify"])
+MECHANISMS = pytest.mark.parametrize(
+    "mechanism", ["fanotify", "fanotify-directories", "inotify", "fanotify, old", "fanotify-directories, old"]
+)
 
 
 @MECHANISMS

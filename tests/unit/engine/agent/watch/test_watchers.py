@@ -15,6 +15,7 @@ import pytest
 from engine.agent.watch import fanotify as fan
 from engine.agent.watch.base import Watcher, WatchRefused
 from engine.agent.watch.choose import open_watcher
+from engine.agent.watch.group import DIALECTS
 from engine.agent.watch.inotify import InotifyWatcher
 from engine.agent.watch.marks import DirectoryWatcher, FilesystemWatcher
 
@@ -86,6 +87,19 @@ def test_an_unlimited_queue_keeps_everything(root: Path) -> None:
         assert not watcher.drain().dirty
     finally:
         watcher.close()
+
+
+@needs_root
+def test_an_older_kernels_dialect_is_taken_when_the_newer_is_refused(root: Path) -> None:
+    unknown = (0x80000000, DIALECTS[0][1])
+    watcher = FilesystemWatcher(dialects=[unknown, *DIALECTS[1:]])
+    watcher.add_directory(1, os.fsencode(root))
+    (root / "f").write_bytes(b"x")
+    (root / "f").rename(root / "g")
+    assert watcher.drain().dirty == {(1, b"f"), (1, b"g")}
+    watcher.close()
+    with pytest.raises(WatchRefused):
+        FilesystemWatcher(dialects=[unknown])
 
 
 @needs_root
