@@ -30,7 +30,7 @@ _RELATIVE = re.compile(r"^-([0-9]{1,12}(?:ms|s|m|h|d|w|y))$")
 
 def parse_duration(text: str) -> int:
     """`250ms`, `5s`, `15m`, `48h`, `7d`, `1y` as microseconds. A year is 365 days."""
-    match = re.match(DURATION_PATTERN, text)
+    match = re.fullmatch(DURATION_PATTERN, text)
     if not match:
         raise UsageError(
             f"'{text}' is not a duration",
@@ -73,7 +73,7 @@ def format_about(duration: int) -> str:
 
 def parse_size(text: str) -> int:
     """`64KiB`, `10GiB` as bytes."""
-    match = re.match(SIZE_PATTERN, text)
+    match = re.fullmatch(SIZE_PATTERN, text)
     if not match:
         raise UsageError(f"'{text}' is not a size", hint="write a whole number and a unit: 512B, 64KiB, 10GiB or 2TiB")
     unit = match.group(1)

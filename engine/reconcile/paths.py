@@ -1,0 +1,108 @@
+"""Paths of sources: variables written out, form checked, overlaps found."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from engine.model.ids import Address
+from engine.model.policy.documents import Fault
+from engine.reconcile.load import Placed, Step
+from engine.reconcile.load_yaml import shown
+from engine.reconcile.schema import nearest
+
+VARIABLES = ("BCS_HOME",)
+_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+
+
+class BadPath(Exception):
+    """`args` are the message and the hint."""
+
+
+def expand(path: str, variables: Mapping[str, str] | None, *, embedded: bool) -> str:
+    """An absolute path in its shortest form. `~` and `${BCS_HOME}` stand for what `variables` say under
+    HOME and BCS_HOME (None: left as they are); only on the embedded site. BadPath when it is none."""
+    used = _VARIABLE.findall(path) + (["HOME"] if path == "~" or path.startswith("~/") else [])
+    if used and not embedded:
+        raise BadPath(f"{shown(path)} is not an absolute path", "~ and ${BCS_HOME} work on the embedded site only")
+    for name in used:
+        if name not in (*VARIABLES, "HOME"):
+            raise BadPath(
+                f"{shown('${' + name + '}')} is not a variable", nearest(name, VARIABLES) or "only ${BCS_HOME} is"
+            )
+    if used and variables is None:
+        return path
+    if used and variables is not None:
+        path = _VARIABLE.sub(lambda match: variables[match.group(1)], path)
+        path = variables["HOME"] + path[1:] if path.startswith("~") else path
+    if not path.startswith("/"):
+        raise BadPath(f"{shown(path)} is not an absolute path", "begin with a slash")
+    if any(part in (".", "..") for part in path.split("/")):
+        raise BadPath(f"{shown(path)} goes through '.' or '..'", "write the path without")
+    return "/" + posixpath.normpath(path).lstrip("/")
+
+
+def bad_pattern(pattern: str) -> tuple[str, str] | None:
+    """Message and hint for an exclude that would match nothing, else None."""
+    if len(pattern) > 1 and pattern.endswith("/"):
+        return f"the pattern {shown(pattern)} ends with a slash", "leave it out: a directory goes with all below it"
+    if "/" in pattern and not pattern.startswith("/"):
+        return f"the pattern {shown(pattern)} has a slash inside", "begin with a slash to match whole paths"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One path that one source protects on one host; `left_out` are whole-path patterns it leaves to others."""
+
+    host: str
+    path: str
+    address: Address
+    left_out: tuple[str, ...]
+    placed: Placed
+    place: tuple[Step, ...]
+
+
+def overlaps(claims: Iterable[Claim]) -> Iterator[Fault]:
+    """A fault for each path that is, or lies in, what another claim on its host protects."""
+    reported: set[tuple[int, tuple[Step, ...]]] = set()
+    above: list[Claim] = []
+    for claim in sorted(claims, key=lambda claim: (claim.host, claim.path.rstrip("/").split("/"))):
+        while above and not _holds(above[-1], claim):
+            above.pop()
+        other = next((outer for outer in reversed(above) if not _leaves_out(outer, claim.path)), None)
+        if other:
+            # The same two lines may meet on many hosts: told once, where the later of them is written.
+            later, earlier = (claim, other) if _order(claim) >= _order(other) else (other, claim)
+            key = (id(later.placed), later.place)
+            if key not in reported:
+                reported.add(key)
+                yield _overlap(later, earlier, inner=claim)
+        above.append(claim)
+
+
+def _holds(outer: Claim, inner: Claim) -> bool:
+    return outer.host == inner.host and (inner.path + "/").startswith(outer.path.rstrip("/") + "/")
+
+
+def _leaves_out(claim: Claim, path: str) -> bool:
+    parts = path.split("/")
+    prefixes = ["/".join(parts[:count]) for count in range(2, len(parts) + 1)]
+    return any(fnmatchcase(prefix, pattern) for pattern in claim.left_out for prefix in prefixes)
+
+
+def _overlap(later: Claim, earlier: Claim, inner: Claim) -> Fault:
+    what, other = f"{shown(later.path)} of {later.address}", f"{shown(earlier.path)} of {earlier.address}"
+    if later.path == earlier.path:
+        message = f"{what} is protected by {earlier.address} already"
+    else:
+        message = f"{what} {'lies in' if later is inner else 'holds'} {other}"
+    hint = "keep one of them" if later.address == earlier.address else "remove one, or exclude its path from the other"
+    return later.placed.fault(later.place, message, f"data is captured once: {hint}")
+
+
+def _order(claim: Claim) -> tuple[str, int, tuple[str, ...]]:
+    return claim.placed.document.file, claim.placed.document.line, tuple(f"{step:>6}" for step in claim.place)
