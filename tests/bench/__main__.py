@@ -1,0 +1,124 @@
+"""`make bench`: protect and restore the same data with restic, borg and this project, in turn.
+
+    python -m tests.bench [--rounds 3] [--data sources,random,database] [--place DIR] [--output FILE]
+
+Each round runs all three one after another, so that a machine whose speed drifts is fair to
+all; medians are printed with the ratios that the project promises.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from engine.model.times import format_size
+from tests.bench import data
+from tests.bench.ours import Ours
+from tests.bench.peers import Borg, Measured, Restic
+
+PROMISED = {
+    "sources": {"backup": (2.0, 4.0), "restore": (1.5, 3.0)},
+    "database": {"backup": (2.0, 4.0), "restore": (1.5, 3.0)},
+    "random": {"backup": (1.0, 1.5), "restore": (1.5, 3.0)},
+}
+"""How many times as fast as restic and as borg, at least."""
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--data", default=",".join(data.NAMES))
+    options.add_argument("--place", type=Path, default=Path(".bench").resolve())
+    options.add_argument("--output", type=Path)
+    given = options.parse_args()
+    missing = [name for name in ("restic", "borg") if shutil.which(name) is None]
+    if missing:
+        print(f"{' and '.join(missing)} not found: install restic and borgbackup", file=sys.stderr)
+        return 1
+    given.place.mkdir(parents=True, exist_ok=True)
+    tools = [Ours(given.place), Restic(given.place), Borg(given.place)]
+    results: dict[str, Any] = {}
+    try:
+        for name in given.data.split(","):
+            results[name] = compare(name, data.make(name, given.place / "data"), tools, given.place, given.rounds)
+    finally:
+        tools[0].close()
+    report = render(results, [tool.version() for tool in tools], given.rounds)
+    print(report)
+    if given.output:
+        given.output.write_text(report)
+    (given.place / "results.json").write_text(json.dumps(results, indent=2))
+    return 0
+
+
+def compare(name: str, tree: Path, tools: list[Any], place: Path, rounds: int) -> dict[str, Any]:
+    """Medians of every figure of every tool over one data set."""
+    files, size = data.measure(tree)
+    runs: dict[str, dict[str, list[Measured]]] = {tool.name: {"backup": [], "restore": []} for tool in tools}
+    agent_memory = 0
+    for number in range(rounds):
+        for tool in tools:
+            runs[tool.name]["backup"].append(tool.backup(tree))
+            target = place / "restored"
+            shutil.rmtree(target, ignore_errors=True)
+            runs[tool.name]["restore"].append(tool.restore(target))
+            check_same(tree, target, tool.name)
+            shutil.rmtree(target)
+            agent_memory = max(agent_memory, getattr(tool, "agent_memory_bytes", 0))
+            print(
+                f"  {name} round {number + 1}: {tool.name} {runs[tool.name]['backup'][-1].wall_seconds:.2f} s"
+                f" / {runs[tool.name]['restore'][-1].wall_seconds:.2f} s",
+                file=sys.stderr,
+            )
+    medians = {tool: {act: median(measured) for act, measured in acts.items()} for tool, acts in runs.items()}
+    return {"files": files, "bytes": size, "agent_memory_bytes": agent_memory, "tools": medians}
+
+
+def check_same(tree: Path, restored: Path, name: str) -> None:
+    """What was restored equals what was protected; a fast wrong answer is no answer."""
+    answer = subprocess.run(["diff", "-r", "--no-dereference", str(tree), str(restored)], capture_output=True)
+    if answer.returncode:
+        raise RuntimeError(f"{name} restored something else: {answer.stdout[:500]!r}")
+
+
+def median(measured: list[Measured]) -> dict[str, float]:
+    fields = ("wall_seconds", "cpu_seconds", "memory_bytes", "stored_bytes")
+    return {field: statistics.median(getattr(one, field) for one in measured) for field in fields}
+
+
+def render(results: dict[str, Any], versions: list[str], rounds: int) -> str:
+    lines = [
+        f"Medians of {rounds} alternating rounds; {'; '.join(versions)}; Python {platform.python_version()}.",
+        "",
+        "| data | act | tool | wall s | CPU s | peak memory | stored | times as fast as this |",
+        "|---|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, result in results.items():
+        ours = result["tools"]["bcs"]
+        for act in ("backup", "restore"):
+            for tool, acts in result["tools"].items():
+                figures = acts[act]
+                ratio = figures["wall_seconds"] / ours[act]["wall_seconds"]
+                goal = "" if tool == "bcs" else f" (promised {PROMISED[name][act][0 if tool == 'restic' else 1]})"
+                kept = format_size(int(figures["stored_bytes"])) if act == "backup" else ""
+                lines.append(
+                    f"| {name} | {act} | {tool} | {figures['wall_seconds']:.2f} | {figures['cpu_seconds']:.2f} |"
+                    f" {format_size(int(figures['memory_bytes']))} | {kept} | {ratio:.2f}{goal} |"
+                )
+        size = ours["backup"]["stored_bytes"] / result["tools"]["restic"]["backup"]["stored_bytes"]
+        lines.append(
+            f"| {name} | {result['files']} files, {format_size(result['bytes'])} | stored, bcs : restic | | | agent "
+            f"{format_size(result['agent_memory_bytes'])} | {size:.2f} (promised 1.15 at most) | |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
