@@ -1,0 +1,49 @@
+# make apply    protect a sample directory on this machine, from nothing
+# make test     install what the tests need and run them all
+# make check    lint, types and import rules only; under a minute
+# make bench    measure against restic and borg
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+BCSCTL := $(BIN)/bcsctl
+
+.PHONY: help venv apply test check lint bench clean
+
+help:
+	@sed -n 's/^# make/  make/p' Makefile
+
+venv: .venv/.runtime
+
+.venv/.runtime: requirements/runtime.txt pyproject.toml scripts/make-venv
+	@scripts/make-venv requirements/runtime.txt
+	@touch $@
+
+.venv/.test: requirements/test.txt .venv/.runtime
+	@scripts/make-venv requirements/test.txt
+	@touch $@
+
+apply: venv
+	@scripts/quickstart
+
+test: .venv/.test
+	@scripts/test-packages
+	@$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/.test
+	@$(MAKE) --no-print-directory lint
+
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/.test
+	$(BIN)/python -m tests.bench $(ARGS)
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .bench
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
