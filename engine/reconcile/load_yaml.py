@@ -253,8 +253,8 @@ class _Reader:
         hint = "check the indentation, quotes and brackets here and in the line above"
         if "\t" in line[: len(line) - len(line.lstrip())]:
             problem, hint = "the line is indented with a tab", "indent with spaces"
-        elif line[mark.column : mark.column + 1] in ("@", "`", "%", "*", "&", "!"):
-            hint = f"quote a value that begins with {line[mark.column]}"
+        elif sign := re.search(r"[@`%*&!]", line[max(0, mark.column - 1) : mark.column + 1]):
+            hint = f"quote a value that begins with {sign.group()}"
         elif "mapping values are not allowed" in problem:
             hint = "quote a value that holds ': ', and put each key on its own line"
         return Fault(self.file, mark.line + 1, mark.column + 1, "", f"not YAML: {problem}", hint)

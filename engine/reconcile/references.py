@@ -27,8 +27,9 @@ def index_of(loaded: Loaded) -> tuple[Index, list[Fault]]:
         document = placed.document
         first = index.setdefault(document.kind, {}).setdefault(document.name, placed)
         if first is not placed:
-            where = f"{first.document.file}:{first.document.line}"
-            message = f"a second {document.kind} is called {shown(document.name)}; the first is in {where}"
+            message = (
+                f"a second {document.kind} is called {shown(document.name)}; the first is in {_where(first, placed)}"
+            )
             faults.append(placed.fault(("metadata", "name"), message, "rename or remove one of them"))
     return index, faults
 
@@ -208,8 +209,7 @@ def _defaults(placed: Placed, names: _Names, index: Index) -> Iterator[Fault]:
 def _one_defaults(index: Index) -> Iterator[Fault]:
     all_defaults = list(index.get("Defaults", {}).values())
     for placed in all_defaults[1:]:
-        first = all_defaults[0].document
-        message = f"a second Defaults document; the first is {first.file}:{first.line}"
+        message = f"a second Defaults document; the first is in {_where(all_defaults[0], placed)}"
         yield placed.fault((), message, "a repository has one")
 
 
@@ -217,6 +217,11 @@ def _access(placed: Placed, names: _Names, index: Index) -> Iterator[Fault]:
     for at, pattern in enumerate(placed.document.raw["spec"]["groups"]):
         if not any(char in pattern for char in "*?["):
             yield from names.missing(placed, ("spec", "groups", at), "ProtectionGroup", pattern, "group")
+
+
+def _where(first: Placed, second: Placed) -> str:
+    line = first.document.line
+    return f"line {line}" if first.document.file == second.document.file else f"{first.document.file}:{line}"
 
 
 def _twice(placed: Placed, path: tuple[Step, ...], words: Sequence[str], noun: str) -> Iterator[Fault]:

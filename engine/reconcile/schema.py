@@ -152,7 +152,8 @@ def _explain(error: Any) -> Iterator[Problem]:
     elif rule in ("enum", "const"):
         allowed = error.validator_value if rule == "enum" else [error.validator_value]
         hint = (isinstance(value, str) and nearest(value, allowed)) or f"write {_either(allowed)}"
-        yield Problem(path, f"{_quoted(value)} is not {_article(_noun(about))}", hint)
+        noun = about.get("title") or "value of this key"
+        yield Problem(path, f"{_quoted(value)} is not {_article(noun)}", hint)
     else:
         yield Problem(path, *_bounds(rule, error, about, value))
 
