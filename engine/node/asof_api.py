@@ -1,0 +1,110 @@
+"""The past over HTTP: streams, points, directories and files as of any moment. Thin over engine.query."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from engine.journal.data import DataReader
+from engine.model.errors import UsageError
+from engine.model.events import FILE
+from engine.model.points import Point, parse_moment
+from engine.model.times import format_time
+from engine.node.parts import Parts
+from engine.node.web import answering
+from engine.query import extents, points, streams, tree
+from engine.query.session import Session
+
+POINTS_MAX = 10_000
+
+
+def routes(parts: Parts) -> list[Route]:
+    """The as-of routes; each opens a session of its own on a thread, so ingest never waits for one."""
+
+    def asking(read: Callable[[Session, Request], Any]) -> Callable[[Request], Any]:
+        async def route(request: Request) -> Response:
+            return JSONResponse(await asyncio.to_thread(_in_session, parts, read, request))
+
+        return answering(route)
+
+    def point(session: Session, request: Request) -> Point:
+        moment = parse_moment(request.query_params.get("at", "latest"), parts.clock.now())
+        return points.point_for(session, request.path_params["stream"], moment, parts.clock.now())
+
+    def list_streams(session: Session, request: Request) -> dict[str, Any]:
+        found = streams.streams(parts.journal)
+        return {
+            "streams": [{"id": one.id, "address": str(address), "epoch": one.epoch} for address, one in found.items()]
+        }
+
+    def list_points(session: Session, request: Request) -> dict[str, Any]:
+        stream = request.path_params["stream"]
+        found = points.points(session, stream, limit=POINTS_MAX)
+        gaps = points.gaps(session, stream)
+        return {
+            "points": [
+                {"point": str(one.position), "at": format_time(one.at), "class": one.point_class} for one in found
+            ],
+            "gaps": [
+                {
+                    "from": format_time(gap.from_at),
+                    "to": format_time(gap.to_at) if gap.to_at else None,
+                    "reason": gap.reason,
+                }
+                for gap in gaps
+            ],
+        }
+
+    def ls(session: Session, request: Request) -> dict[str, Any]:
+        at = point(session, request)
+        path = request.query_params.get("path", "/").encode("utf-8", "surrogateescape")
+        recursive = request.query_params.get("recursive") == "true"
+        found = tree.entries(session, request.path_params["stream"], at.position, path, recursive)
+        return {
+            "point": str(at.position),
+            "at": format_time(at.at),
+            "entries": [
+                {
+                    "path": entry.path.decode("utf-8", "surrogateescape"),
+                    "type": entry.inode.type,
+                    "size": entry.inode.size,
+                    "mode": entry.inode.mode,
+                    "mtime_ns": entry.inode.mtime_ns,
+                }
+                for entry in found
+            ],
+        }
+
+    async def cat(request: Request) -> Response:
+        return StreamingResponse(await asyncio.to_thread(_content, parts, request, point))
+
+    return [
+        Route("/v1/streams", asking(list_streams)),
+        Route("/v1/streams/{stream}/points", asking(list_points)),
+        Route("/v1/streams/{stream}/ls", asking(ls)),
+        Route("/v1/streams/{stream}/cat", answering(cat)),
+    ]
+
+
+def _in_session(parts: Parts, read: Callable[[Session, Request], Any], request: Request) -> Any:
+    with Session(parts.journal) as session:
+        return read(session, request)
+
+
+def _content(parts: Parts, request: Request, point: Callable[[Session, Request], Point]) -> Iterator[bytes]:
+    """A file's bytes, holes as zeros, as an iterator that reads as it goes."""
+    stream = request.path_params["stream"]
+    path = request.query_params.get("path", "").encode("utf-8", "surrogateescape")
+    with Session(parts.journal) as session:
+        position = point(session, request).position
+        entry = tree.stat(session, stream, position, path)
+        if entry.inode.type != FILE:
+            raise UsageError(f"{request.query_params.get('path')} is no file")
+        found = extents.pieces(session, stream, position, [entry.inode.file_id])
+        group = streams.info(parts.journal, stream).group
+    return DataReader(parts.journal, group).content(found.get(entry.inode.file_id, []), entry.inode.size)
