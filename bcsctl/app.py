@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import click
 
 from bcsctl.output import fail
-from engine.model.errors import BcsError, UsageError
+from engine.model.errors import BcsError, Failed, UsageError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("Begin", "Scaffold a policy repository that works on this machine at once."),
@@ -116,3 +116,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # The reader (`head`, `less`) has gone: not an error, but nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(fail(Failed(f"{where}{error.strerror or error}"), as_json))

@@ -1,7 +1,7 @@
 """What people and scripts read: answers on standard output, everything else on standard error.
 
-With --json one object goes to standard output and nothing else. Tables, colours and progress
-come from rich, which is imported only when something is drawn.
+With --json one object goes to standard output and nothing else. Progress is drawn by rich,
+which is imported only then.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -46,13 +47,14 @@ def fail(error: BcsError, as_json: bool) -> int:
     rows = error.details.get("errors")
     if isinstance(rows, list):
         for row in rows:
-            place = f"{row['file']}:{row['line']}:{row['column']}"
-            say(f"{place}: {row['message']}", BAD)
+            place = f"{row['file']}:{row['line']}:{row['column']}" if row["line"] else row["file"]
+            where = f"{row['path']}: " if row.get("path") else ""
+            say(printable(f"{place}: {where}{row['message']}"), BAD)
             if row.get("hint"):
-                say(f"  {row['hint']}")
-    say(f"error: {error.message}", BAD)
+                say(f"  {printable(row['hint'])}")
+    say(f"error: {printable(error.message)}", BAD)
     if error.hint:
-        say(f"  {error.hint}")
+        say(f"  {printable(error.hint)}")
     return error.exit_code
 
 
@@ -84,17 +86,31 @@ def console(stderr: bool = False) -> Console:
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[str] = ()) -> None:
-    """An aligned table on standard output. A cell is text, or (text, colour)."""
-    from rich.table import Table
-    from rich.text import Text
+    """An aligned table on standard output. A cell is text, or (text, colour). Lines are never cut."""
+    cells = [[cell if isinstance(cell, tuple) else (str(cell), None) for cell in row] for row in rows]
+    drawn = [[(printable(str(text)), colour) for text, colour in row] for row in cells]
+    widths = [max([len(title), *(cell_width(row[at][0]) for row in drawn)]) for at, title in enumerate(titles)]
+    coloured = colours(sys.stdout)
+    for row in [[(title, "bold") for title in titles], *drawn]:
+        line = ""
+        for at, (text, colour) in enumerate(row):
+            space = " " * (widths[at] - cell_width(text))
+            shown = _styled(text, colour) if coloured and text else text
+            line += (space + shown if titles[at] in right else shown + space) + "  "
+        tell(line.rstrip())
 
-    drawn = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for title in titles:
-        drawn.add_column(title, justify="right" if title in right else "left", no_wrap=True, overflow="fold")
-    for row in rows:
-        cells = [cell if isinstance(cell, tuple) else (str(cell), "") for cell in row]
-        drawn.add_row(*(Text(printable(str(text)), style=colour or "") for text, colour in cells))
-    console().print(drawn)
+
+def _styled(text: str, colour: str | None) -> str:
+    return click.style(text, bold=True) if colour == "bold" else click.style(text, fg=colour)
+
+
+def cell_width(text: str) -> int:
+    """How many columns of a terminal a text takes: wide characters two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
 
 
 def printable(text: str) -> str:

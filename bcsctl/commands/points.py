@@ -1,0 +1,117 @@
+"""bcsctl points: where a source can be brought back to, and where it can't."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from bcsctl.commands.validate import counted
+from bcsctl.opening import scene
+from bcsctl.options import exits
+from bcsctl.output import BAD, BUSY, DIM, GOOD, json_option, local_time, print_json, say, table, tell
+from bcsctl.settings import home_option, settings
+from engine.env.clock import SYSTEM
+from engine.model.points import APPLICATION, CRASH, FUZZY, QUIET, Gap, Point
+from engine.model.times import format_about, format_time, parse_time
+
+COLOURS = {APPLICATION: GOOD, CRASH: GOOD, QUIET: "cyan", FUZZY: BUSY}
+SHOWN = 20
+
+
+@click.command("points", epilog=exits(5))
+@click.argument("address")
+@click.option("--from", "from_at", metavar="TIME", help="The first moment of the range.")
+@click.option("--to", "to_at", metavar="TIME", help="The last moment of the range.")
+@click.option("--limit", type=click.IntRange(min=1), help=f"How many, the latest last (default: {SHOWN}; with --json all).")
+@home_option
+@json_option
+def command(
+    address: str, from_at: str | None, to_at: str | None, limit: int | None, home: str | None, as_json: bool
+) -> None:
+    """List recovery points, marks and gaps of a source.
+
+    A point's class: application (a driver vouches), crash (one atomic look), quiet (nothing
+    changed before, during or after the look), fuzzy (something was changing meanwhile).
+
+    \b
+    Example:  bcsctl points finance/sf-db1/files --from -1h
+    """
+    now = SYSTEM.now()
+    first = parse_time(from_at, now) if from_at else None
+    last = parse_time(to_at, now) if to_at else None
+    with scene(settings(home), address) as at:
+        from engine.query.points import gaps, points
+
+        found = points(at.session, at.stream.id, first, last)
+        missed = [gap for gap in gaps(at.session, at.stream.id) if _meets(gap, first, last)]
+    count = len(found)
+    if limit or not as_json:
+        found = found[-(limit or SHOWN) :]
+    if as_json:
+        print_json(
+            {
+                "address": address,
+                "count": count,
+                "points": [
+                    {
+                        "point": str(point.position),
+                        "at": format_time(point.at),
+                        "class": point.point_class,
+                        "label": point.label or None,
+                        "committed_at": format_time(point.committed_at),
+                    }
+                    for point in found
+                ],
+                "gaps": [
+                    {
+                        "from": format_time(gap.from_at),
+                        "to": format_time(gap.to_at) if gap.to_at is not None else None,
+                        "reason": gap.reason,
+                    }
+                    for gap in missed
+                ],
+            }
+        )
+    else:
+        render(found, missed, count, now)
+
+
+def _meets(gap: Gap, first: int | None, last: int | None) -> bool:
+    return (last is None or gap.from_at <= last) and (first is None or gap.to_at is None or gap.to_at >= first)
+
+
+def render(found: Sequence[Point], gaps: Sequence[Gap], count: int, now: int) -> None:
+    """A table, oldest first, with the gaps where they lie."""
+    if not found and not gaps:
+        tell("no recovery point in this range")
+        return
+    shown_from = found[0].at if len(found) < count else None
+    rows: list[tuple[int, list[str | tuple[str, str | None]]]] = [
+        (
+            point.at,
+            [
+                f"point:{point.position}",
+                local_time(point.at, 6),
+                (point.point_class, COLOURS.get(point.point_class)),
+                f"mark:{point.label}" if point.label else "",
+            ],
+        )
+        for point in found
+    ]
+    for gap in gaps:
+        if shown_from is None or gap.to_at is None or gap.to_at >= shown_from:
+            rows.append((gap.from_at, _gap_row(gap, now)))
+    rows.sort(key=lambda row: row[0])
+    table(["POINT", "AT", "CLASS", "LABEL"], [cells for _, cells in rows])
+    if len(found) < count:
+        say(f"the last {len(found)} of {counted(count, 'point')}: --from, --to and --limit show others", DIM)
+    else:
+        say(counted(count, "point"), DIM)
+
+
+def _gap_row(gap: Gap, now: int) -> list[str | tuple[str, str | None]]:
+    end = gap.to_at if gap.to_at is not None else now
+    until = "ended" if gap.to_at is not None else "still open"
+    text = f"{gap.reason} ({format_about(end - gap.from_at)}, {until}): changes may have been missed"
+    return [("gap", BAD), (local_time(gap.from_at, 6), BAD), ("-", BAD), (text, BAD)]

@@ -1,0 +1,53 @@
+"""bcsctl validate: schema and cross references, nothing else touched."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from bcsctl.options import exits
+from bcsctl.output import GOOD, fail, json_option, print_json, tell
+from bcsctl.settings import Settings, home_option, settings
+from engine.model.errors import PolicyInvalid
+
+
+@click.command("validate", epilog=exits(3))
+@click.argument("paths", nargs=-1)
+@home_option
+@json_option
+def command(paths: tuple[str, ...], home: str | None, as_json: bool) -> int:
+    """Check policies: schema and cross references.
+
+    PATHS are files and directories; without any, the policies of the working directory.
+
+    \b
+    Example:  bcsctl validate policies/
+    """
+    from engine.reconcile.resolve import load_policies
+
+    at = settings(home, paths)
+    try:
+        found = load_policies(at.policies, variables=variables(at))
+    except PolicyInvalid as error:
+        if not as_json:
+            return fail(error, False)
+        errors = error.details.get("errors", [])
+        print_json({"valid": False, "errors": errors, **error.as_json()})
+        return error.exit_code
+    if as_json:
+        sources = [str(source.address) for source in found.sources]
+        print_json({"valid": True, "errors": [], "documents": [one.key for one in found.documents], "sources": sources})
+    else:
+        tell(f"valid: {counted(len(found.documents), 'document')}, {counted(len(found.sources), 'source')}", GOOD)
+    return 0
+
+
+def variables(at: Settings) -> dict[str, str]:
+    """What policies of the embedded site may refer to in paths."""
+    return {"BCS_HOME": str(at.home), "HOME": os.path.expanduser("~")}
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 source`, `1,234 sources`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,100 @@
+"""Open what commands look at: the embedded journal, straight from its files, node or no node."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bcsctl.settings import Settings
+from engine.env.clock import SYSTEM
+from engine.model.errors import NothingThere, Refused, UsageError
+from engine.model.ids import parse_address, split_path
+from engine.model.points import Point, parse_moment
+
+if TYPE_CHECKING:
+    from engine.journal.open import Journal
+    from engine.query.session import Session
+    from engine.query.streams import StreamInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """ADDRESS[:PATH] as given. `path` is bytes, as the kernel has them, and absolute."""
+
+    address: str
+    path: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """An open journal, a session over it, and the stream that a command is about."""
+
+    journal: Journal
+    session: Session
+    stream: StreamInfo
+
+    def point(self, moment: str) -> Point:
+        """The recovery point that `--at` means; NothingThere with the neighbours."""
+        from engine.query.points import point_for
+
+        now = SYSTEM.now()
+        return point_for(self.session, self.stream.id, parse_moment(moment, now), now)
+
+
+def named(text: str) -> Named:
+    """Read GROUP/HOST/SOURCE[:PATH]. UsageError for another form or a path that isn't absolute."""
+    address, path = split_path(text)
+    parse_address(address)
+    if path is not None and not path.startswith("/"):
+        raise UsageError(f"'{path}' is not an absolute path", hint=f"write {address}:/and/the/whole/path")
+    return Named(address, os.fsencode(path) if path is not None else None)
+
+
+def journal(settings: Settings) -> Journal:
+    """The journal at BCS_HOME. NothingThere before the first apply; Refused when this user may not read it."""
+    if not settings.journal.is_dir():
+        if settings.home.exists() and not os.access(settings.home, os.R_OK | os.X_OK):
+            raise _not_ours(settings)
+        raise NothingThere(
+            f"there is no journal at {settings.journal}",
+            hint="`bcsctl apply` makes one; BCS_HOME or --home names another place",
+        )
+    from engine.journal.open import open_local
+
+    return open_local(settings.journal, master_key(settings))
+
+
+def master_key(settings: Settings) -> bytes:
+    """The key that opens the journal, from its file of 64 hexadecimal digits."""
+    try:
+        text = settings.master_key.read_text("ascii")
+    except FileNotFoundError:
+        raise Refused(
+            f"the master key {settings.master_key} is not there",
+            hint="without it nothing in the journal can be opened: bring it back from where it was saved",
+        ) from None
+    except PermissionError:
+        raise _not_ours(settings) from None
+    try:
+        return bytes.fromhex(text.strip())
+    except ValueError:
+        raise Refused(f"{settings.master_key} does not hold 64 hexadecimal digits") from None
+
+
+@contextmanager
+def scene(settings: Settings, address: str) -> Iterator[Scene]:
+    """The journal opened at one stream. NothingThere, with the nearest names, for an unknown address."""
+    opened = journal(settings)
+    from engine.query.session import Session
+    from engine.query.streams import find
+
+    stream = find(opened, address)
+    with Session(opened) as session:
+        yield Scene(opened, session, stream)
+
+
+def _not_ours(settings: Settings) -> Refused:
+    return Refused(f"{settings.home} belongs to another user", hint="run as that user, or name your own with --home")

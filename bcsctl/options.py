@@ -1,0 +1,37 @@
+"""What commands have in common: how their help ends, and options that mean the same everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+MEANINGS = {
+    0: "done",
+    1: "failed",
+    2: "usage",
+    3: "policy invalid",
+    4: "refused by a guard",
+    5: "nothing to restore there",
+    6: "verification found a difference",
+    10: "the plan holds changes",
+}
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def exits(*codes: int) -> str:
+    """The last paragraph of a command's help: its exit codes, those that every command has among them."""
+    there = sorted({0, 1, 2, *codes})
+    return "Exit codes: " + ", ".join(f"{code} {MEANINGS[code]}" for code in there) + "."
+
+
+def at_option(command: _Command) -> _Command:
+    """`--at MOMENT` on a command, as parameter `at`."""
+    return click.option(
+        "--at",
+        default="latest",
+        metavar="MOMENT",
+        help="As of when: latest, 2026-11-22T10:00:00Z, -5m, point:1.1234 or mark:LABEL.",
+    )(command)
