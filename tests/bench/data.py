@@ -3,7 +3,7 @@
 sources   20,000 or more files of real Python source; files beyond the first round over what this
           machine has are rotated by a line count of their own, so that no two are alike
 random    incompressible: 64 files of 4 MiB
-database  an SQLite database of 8 KiB pages with rows as pgbench makes them, about 400 MiB
+database  an SQLite database of 8 KiB pages: accounts with a text of a dozen words each, and an index
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 SOURCE_FILES = 20_000
 RANDOM_FILES = 64
 RANDOM_FILE_BYTES = 4 << 20
-DATABASE_ROWS = 2_600_000
+DATABASE_ROWS = 2_400_000
 
 NAMES = ("sources", "random", "database")
 
@@ -72,9 +72,10 @@ def _database(target: Path) -> None:
     connection.execute("pragma page_size = 8192")
     connection.execute("pragma journal_mode = off")
     connection.execute("pragma synchronous = off")
+    words = sorted({word for path in _corpus()[:200] for word in path.read_text(errors="replace").split()})
     connection.execute("create table accounts (aid integer primary key, bid int, abalance int, filler text)")
     rows = (
-        (number, number // 100_000, source.randrange(-5000, 5000), f"{source.getrandbits(160):040x}".ljust(84))
+        (number, number // 100_000, source.randrange(-5000, 5000), " ".join(source.choices(words, k=12)))
         for number in range(DATABASE_ROWS)
     )
     connection.executemany("insert into accounts values (?, ?, ?, ?)", rows)
