@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from engine.reconcile.load import load, place, with_applied
 from engine.reconcile.load_yaml import BYTES_MAX, documents
 from engine.reconcile.resolve import examine
+from engine.reconcile.schema import schema
 
 GROUP = """apiVersion: bcs/v1alpha1
 kind: ProtectionGroup
@@ -191,28 +194,13 @@ def test_no_bytes_make_it_raise(tmp_path_factory: pytest.TempPathFactory, data: 
 _SCALARS = st.sampled_from(
     ["5s", "-1h", "", "/srv", "gold", "*", "true", "~", "1", "1.5", "latest", "sf", "a b", "${X}"]
 )
+_KEYS = sorted(set(re.findall(r'"([a-zA-Z]+)": (?=\{")', json.dumps(schema()))) - {"then", "else", "items"})
 _VALUES = st.recursive(
     _SCALARS,
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                ["sources", "files", "paths", "exclude", "retention", "tiers", "keep", "for", "name", "site", "hosts"]
-                + ["replicate", "to", "recovery", "order", "drills", "every", "restore", "checks", "objectives", "rpo"]
-                + [
-                    "ignore",
-                    "path",
-                    "reason",
-                    "nodes",
-                    "storage",
-                    "url",
-                    "maildir",
-                    "subjects",
-                    "roles",
-                    "groups",
-                    "on",
-                ]
-            ),
+            st.sampled_from(_KEYS),
             inner,
             max_size=5,
         )
@@ -230,8 +218,6 @@ _VALUES = st.recursive(
 def test_no_document_makes_it_raise(
     tmp_path_factory: pytest.TempPathFactory, kind: str, metadata: object, spec: object
 ) -> None:
-    import json
-
     file = tmp_path_factory.getbasetemp() / "document.yaml"
     document = {"apiVersion": "bcs/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
     file.write_text(json.dumps([document])[1:-1])
