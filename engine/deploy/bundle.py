@@ -66,8 +66,8 @@ def build(cache: Path, platform: Platform | None = None) -> Bundle:
             f"no agent for Python {wanted.python} on {wanted.machine}: this machine has only its own compiled files",
             hint=f"deploy to hosts with Python {this_platform().python} on {this_platform().machine}",
         )
-    content = {name: path.read_bytes() for name, path in sorted((*_sources(), *_dependencies()))}
-    version = f"{importlib.metadata.version('bcsctl')}+{_digest(content)[:12]}"
+    content = _content()
+    version = _version(content)
     path = cache / f"agent-{version}-py{wanted.python}-{wanted.machine}.tar.gz"
     if not path.exists():
         durable.make_directories(cache)
@@ -75,6 +75,20 @@ def build(cache: Path, platform: Platform | None = None) -> Bundle:
     os.utime(path)
     _forget_old(cache)
     return Bundle(version, path, wanted)
+
+
+def version() -> str:
+    """The version that `build` would give, without making anything."""
+    return _version(_content())
+
+
+def _content() -> dict[str, bytes]:
+    """{name in the archive: bytes}, in the archive's order."""
+    return {name: path.read_bytes() for name, path in sorted((*_sources(), *_dependencies()))}
+
+
+def _version(content: dict[str, bytes]) -> str:
+    return f"{importlib.metadata.version('bcsctl')}+{_digest(content)[:12]}"
 
 
 def _sources() -> Iterator[tuple[str, Path]]:
