@@ -80,7 +80,7 @@ def read_file(file: Path) -> dict[str, str]:
     try:
         values = tomllib.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"{file} can't be read: {error}", hint="it holds lines like: home = \"/srv/bcs\"") from None
+        raise UsageError(f"{file} can't be read: {error}", hint='it holds lines like: home = "/srv/bcs"') from None
     for key, value in values.items():
         if key not in KEYS:
             raise UsageError(f"{file}: unknown key '{key}'", hint=f"keys are {', '.join(KEYS)}")

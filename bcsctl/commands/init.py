@@ -13,7 +13,10 @@ from bcsctl.output import json_option, print_json, printable, say, tell
 @click.command("init", epilog=exits(4))
 @click.argument("directory", default=".", metavar="[DIR]")
 @click.option(
-    "--protect", multiple=True, metavar="PATH", help="What to protect; may be repeated. Without it: DIR/data, made here."
+    "--protect",
+    multiple=True,
+    metavar="PATH",
+    help="What to protect; may be repeated. Without it: DIR/data, made here.",
 )
 @json_option
 def command(directory: str, protect: tuple[str, ...], as_json: bool) -> None:

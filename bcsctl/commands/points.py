@@ -23,7 +23,9 @@ SHOWN = 20
 @click.argument("address")
 @click.option("--from", "from_at", metavar="TIME", help="The first moment of the range.")
 @click.option("--to", "to_at", metavar="TIME", help="The last moment of the range.")
-@click.option("--limit", type=click.IntRange(min=1), help=f"How many, the latest last (default: {SHOWN}; with --json all).")
+@click.option(
+    "--limit", type=click.IntRange(min=1), help=f"How many, the latest last (default: {SHOWN}; with --json all)."
+)
 @home_option
 @json_option
 def command(

@@ -13,7 +13,9 @@ from engine.model.times import parse_time
 def applied(journal: Journal, limit: int) -> list[dict[str, Any]]:
     """The last `limit` applied policies, oldest first, as `bcsctl history --json` shows them."""
     store = journal.store
-    found = [control.read(store, control.POLICIES, number) for number in control.numbers(store, control.POLICIES)[-limit:]]
+    found = [
+        control.read(store, control.POLICIES, number) for number in control.numbers(store, control.POLICIES)[-limit:]
+    ]
     return [
         {
             "number": value["number"],

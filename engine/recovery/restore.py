@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from engine.journal.open import Journal
 from engine.model.events import FILE
@@ -20,6 +21,15 @@ from engine.tree.apply import deepest_first, finish, link, make
 
 Progress = Callable[[int, int], None]
 """Called with files and bytes done since the last call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Helping:
+    """What processes that help need to open a local journal themselves, and how many there are to be."""
+
+    journal: Path
+    master_key: bytes
+    processes: int
 
 
 @dataclass(slots=True)
@@ -42,16 +52,17 @@ def restore(
     *,
     owners: bool,
     progress: Progress,
-    processes: int,
+    helping: Helping | None = None,
 ) -> Restored:
-    """Carry out a plan whose target has been checked. `pieces` are those of every file by file_id."""
+    """Carry out a plan whose target has been checked. `pieces` are those of every file by file_id;
+    with `helping`, large restores are shared out to processes."""
     done = Restored()
     made_target = not os.path.lexists(plan.target)
     os.makedirs(plan.target, exist_ok=True)
     directories = _make_directories(plan, made_target, done)
     tasks = _tasks(plan.files, pieces)
     failed: set[bytes] = set()
-    for filled in _fill(journal, group, tasks, owners, processes):
+    for filled in _fill(journal, group, tasks, owners, helping):
         done.shortfalls += filled.shortfalls
         if filled.failure:
             failed.add(filled.target)
@@ -101,14 +112,19 @@ def _where(task: FileTask) -> tuple[str, int, int]:
     return "", 0, 0
 
 
-def _fill(journal: Journal, group: str, tasks: Sequence[FileTask], owners: bool, processes: int) -> Iterator[Filled]:
-    where = journal.local_root
-    if processes < 2 or where is None or not worth_processes(tasks):
+def _fill(
+    journal: Journal, group: str, tasks: Sequence[FileTask], owners: bool, helping: Helping | None
+) -> Iterator[Filled]:
+    if helping is None or helping.processes < 2 or not worth_processes(tasks):
         yield from fill_here(journal, group, tasks, owners)
         return
-    cut = shares([task.inode.size for task in tasks], processes)
+    cut = shares([task.inode.size for task in tasks], helping.processes)
     yield from fill_in_processes(
-        [Work(str(where), journal.master_key, group, owners, tuple(tasks[i] for i in share)) for share in cut if share]
+        [
+            Work(str(helping.journal), helping.master_key, group, owners, tuple(tasks[index] for index in share))
+            for share in cut
+            if share
+        ]
     )
 
 

@@ -1,0 +1,48 @@
+"""bcsctl cat: a file as it was, byte for byte."""
+
+from __future__ import annotations
+
+import base64
+import sys
+
+import click
+
+from bcsctl.entries import as_of, damage_is_a_difference, inode_json, path_json, point_json
+from bcsctl.opening import named, scene
+from bcsctl.options import at_option, exits
+from bcsctl.output import DIM, json_option, print_json, say
+from bcsctl.settings import home_option, settings
+from engine.model.errors import UsageError
+
+
+@click.command("cat", epilog=exits(5, 6))
+@click.argument("address", metavar="ADDRESS:PATH")
+@at_option
+@home_option
+@json_option
+def command(address: str, at: str, home: str | None, as_json: bool) -> None:
+    """Print a file as it was.
+
+    Its bytes go to standard output as they are; with --json they come as base64.
+
+    \b
+    Example:  bcsctl cat finance/sf-db1/files:/srv/finance/q3.ods --at -1h > q3.ods
+    """
+    wanted = named(address)
+    if wanted.path is None:
+        raise UsageError("cat needs a path", hint=f"write {wanted.address}:/the/file")
+    with damage_is_a_difference(), scene(settings(home), wanted.address) as there:
+        from engine.query.content import content
+
+        point = there.point(at)
+        entry, parts = content(there.session, there.journal, there.stream, point.position, wanted.path)
+        if as_json:
+            text = base64.b64encode(b"".join(parts)).decode("ascii")
+            row = {**path_json(entry.path), **inode_json(entry.inode), "content_base64": text}
+            print_json({"address": wanted.address, **point_json(point), **row})
+            return
+        if sys.stderr.isatty():
+            say(as_of(point), DIM)
+        for part in parts:
+            sys.stdout.buffer.write(part)
+        sys.stdout.buffer.flush()

@@ -1,0 +1,22 @@
+"""bcsctl serve: run a node in the foreground. `bcsctl apply` and the services start it."""
+
+from __future__ import annotations
+
+import click
+
+from bcsctl.options import exits
+from bcsctl.settings import home_option, settings
+
+
+@click.command("serve", epilog=exits(4))
+@click.option("--role", type=click.Choice(["node"]), default="node", show_default=True, help="What to run.")
+@home_option
+def command(role: str, home: str | None) -> int:
+    """Run a node in the foreground, until SIGTERM or SIGINT.
+
+    \b
+    Example:  bcsctl serve --role node
+    """
+    from engine.node.serve import serve
+
+    return serve(settings(home).home)

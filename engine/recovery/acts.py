@@ -1,0 +1,54 @@
+"""Record what was done: in the audit stream by the node, or in a file that waits for it.
+
+Each line of BCS_HOME/audit/pending.jsonl is one act, durable before it counts as recorded; a node
+that starts takes them over into its audit stream.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.env import durable
+from engine.env.clock import SYSTEM, Clock
+from engine.env.unix_http import request_json
+from engine.model.errors import Unreachable
+from engine.model.times import format_time
+
+
+def record_act(home: Path, what: str, who: str, details: Mapping[str, Any], clock: Clock = SYSTEM) -> bool:
+    """Have one act recorded; True by the node, False in the waiting file. Raises OSError when neither can be."""
+    try:
+        request_json(home / "run" / "node.sock", "POST", "/v1/audit", {"what": what, "who": who, "details": details})
+        return True
+    except Unreachable:
+        _append(
+            home / "audit" / "pending.jsonl", {"at": format_time(clock.now()), "what": what, "who": who, **_of(details)}
+        )
+        return False
+
+
+def who_acts() -> str:
+    """The user who runs this, and on whose behalf when it came through sudo."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = str(os.getuid())
+    behind = os.environ.get("SUDO_USER")
+    return f"{behind} (as {name})" if behind and behind != name else name
+
+
+def _append(path: Path, value: Mapping[str, Any]) -> None:
+    durable.make_directories(path.parent)
+    line = json.dumps(value, sort_keys=True).encode() + b"\n"
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, line)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    durable.sync_directory(path.parent)
