@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from engine.model.policy.resolved import PolicySet, SourceSpec
 from engine.model.times import SECOND
 
+_WILD = re.compile(r"[*?\[\]\\]")
+
 
 def desired_state(policies: PolicySet, host: str, generation: int) -> dict[str, Any]:
     """The JSON form of what `host` is to protect as of control number `generation`.
 
-    A source that isn't in the list is no longer protected. `exclude` holds the policy's patterns
-    and the ignored paths: a pattern without a slash is a glob on names at any depth, one that
-    begins with a slash a glob on whole paths that takes along what lies below.
+    A source that isn't in the list is no longer protected. `exclude` holds the policy's patterns, as
+    `engine.tree.match` reads them, and after them the ignored paths with their wildcards escaped.
     """
     sources = [_source(source) for source in policies.sources if source.address.host == host]
     return {"generation": generation, "sources": sources}
@@ -26,7 +28,7 @@ def _source(source: SourceSpec) -> dict[str, Any]:
         "address": str(source.address),
         "kind": source.kind,
         "paths": list(source.paths),
-        "exclude": [*source.exclude, *(ignored.path for ignored in source.ignore)],
+        "exclude": [*source.exclude, *(_WILD.sub(r"\\\g<0>", ignored.path) for ignored in source.ignore)],
         "rpo_seconds": source.rpo / SECOND,
         "crash_point_every_seconds": source.consistency.crash_point_every / SECOND,
         "freeze": source.consistency.freeze_allowed,

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
+from engine.model.errors import UsageError
 from engine.model.ids import Address
 from engine.model.policy.documents import Fault
 from engine.reconcile.load import Placed, Step
 from engine.reconcile.load_yaml import shown
 from engine.reconcile.schema import nearest
+from engine.tree.match import Exclude, compile_excludes
 
 VARIABLES = ("BCS_HOME",)
+_WILD = re.compile(r"[*?\[\]\\]")
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
 
@@ -45,23 +48,28 @@ def expand(path: str, variables: Mapping[str, str] | None, *, embedded: bool) ->
     return "/" + posixpath.normpath(path).lstrip("/")
 
 
+def literal(path: str) -> str:
+    """The exclude pattern that matches just this path and what lies below it."""
+    return _WILD.sub(r"\\\g<0>", path)
+
+
 def bad_pattern(pattern: str) -> tuple[str, str] | None:
-    """Message and hint for an exclude that would match nothing, else None."""
-    if len(pattern) > 1 and pattern.endswith("/"):
-        return f"the pattern {shown(pattern)} ends with a slash", "leave it out: a directory goes with all below it"
-    if "/" in pattern and not pattern.startswith("/"):
-        return f"the pattern {shown(pattern)} has a slash inside", "begin with a slash to match whole paths"
+    """Message and hint for an exclude that no matcher takes, else None."""
+    try:
+        compile_excludes([pattern])
+    except UsageError as error:
+        return error.message, error.hint or "see the description of exclude in `bcsctl schema ProtectionGroup`"
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One path that one source protects on one host; `left_out` are whole-path patterns it leaves to others."""
+    """One path that one source protects on one host; `left_out` says which paths it leaves to others."""
 
     host: str
     path: str
     address: Address
-    left_out: tuple[str, ...]
+    left_out: Exclude
     placed: Placed
     place: tuple[Step, ...]
 
@@ -73,7 +81,7 @@ def overlaps(claims: Iterable[Claim]) -> Iterator[Fault]:
     for claim in sorted(claims, key=lambda claim: (claim.host, claim.path.rstrip("/").split("/"))):
         while above and not _holds(above[-1], claim):
             above.pop()
-        other = next((outer for outer in reversed(above) if not _leaves_out(outer, claim.path)), None)
+        other = next((outer for outer in reversed(above) if not outer.left_out(os.fsencode(claim.path), True)), None)
         if other:
             # The same two lines may meet on many hosts: told once, where the later of them is written.
             later, earlier = (claim, other) if _order(claim) >= _order(other) else (other, claim)
@@ -86,12 +94,6 @@ def overlaps(claims: Iterable[Claim]) -> Iterator[Fault]:
 
 def _holds(outer: Claim, inner: Claim) -> bool:
     return outer.host == inner.host and (inner.path + "/").startswith(outer.path.rstrip("/") + "/")
-
-
-def _leaves_out(claim: Claim, path: str) -> bool:
-    parts = path.split("/")
-    prefixes = ["/".join(parts[:count]) for count in range(2, len(parts) + 1)]
-    return any(fnmatchcase(prefix, pattern) for pattern in claim.left_out for prefix in prefixes)
 
 
 def _overlap(later: Claim, earlier: Claim, inner: Claim) -> Fault:

@@ -19,7 +19,8 @@ from engine.model.times import MINUTE, parse_duration
 from engine.reconcile import references, values
 from engine.reconcile.load import Loaded, Placed, Step, former_names, load
 from engine.reconcile.load_yaml import shown
-from engine.reconcile.paths import BadPath, Claim, bad_pattern, expand, overlaps
+from engine.reconcile.paths import BadPath, Claim, bad_pattern, expand, literal, overlaps
+from engine.tree.match import Exclude, compile_excludes
 
 ResolveHosts = Callable[[Site, str], Sequence[str]]
 """The hosts that an Ansible host pattern stands for in a site's inventory; [] when none."""
@@ -228,20 +229,29 @@ def _found_hosts(
     return hosts
 
 
-def _path(placed: Placed, at: tuple[Step, ...], path: str, scene: _Scene, *, embedded: bool) -> str:
+def _path(
+    placed: Placed, at: tuple[Step, ...], path: str, scene: _Scene, *, embedded: bool, quote: bool = False
+) -> str:
+    """The path written out; with `quote`, what variables stand for is made literal in a pattern."""
+    variables = scene.variables
+    if quote and variables is not None:
+        variables = {name: literal(value) for name, value in variables.items()}
     try:
-        return expand(path, scene.variables, embedded=embedded)
+        return expand(path, variables, embedded=embedded)
     except BadPath as bad:
         scene.faults.append(placed.fault(at, *bad.args))
         return path
 
 
 def _ignored(placed: Placed, spec: Mapping[str, Any], site: str, scene: _Scene) -> tuple[Ignored, ...]:
-    embedded = site == EMBEDDED_SITE
-    return tuple(
-        Ignored(_path(placed, ("spec", "ignore", at, "path"), entry.path, scene, embedded=embedded), entry.reason)
-        for at, entry in enumerate(values.ignored(spec.get("ignore", ())))
-    )
+    found = []
+    for number, entry in enumerate(values.ignored(spec.get("ignore", ()))):
+        at = ("spec", "ignore", number, "path")
+        path = _path(placed, at, entry.path, scene, embedded=site == EMBEDDED_SITE)
+        if path == "/":
+            scene.faults.append(placed.fault(at, "'/' ignores everything", "name what need not survive"))
+        found.append(Ignored(path, entry.reason))
+    return tuple(found)
 
 
 def _expanded(placed: Placed, index: int, source: Source, site: str, scene: _Scene) -> Source:
@@ -268,7 +278,7 @@ def _expanded(placed: Placed, index: int, source: Source, site: str, scene: _Sce
 def _pattern(placed: Placed, at: tuple[Step, ...], pattern: str, scene: _Scene, *, embedded: bool) -> str:
     """An exclude; one that begins as a path with a variable is written out like one."""
     if embedded and pattern.startswith(("~/", "${")):
-        return _path(placed, at, pattern, scene, embedded=True)
+        pattern = _path(placed, at, pattern, scene, embedded=True, quote=True)
     bad = bad_pattern(pattern)
     if bad:
         scene.faults.append(placed.fault(at, *bad))
@@ -280,7 +290,7 @@ def _protect(placed: Placed, index: int, source: Source, group: ProtectionGroup,
     at: tuple[Step, ...] = ("spec", "sources", index, source.kind)
     paths, settings, key = _particulars(source)
     exclude = source.exclude if isinstance(source, FilesSource) else ()
-    left_out = tuple(pattern for pattern in exclude if pattern.startswith("/")) + tuple(i.path for i in group.ignore)
+    left_out = _left_out(exclude, group)
     unresolved = group.name in scene.unresolved
     pattern = f"({group.site} {_spec(placed).get('hosts')})"
     for host in (pattern,) if unresolved else group.hosts:
@@ -310,6 +320,12 @@ def _protect(placed: Placed, index: int, source: Source, group: ProtectionGroup,
                 former_addresses=former,
             )
         )
+
+
+def _left_out(exclude: Sequence[str], group: ProtectionGroup) -> Exclude:
+    """Which whole paths a source leaves to others. Patterns that are wrong are faults already."""
+    whole = [pattern for pattern in exclude if pattern.startswith("/") and not bad_pattern(pattern)]
+    return compile_excludes([*whole, *(literal(ignored.path) for ignored in group.ignore if ignored.path != "/")])
 
 
 def _particulars(source: Source) -> tuple[tuple[str, ...], dict[str, str], str]:

@@ -10,8 +10,7 @@ from typing import ClassVar
 class FilesSource:
     """Directories and files with all that is below them, but for what `exclude` names.
 
-    A pattern without a slash is a glob on names at any depth; one that begins with a slash is
-    a glob on whole paths and takes along what lies below.
+    Patterns are those of `engine.tree.match`.
     """
 
     kind: ClassVar[str] = "files"

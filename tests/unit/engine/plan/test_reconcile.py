@@ -10,7 +10,7 @@ import pytest
 
 from engine.model.errors import Refused
 from engine.model.ids import Address, stream_id
-from engine.model.policy import Consistency, Document, PolicySet, ProtectionGroup, SourceSpec, Tier
+from engine.model.policy import Consistency, Document, Ignored, PolicySet, ProtectionGroup, SourceSpec, Tier
 from engine.model.times import DAY, HOUR, SECOND
 from engine.plan.desired import desired_state
 from engine.plan.reconcile import Observed, Plan, Process, adopt_streams, check_guards, diff
@@ -268,7 +268,8 @@ def test_a_twice_renamed_group_keeps_its_first_stream() -> None:
 
 def test_desired_state_of_a_host() -> None:
     other = source("a/elsewhere/files")
-    state = desired_state(policies(replace(A, exclude=("*.tmp",)), other), "localhost", 7)
+    one = replace(A, exclude=("*.tmp",), ignore=(Ignored("/srv/a[1]*", "rebuilt"),))
+    state = desired_state(policies(one, other), "localhost", 7)
     assert state == {
         "generation": 7,
         "sources": [
@@ -277,7 +278,7 @@ def test_desired_state_of_a_host() -> None:
                 "address": "a/localhost/files",
                 "kind": "files",
                 "paths": ["/srv"],
-                "exclude": ["*.tmp"],
+                "exclude": ["*.tmp", r"/srv/a\[1\]\*"],
                 "rpo_seconds": 5.0,
                 "crash_point_every_seconds": 3600.0,
                 "freeze": False,
