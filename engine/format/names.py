@@ -24,6 +24,8 @@ KEYS = "keys/"
 SITE = "site"
 """The scope of the key that seals packs; no group may be called so within `keys/`: groups' keys lie in `keys/g-...`."""
 
+HASH_BYTES = 16
+
 SEQ_FIRST = 1
 """The first commit of every boot."""
 
@@ -80,7 +82,7 @@ class CheckpointName:
 
 def content_hash(content: bytes | memoryview) -> str:
     """BLAKE3, 128 bits, in hexadecimal: what names of metadata objects carry."""
-    return blake3(content).hexdigest(16)
+    return blake3(content).hexdigest(HASH_BYTES)
 
 
 def check_node(node: str) -> str:

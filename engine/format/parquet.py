@@ -36,7 +36,7 @@ def encode(table: pa.Table, text: str, key: bytes = footers.METADATA_KEY) -> pa.
         compression="zstd",
         compression_level=1,
         use_dictionary=_DICTIONARY,
-        column_encoding={name: "DELTA_BINARY_PACKED" for name in _DELTA},
+        column_encoding=dict.fromkeys(_DELTA, "DELTA_BINARY_PACKED"),
         write_statistics=_STATISTICS,
         store_schema=False,
     ) as writer:
