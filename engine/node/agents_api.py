@@ -9,8 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from engine.journal.commit import Ack, Conflict
-from engine.journal.epochs import open_epoch
+from engine.journal.commit import Ack, Conflict, Opened
 from engine.model.errors import Refused, UsageError
 from engine.model.ids import parse_address
 from engine.node.parts import Agent, Parts
@@ -61,15 +60,10 @@ def routes(parts: Parts) -> list[Route]:
         stream = request.path_params["stream"]
         body = await read_json(request)
         address, _ = owned(parts, stream, str(body.get("host", "")))
-        answer = await asyncio.to_thread(
-            open_epoch,
-            parts.committer,
-            stream=stream,
-            address=parse_address(address),
-            writer=str(body.get("writer", "")),
-            record=body.get("record"),
-        )
-        return JSONResponse(answer)
+        record = read_record(body.get("record"))
+        opened = await asyncio.to_thread(open_stream_for, parts, stream, address, str(body.get("writer", "")), record)
+        head = opened.head
+        return JSONResponse({"epoch": head.epoch, "lsn": head.lsn, "hash": head.hash.hex(), "cause": opened.cause})
 
     async def batches(request: Request) -> Response:
         stream = request.path_params["stream"]
@@ -113,12 +107,33 @@ def owned(parts: Parts, stream: str, host: str) -> tuple[str, dict[str, Any]]:
     return owner
 
 
+def read_record(value: Any) -> tuple[int, int, bytes] | None:
+    """A writer's last position as it travels: {epoch, lsn, hash}, or None."""
+    if value is None:
+        return None
+    try:
+        return int(value["epoch"]), int(value["lsn"]), bytes.fromhex(value["hash"])
+    except (KeyError, TypeError, ValueError):
+        raise UsageError("a record is {epoch, lsn, hash}") from None
+
+
+def open_stream_for(
+    parts: Parts, stream: str, address: str, writer: str, record: tuple[int, int, bytes] | None
+) -> Opened:
+    """Where the writer goes on. A stream is registered under the address of its first writer."""
+    if stream not in parts.committer.streams():
+        registered = parts.committer.register(parse_address(address))
+        if registered.id != stream:
+            raise Refused(f"stream {stream} was never opened, and {address} begins another one")
+    return parts.committer.open_stream(stream, writer, record)
+
+
 def take_batch(parts: Parts, stream: str, address: str, body: bytearray) -> Any:
     """Open one batch and hand it to the committer; the answer is a future of its Ack."""
     batch = decode(body)
     if batch.stream != stream:
         raise Malformed(f"a batch of stream {batch.stream} came for stream {stream}")
-    future = parts.committer.submit(batch, address.split("/")[0])
+    future = parts.committer.submit(batch)
     future.add_done_callback(lambda done: _acknowledged(parts, batch, done))
     return future
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from engine.journal.content import content
 from engine.journal.data import DataReader
 from engine.model.errors import UsageError
 from engine.model.events import FILE
@@ -81,7 +83,10 @@ def routes(parts: Parts) -> list[Route]:
         }
 
     async def cat(request: Request) -> Response:
-        return StreamingResponse(await asyncio.to_thread(_content, parts, request, point))
+        parts_of_file = _content(parts, request, point)
+        # The first part is asked for here, so that what can't be found is an error and no broken answer.
+        first = await asyncio.to_thread(next, parts_of_file, b"")
+        return StreamingResponse(itertools.chain([first], parts_of_file))
 
     return [
         Route("/v1/streams", asking(list_streams)),
@@ -106,5 +111,6 @@ def _content(parts: Parts, request: Request, point: Callable[[Session, Request],
         if entry.inode.type != FILE:
             raise UsageError(f"{request.query_params.get('path')} is no file")
         found = extents.pieces(session, stream, position, [entry.inode.file_id])
-        group = streams.info(parts.journal, stream).group
-    return DataReader(parts.journal, group).content(found.get(entry.inode.file_id, []), entry.inode.size)
+    pieces = found.get(entry.inode.file_id, [])
+    for part in content(DataReader(parts.journal), stream, pieces, entry.inode.size):
+        yield bytes(part)

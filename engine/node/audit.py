@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from engine.env.clock import Clock
 from engine.journal.commit import Ack, Committer
-from engine.model.ids import Address, stream_id
+from engine.model.ids import Address
 from engine.model.times import MINUTE
 from engine.wire.batch import BatchBuilder, decode
 
@@ -29,25 +29,34 @@ def audit_address(node: str) -> Address:
 class AuditLog:
     """Appends records to this node's audit stream. Safe to call from any thread."""
 
-    def __init__(self, committer: Committer, node: str, clock: Clock, position: Callable[[], tuple[int, int, bytes]]):
+    def __init__(self, committer: Committer, node: str, clock: Clock) -> None:
         self._committer = committer
-        self._stream = stream_id(audit_address(node))
         self._clock = clock
-        self._position = position
         self._lock = threading.Lock()
         self._minute = 0
         self._refusals: dict[str, int] = {}
+        stream = committer.register(audit_address(node))
+        self._stream = stream.id
+        head = committer.heads().get(stream.id)
+        record = (head.epoch, head.lsn, head.hash) if head else None
+        # The node is the stream's only writer, so what is committed is what it last wrote.
+        self._head = committer.open_stream(stream.id, f"node {node}", record).head
 
     def act(self, what: str, who: str, details: Mapping[str, Any]) -> Ack:
         """Record one act; returns once it is durable."""
         now = self._clock.now()
         payload = json.dumps({"what": what, "who": who, "details": dict(details)}, ensure_ascii=False, sort_keys=True)
         with self._lock:
-            epoch, lsn, head = self._position()
-            batch = BatchBuilder(self._stream, epoch, lsn + 1, head)
-            batch.record(now, what, payload)
-            buffers, _ = batch.encode()
-            return self._committer.submit(decode(b"".join(buffers)), AUDIT_GROUP).result()
+            builder = BatchBuilder(self._stream, self._head.epoch, self._head.lsn + 1, self._head.hash)
+            builder.record(now, what, payload)
+            buffers, _ = builder.encode()
+            batch = decode(b"".join(buffers))
+            try:
+                ack = self._committer.submit(batch).result()
+            finally:
+                head = self._committer.epoch_head(self._stream, self._head.epoch)
+                self._head = head if head is not None else self._head
+            return ack
 
     def refusal(self, what: str, who: str, details: Mapping[str, Any]) -> None:
         """Record a refusal; beyond REFUSALS_A_MINUTE of a kind only their number is kept."""

@@ -34,6 +34,7 @@ class Desired:
     marks: dict[str, MarkRequest] = field(default_factory=dict)
     generation: int = 0
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    closing: bool = False
 
     async def replace(self, applied: dict[str, Any] | None) -> None:
         """Take over an applied control value, None when there is none."""
@@ -61,9 +62,17 @@ class Desired:
         """Return once the generation is another than the one given, or the time is over."""
         async with self.changed:
             try:
-                await asyncio.wait_for(self.changed.wait_for(lambda: self.generation != generation), seconds)
+                await asyncio.wait_for(
+                    self.changed.wait_for(lambda: self.closing or self.generation != generation), seconds
+                )
             except TimeoutError:
                 pass
+
+    async def release(self) -> None:
+        """Let everyone go who waits, now and from now on: the node stops."""
+        async with self.changed:
+            self.closing = True
+            self.changed.notify_all()
 
     def for_host(self, host: str) -> dict[str, Any]:
         """{generation, sources, marks} as the agent of that host gets them."""

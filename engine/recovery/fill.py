@@ -43,20 +43,20 @@ def attributes_of(inode: Inode) -> Attributes:
     )
 
 
-def fill_all(tasks: Sequence[FileTask], reader: DataReader, owners: bool) -> Iterator[Filled]:
+def fill_all(tasks: Sequence[FileTask], reader: DataReader, stream: str, owners: bool) -> Iterator[Filled]:
     """Make each file; a failure is that file's alone, the others go on."""
     for task in tasks:
-        yield fill(task, reader, owners)
+        yield fill(task, reader, stream, owners)
 
 
-def fill(task: FileTask, reader: DataReader, owners: bool) -> Filled:
+def fill(task: FileTask, reader: DataReader, stream: str, owners: bool) -> Filled:
     """Make one file whole: content, size, attributes. On damage the file is taken away again."""
     fd = -1
     written = 0
     try:
         fd = create_file(task.target)
         for piece in task.pieces:
-            view = reader.read(piece)
+            view = reader.read(piece, stream)
             write_extent(fd, piece.offset, view)
             written += len(view)
         set_size(fd, task.inode.size)

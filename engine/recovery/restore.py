@@ -46,7 +46,7 @@ class Restored:
 
 def restore(
     journal: Journal,
-    group: str,
+    stream: str,
     plan: RestorePlan,
     pieces: Mapping[int, Sequence[Piece]],
     *,
@@ -62,7 +62,7 @@ def restore(
     directories = _make_directories(plan, made_target, done)
     tasks = _tasks(plan.files, pieces)
     failed: set[bytes] = set()
-    for filled in _fill(journal, group, tasks, owners, helping):
+    for filled in _fill(journal, stream, tasks, owners, helping):
         done.shortfalls += filled.shortfalls
         if filled.failure:
             failed.add(filled.target)
@@ -113,15 +113,15 @@ def _where(task: FileTask) -> tuple[str, int, int]:
 
 
 def _fill(
-    journal: Journal, group: str, tasks: Sequence[FileTask], owners: bool, helping: Helping | None
+    journal: Journal, stream: str, tasks: Sequence[FileTask], owners: bool, helping: Helping | None
 ) -> Iterator[Filled]:
     if helping is None or helping.processes < 2 or not worth_processes(tasks):
-        yield from fill_here(journal, group, tasks, owners)
+        yield from fill_here(journal, stream, tasks, owners)
         return
     cut = shares([task.inode.size for task in tasks], helping.processes)
     yield from fill_in_processes(
         [
-            Work(str(helping.journal), helping.master_key, group, owners, tuple(tasks[index] for index in share))
+            Work(str(helping.journal), helping.master_key, stream, owners, tuple(tasks[index] for index in share))
             for share in cut
             if share
         ]

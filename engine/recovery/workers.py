@@ -32,7 +32,7 @@ class Work:
 
     journal: str
     master_key: bytes
-    group: str
+    stream: str
     owners: bool
     tasks: tuple[FileTask, ...]
 
@@ -42,9 +42,9 @@ def worth_processes(tasks: Sequence[FileTask]) -> bool:
     return len(tasks) >= ALONE_BELOW_FILES or sum(task.inode.size for task in tasks) >= ALONE_BELOW_BYTES
 
 
-def fill_here(journal: Journal, group: str, tasks: Sequence[FileTask], owners: bool) -> Iterator[Filled]:
+def fill_here(journal: Journal, stream: str, tasks: Sequence[FileTask], owners: bool) -> Iterator[Filled]:
     """Fill files in this process."""
-    yield from fill_all(tasks, DataReader(journal, group), owners)
+    yield from fill_all(tasks, DataReader(journal), stream, owners)
 
 
 def fill_in_processes(shares: Sequence[Work]) -> Iterator[Filled]:
@@ -83,7 +83,7 @@ def _run() -> None:
     share: Work = pickle.load(sys.stdin.buffer)
     journal = open_local(Path(share.journal), share.master_key)
     out: list[dict[str, Any]] = []
-    for filled in fill_all(share.tasks, DataReader(journal, share.group), share.owners):
+    for filled in fill_all(share.tasks, DataReader(journal), share.stream, share.owners):
         out.append(
             {
                 "target": os.fsdecode(filled.target),

@@ -1,0 +1,53 @@
+"""What a starting node takes over: facts about each stream from the journal, acts that waited for it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from engine.journal.commit import Committer
+from engine.journal.open import Journal
+from engine.model.errors import BcsError
+from engine.node.audit import AUDIT_GROUP, AuditLog
+from engine.node.streams import Known, StreamFacts
+from engine.query import points, streams
+from engine.query.session import Session
+
+
+def facts(journal: Journal, committer: Committer) -> StreamFacts:
+    """The newest point, gaps and watermark of every stream.
+
+    A stream whose history can't be read is left without a point: it shows as unprotected, and
+    `bcsctl check` says why. The node still serves all others.
+    """
+    found = StreamFacts()
+    heads = committer.heads()
+    with Session(journal) as session:
+        for address, stream in streams.streams(journal).items():
+            if address.group == AUDIT_GROUP or stream.epoch == 0:
+                continue
+            known = Known(through_at=heads[stream.id].through_at if stream.id in heads else None)
+            try:
+                newest = points.points(session, stream.id, limit=1)
+                known.gaps = len(points.gaps(session, stream.id))
+            except BcsError:
+                newest = []
+            if newest:
+                known.point, known.point_at, known.started = newest[-1].position, newest[-1].at, True
+                known.last_change_at = newest[-1].at
+            found.begin(stream.id, known)
+    return found
+
+
+def pending_acts(home: Path, audit: AuditLog) -> None:
+    """Record the acts that were done while no node ran, then forget the list of them."""
+    path = home / "audit" / "pending.jsonl"
+    if not path.exists():
+        return
+    for line in path.read_text().splitlines():
+        try:
+            act = json.loads(line)
+        except ValueError:
+            act = {"what": "unreadable-act", "details": {"line": line[:200]}}
+        audit.act(str(act.get("what", "")), str(act.get("who", "")), act.get("details", {}))
+    path.unlink()
