@@ -6,11 +6,11 @@ Nothing whose hash differs reaches the disk: such a file is removed again and na
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from engine.journal.data import DataReader
-from engine.model.errors import BcsError, Damaged
+from engine.model.errors import BcsError
 from engine.model.events import Inode
 from engine.model.extents import Piece
 from engine.tree.apply import create_file, finish, set_size, write_extent
@@ -77,16 +77,3 @@ def _take_away(target: bytes) -> None:
         os.unlink(target)
     except FileNotFoundError:
         pass
-
-
-def verify(task: FileTask, reader: DataReader, check: Callable[[Piece, memoryview], None]) -> None:
-    """Read a restored file back from the disk and compare every piece's hash. Raises Damaged."""
-    fd = os.open(task.target, os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        if os.fstat(fd).st_size != task.inode.size:
-            raise Damaged(f"{task.target!r} has another size than was protected")
-        for piece in task.pieces:
-            data = os.pread(fd, piece.length, piece.offset)
-            check(piece, memoryview(data))
-    finally:
-        os.close(fd)

@@ -21,14 +21,14 @@ _STEP_BYTES = 1 << 20
 
 def read_back(
     journal: Journal,
-    group: str,
+    stream: str,
     plan: RestorePlan,
     pieces: Mapping[int, Sequence[Piece]],
     done: Restored,
     owners: bool,
 ) -> list[tuple[bytes, str]]:
     """(path, what differs) of everything in the plan that did not fail before and is not as it was kept."""
-    reader = DataReader(journal, group)
+    reader = DataReader(journal)
     failed = {path for path, _ in done.failures}
     # What could not be set was reported when it was not; it is no news here.
     excused = {text.split(": ", 1)[0] for text in done.shortfalls}
@@ -37,7 +37,7 @@ def read_back(
         if made.target in failed or (made.target == plan.target and made.inode.type == DIRECTORY):
             continue
         attributes = [] if shown(made.target) in excused else _attribute_names(made.inode.type, owners)
-        found += [(made.target, what) for what in _differences(made, attributes, pieces, reader)]
+        found += [(made.target, what) for what in _differences(made, attributes, pieces, reader, stream)]
     return found
 
 
@@ -48,7 +48,7 @@ def _attribute_names(kind: str, owners: bool) -> list[str]:
 
 
 def _differences(
-    made: Made, attributes: Sequence[str], pieces: Mapping[int, Sequence[Piece]], reader: DataReader
+    made: Made, attributes: Sequence[str], pieces: Mapping[int, Sequence[Piece]], reader: DataReader, stream: str
 ) -> Iterator[str]:
     wanted = from_inode(made.inode)
     try:
@@ -62,16 +62,16 @@ def _differences(
             yield name
     if made.inode.type == FILE and there.size == wanted.size:
         try:
-            yield from _content_differs(made, pieces.get(made.inode.file_id, ()), reader)
+            yield from _content_differs(made, pieces.get(made.inode.file_id, ()), reader, stream)
         except (OSError, BcsError) as error:
             yield error.message if isinstance(error, BcsError) else os.strerror(error.errno or 0)
 
 
-def _content_differs(made: Made, pieces: Sequence[Piece], reader: DataReader) -> Iterator[str]:
+def _content_differs(made: Made, pieces: Sequence[Piece], reader: DataReader, stream: str) -> Iterator[str]:
     fd = os.open(made.target, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         for piece in pieces:
-            if os.pread(fd, piece.length, piece.offset) != reader.read(piece):
+            if os.pread(fd, piece.length, piece.offset) != reader.read(piece, stream):
                 yield f"content at byte {piece.offset}"
                 return
         ranges = data_ranges(fd, made.inode.size)

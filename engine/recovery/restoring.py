@@ -21,7 +21,7 @@ from engine.query.session import Session
 from engine.query.streams import StreamInfo
 from engine.query.tree import as_entries, tree_table
 from engine.recovery.readback import read_back
-from engine.recovery.restore import Progress, Restored, restore
+from engine.recovery.restore import Helping, Progress, Restored, restore
 from engine.recovery.target import check_target
 
 FEW_FILES = 5_000
@@ -83,15 +83,18 @@ def carry_out(
     *,
     verify: bool,
     progress: Progress,
-    processes: int,
+    helping: Helping | None = None,
     clock: Clock = SYSTEM,
 ) -> Outcome:
-    """Write what was prepared; with `verify` read everything back from the disk afterwards."""
+    """Write what was prepared; with `verify` read everything back from the disk afterwards.
+
+    With `helping` a large restore is shared out to processes.
+    """
     began = clock.monotonic()
     stream, plan = prepared.stream, prepared.plan
     ids = [made.inode.file_id for made in plan.files]
     found = pieces(session, stream.id, prepared.point.position, ids if len(ids) <= FEW_FILES else None)
     owners = is_root()
-    done = restore(journal, stream.group, plan, found, owners=owners, progress=progress, processes=processes)
-    differences = read_back(journal, stream.group, plan, found, done, owners) if verify else []
+    done = restore(journal, stream.id, plan, found, owners=owners, progress=progress, helping=helping)
+    differences = read_back(journal, stream.id, plan, found, done, owners) if verify else []
     return Outcome(done, clock.monotonic() - began, verify, differences)
