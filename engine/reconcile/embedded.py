@@ -23,13 +23,13 @@ from engine.env.clock import SYSTEM, Clock
 from engine.env.unix_http import request_json
 from engine.model.errors import Failed, Unreachable
 from engine.reconcile import units
-from engine.reconcile.master_key import ensure_master_key
+from engine.node.master_key import ensure_master_key
 
 ROOT = Path(engine.__file__).parents[1]
 ROLES = ("agent", "filler", "supervisor", "node")
 """In the order in which they are stopped: who writes before who stores."""
 START_SECONDS = 30.0
-STOP_SECONDS = {"agent": 6.0, "filler": 2.0, "supervisor": 2.0, "node": 6.0}
+STOP_SECONDS = {"agent": 6.0, "filler": 2.0, "supervisor": 2.0, "node": 9.0}
 
 # The first words after the interpreter of every process of ours: a shell that merely mentions a role is not one.
 _COMMANDS = ((b"-m", b"engine.agent"), (b"-m", b"bcsctl", b"serve"))
