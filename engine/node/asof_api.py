@@ -11,15 +11,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from engine.journal.content import content
-from engine.journal.data import DataReader
-from engine.model.errors import UsageError
-from engine.model.events import FILE
 from engine.model.points import Point, parse_moment
 from engine.model.times import format_time
 from engine.node.parts import Parts
 from engine.node.web import answering
-from engine.query import extents, points, streams, tree
+from engine.query import points, streams, tree
+from engine.query.content import content
 from engine.query.session import Session
 
 POINTS_MAX = 10_000
@@ -102,15 +99,11 @@ def _in_session(parts: Parts, read: Callable[[Session, Request], Any], request: 
 
 
 def _content(parts: Parts, request: Request, point: Callable[[Session, Request], Point]) -> Iterator[bytes]:
-    """A file's bytes, holes as zeros, as an iterator that reads as it goes."""
-    stream = request.path_params["stream"]
+    """A file's bytes as an iterator that reads as it goes."""
     path = request.query_params.get("path", "").encode("utf-8", "surrogateescape")
     with Session(parts.journal) as session:
+        stream = streams.info(parts.journal, request.path_params["stream"])
         position = point(session, request).position
-        entry = tree.stat(session, stream, position, path)
-        if entry.inode.type != FILE:
-            raise UsageError(f"{request.query_params.get('path')} is no file")
-        found = extents.pieces(session, stream, position, [entry.inode.file_id])
-    pieces = found.get(entry.inode.file_id, [])
-    for part in content(DataReader(parts.journal), stream, pieces, entry.inode.size):
+        _, found = content(session, parts.journal, stream, position, path)
+    for part in found:
         yield bytes(part)

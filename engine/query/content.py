@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from engine.journal.data import DataReader
 from engine.journal.open import Journal
 from engine.model.errors import NothingThere
 from engine.model.events import FILE
+from engine.model.extents import Piece
 from engine.model.ids import Position
 from engine.query.extents import pieces
 from engine.query.session import Session
 from engine.query.streams import StreamInfo
 from engine.query.tree import Entry, stat
 
+ZEROS = bytes(1 << 16)
 _NOUNS = {"d": "a directory", "l": "a symbolic link", "p": "a fifo", "s": "a socket", "c": "a device", "b": "a device"}
 
 
@@ -30,5 +32,19 @@ def content(
             f"{os.fsdecode(path)} was {what}{target}, not a file", hint="`bcsctl ls` shows what is there"
         )
     found = pieces(session, stream.id, position, [entry.inode.file_id])
-    reader = DataReader(journal, stream.group)
-    return entry, reader.content(found[entry.inode.file_id], entry.inode.size)
+    return entry, _parts(DataReader(journal), stream.id, found.get(entry.inode.file_id, []), entry.inode.size)
+
+
+def _parts(reader: DataReader, stream: str, found: Sequence[Piece], size: int) -> Iterator[memoryview | bytes]:
+    at = 0
+    for piece in found:
+        yield from _zeros(piece.offset - at)
+        yield reader.read(piece, stream)
+        at = piece.offset + piece.length
+    yield from _zeros(size - at)
+
+
+def _zeros(count: int) -> Iterator[bytes]:
+    while count > 0:
+        yield ZEROS[:count]
+        count -= len(ZEROS)
