@@ -13,11 +13,10 @@ asks the store first.
 
 from __future__ import annotations
 
-import errno
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -25,67 +24,31 @@ import pyarrow as pa
 
 from engine.env.clock import SYSTEM, Clock
 from engine.format import hashes, names, tables
-from engine.format.tables import Prepared
 from engine.journal import boots, epochs, heads, l0
 from engine.journal.epochs import Stream
 from engine.journal.heads import Head
+from engine.journal.intake import Ack, Intake, Ticket, reject_all, ticket_for
 from engine.journal.l0 import Draft
 from engine.journal.ledger import Ledger
 from engine.journal.open import Journal
-from engine.journal.sequence import Conflict, NotCommitted, OutOfOrder, cause_to_open
-from engine.model.errors import Refused
-from engine.model.ids import Address, Position
+from engine.journal.sequence import Conflict, NotCommitted, Opened, OutOfOrder, cause_to_open, not_committed
+from engine.model.ids import Address
 from engine.store.base import AlreadyThere
 from engine.wire.batch import Batch
 
 __all__ = ["Ack", "Committer", "Conflict", "NotCommitted", "Opened", "OutOfOrder"]
 
-COMMIT_BYTES = 32 << 20
-"""A commit is closed once its batches' frames have so many bytes; one larger batch is a commit of its own."""
-
 EARLY_BYTES = 4 << 20
 """So much is sealed while the commit before is still being synced; less waits for it, to be one commit."""
 
-WAITING_BYTES_MAX = 128 << 20
 IDLE_SECONDS = 30.0
 _UNDER_WAY_MAX = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Ack:
-    """A batch is committed up to `position`. `hash` is the batch's; `committed_at` the node's time, microseconds;
-    `duplicate` that it had been before."""
-
-    position: Position
-    hash: bytes
-    committed_at: int
-    duplicate: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """Where a writer goes on: behind `head`. `cause` is why the epoch is a new one to it, "" when it is not."""
-
-    head: Head
-    cause: str
-
-
-@dataclass(slots=True, eq=False)
-class _Ticket:
-    """A batch on its way. `prepared` is None until its form has been checked; `held`: its answer depends on what is
-    under way."""
-
-    batch: Batch
-    bytes: int
-    future: Future[Ack]
-    prepared: Prepared | None = None
-    held: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class _Commit:
     draft: Draft
-    tickets: Sequence[_Ticket]
+    tickets: Sequence[Ticket]
 
 
 class Committer:
@@ -113,14 +76,14 @@ class Committer:
         self._idle = idle_seconds
         tail = heads.recover(journal)
         self._ledger = Ledger(tail.streams)
+        self._intake = Intake(self._ledger)
         self._last = tail.last  # content hash of the last commit
         self._committed_at = tail.committed_at
         self.boot = boot if boot is not None else boots.take_boot(journal.store, node, tail.last, clock)
         self._seq = names.SEQ_FIRST - 1  # the last one used in this boot
         self._changed = threading.Condition()
-        self._waiting: deque[_Ticket] = deque()
         self._under_way: deque[_Commit] = deque()
-        self._gathering = False
+        self._gathering = False  # between taking tickets and handing their commit over
         self._unsettled: tuple[str, pa.Buffer, _Commit] | None = None
         self._broken: BaseException | None = None
         self._closing = self._gathered_all = False
@@ -142,26 +105,25 @@ class Committer:
         The future raises Malformed, OutOfOrder, Conflict, NotCommitted, or Refused for a stream that is not registered.
         Extents are hashed with the key of the stream's own group; another `group` is a ValueError.
         """
-        future: Future[Ack] = Future()
-        ticket = _Ticket(batch, sum(len(frame.data) for frame in batch.frames), future)
+        ticket = ticket_for(batch)
         try:
-            stream, known = self._enter(ticket)
+            stream = self._enter(ticket)
+            if ticket.future.done():
+                return ticket.future
             if group is not None and group != stream.group:
                 raise ValueError(f"stream {stream.id} belongs to group {stream.group}, not {group}")
-            if known is not None:
-                future.set_result(known)
-                return future
             key = self.journal.keyring.group_key(stream.group)
             prepared = tables.prepare(batch, hashes.batch_hashes(batch, key))
         except Exception as error:
             with self._changed:
-                self._leave(ticket)
-            future.set_exception(error)
-            return future
+                self._intake.leave(ticket)
+                self._changed.notify_all()
+            ticket.reject(error)
+            return ticket.future
         with self._changed:
             ticket.prepared = prepared
             self._changed.notify_all()
-        return future
+        return ticket.future
 
     def heads(self) -> dict[str, Head]:
         """The committed head of each stream's newest epoch, by stream id, with its watermark."""
@@ -236,35 +198,27 @@ class Committer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # Gather: judge, seal, start writing.
-
-    def _enter(self, ticket: _Ticket) -> tuple[Stream, Ack | None]:
+    def _enter(self, ticket: Ticket) -> Stream:
         """Queue a ticket, or answer it if its batch is committed already."""
-        batch = ticket.batch
         with self._changed:
-            stream = self._ledger.stream(batch.stream)
-            known = self._ledger.duplicate(batch)
-            if known is not None:
-                return stream, Ack(Position(batch.epoch, batch.lsn_last), batch.hash, known.committed_at, True)
-            self._changed.wait_for(lambda: self._closing or self._waiting_bytes() < WAITING_BYTES_MAX)
-            if self._closing:
-                raise NotCommitted("the node is stopping")
-            self._waiting.append(ticket)
-            return stream, None
-
-    def _leave(self, ticket: _Ticket) -> None:
-        with suppress(ValueError):
-            self._waiting.remove(ticket)
-        self._changed.notify_all()
-
-    def _waiting_bytes(self) -> int:
-        return sum(ticket.bytes for ticket in self._waiting)
+            stream = self._ledger.stream(ticket.batch.stream)
+            known = self._ledger.duplicate(ticket.batch)
+            if known is None:
+                self._changed.wait_for(lambda: self._closing or not self._intake.is_full)
+                if self._closing:
+                    raise NotCommitted("the node is stopping")
+                self._intake.add(ticket)
+        if known is not None:
+            ticket.resolve(known.committed_at, duplicate=True)
+        return stream
 
     def _is_still(self, stream: str) -> bool:
         """Whether nothing of a stream is waiting or under way."""
         under_way = (ticket for commit in self._under_way for ticket in commit.tickets)
-        tickets = [*self._waiting, *under_way]
-        return not self._gathering and not any(ticket.batch.stream == stream for ticket in tickets)
+        busy = self._intake.holds(stream) or any(ticket.batch.stream == stream for ticket in under_way)
+        return not self._gathering and not busy
+
+    # Gather: judge, seal, start writing.
 
     def _gather(self) -> None:
         while True:
@@ -275,8 +229,10 @@ class Committer:
                     self._changed.notify_all()
                     return
                 broken = self._broken is not None
-                answers, tickets, watermarks = ([], [], {}) if broken else self._take()
+                tickets, answers = ([], []) if broken else self._intake.take()
+                watermarks = {} if broken else self._watermarks(bool(tickets))
                 self._gathering = bool(tickets)
+                self._changed.notify_all()
             if broken:
                 self._recover()
             for answer in answers:
@@ -285,37 +241,28 @@ class Committer:
                 self._lay_out(tickets, watermarks)
 
     def _is_over(self) -> bool:
-        done = self._closing and not self._waiting and not self._under_way
+        done = self._closing and not self._intake and not self._under_way
         return done and (self._broken is not None or not self._ended_with_events)
 
     def _is_due(self) -> bool:
         """Whether there is something to take now."""
         if self._broken is not None:
-            return bool(self._waiting) or self._closing
+            return bool(self._intake) or self._closing
         if len(self._under_way) >= _UNDER_WAY_MAX:
             return False
-        if self._closing and not self._waiting:
+        if self._closing and not self._intake:
             return not self._under_way
-        size = [ticket.bytes for ticket in self._eligible()]
-        if not size:
-            return self._is_idle() and self._seconds_since_gathered() >= self._idle
+        eligible = self._intake.eligible()
+        if not eligible:
+            return self._is_idle()
         if self._under_way:
-            return sum(size) >= EARLY_BYTES
+            return sum(ticket.bytes for ticket in eligible) >= EARLY_BYTES
         return self._closing or self._seconds_since_gathered() >= self._every
 
-    def _eligible(self) -> list[_Ticket]:
-        """Waiting batches that can be judged: in each stream's own order, none overtakes one still being prepared."""
-        eligible: list[_Ticket] = []
-        blocked: set[str] = set()
-        for ticket in self._waiting:
-            if ticket.prepared is None or ticket.held:
-                blocked.add(ticket.batch.stream)
-            elif ticket.batch.stream not in blocked:
-                eligible.append(ticket)
-        return eligible
-
     def _is_idle(self) -> bool:
-        return self._ledger.advanced and not self._under_way
+        """Whether watermarks have waited long enough for a commit to go along with."""
+        waited = self._seconds_since_gathered() >= self._idle
+        return waited and self._ledger.advanced and not self._under_way
 
     def _seconds_since_gathered(self) -> float:
         return self._clock.monotonic() - self._gathered_at
@@ -324,49 +271,20 @@ class Committer:
         """How long to wait when nothing is reported: until the next commit may begin, or an idle one is due."""
         if self._broken is not None or self._under_way:
             return None
-        if self._eligible():
+        if self._intake.eligible():
             return max(0.0, self._every - self._seconds_since_gathered())
         return max(0.0, self._idle - self._seconds_since_gathered()) if self._ledger.advanced else None
 
-    def _take(self) -> tuple[list[Callable[[], None]], list[_Ticket], dict[str, int]]:
-        """Judge batches in their order: what is to be answered now, what to be committed, with which watermarks."""
-        answers: list[Callable[[], None]] = []
-        taken: list[_Ticket] = []
-        size = 0
-        for ticket in self._eligible():
-            if taken and size + ticket.bytes > COMMIT_BYTES:
-                break
-            sequence = self._ledger.sequence(ticket.batch)
-            if sequence is not None and sequence.continues(ticket.batch):
-                sequence.advance(ticket.batch)
-                taken.append(ticket)
-                size += ticket.bytes
-                self._leave(ticket)
-                continue
-            if sequence is not None and not sequence.settled:
-                ticket.held = True
-                continue
-            answers.append(self._answer(ticket))
-            self._leave(ticket)
-        ending = self._closing and not self._waiting and not self._under_way and self._ended_with_events
-        idle = self._is_idle() and self._seconds_since_gathered() >= self._idle
-        watermarks = self._ledger.take_watermarks() if taken or idle or ending else {}
-        if ending and not taken and not watermarks:
-            watermarks = {name: head.through_at for name, head in list(self._ledger.heads().items())[:1]}
-        return answers, taken, watermarks
+    def _watermarks(self, with_events: bool) -> dict[str, int]:
+        """Those for the next commit; some, even if none has advanced, for the commit that ends the boot."""
+        ends = self._closing and not self._intake and not self._under_way and not with_events
+        ending = ends and self._ended_with_events
+        taken = self._ledger.take_watermarks() if with_events or ending or self._is_idle() else {}
+        if ending and not taken:
+            return {name: head.through_at for name, head in list(self._ledger.heads().items())[:1]}
+        return taken
 
-    def _answer(self, ticket: _Ticket) -> Callable[[], None]:
-        """How to answer a batch that continues nothing, all before it being settled."""
-        batch = ticket.batch
-        known = self._ledger.duplicate(batch)
-        if known is not None:
-            ack = Ack(Position(batch.epoch, batch.lsn_last), batch.hash, known.committed_at, True)
-            return lambda: _resolve(ticket.future, ack)
-        sequence = self._ledger.sequence(batch)
-        refusal: Refused = sequence.refusal(batch) if sequence else OutOfOrder(batch, None)
-        return lambda: _reject(ticket.future, refusal)
-
-    def _lay_out(self, tickets: list[_Ticket], watermarks: dict[str, int]) -> None:
+    def _lay_out(self, tickets: list[Ticket], watermarks: dict[str, int]) -> None:
         self._gathered_at = self._clock.monotonic()
         self._committed_at = max(self._committed_at, self._clock.now())
         self._seq += 1
@@ -377,10 +295,10 @@ class Committer:
             self._fail(error, tickets, watermarks)
             return
         with self._changed:
-            self._gathering = False
             broken = self._broken
             if broken is None:
                 self._under_way.append(_Commit(draft, tickets))
+                self._gathering = False
                 self._changed.notify_all()
         if broken is not None:
             draft.drop()
@@ -421,7 +339,7 @@ class Committer:
         self._settle()
 
     def _settle(self) -> None:
-        """The segment that was put last is durable: the heads are behind it now."""
+        """The segment that was put last is durable: the heads stand behind it now."""
         assert self._unsettled is not None
         key, _, commit = self._unsettled
         self._last = names.hash_in(key) or ""
@@ -436,38 +354,30 @@ class Committer:
     def _acknowledge(self, commit: _Commit) -> None:
         with self._changed:
             self._under_way.popleft()
-            self._release()
+            self._intake.release()
+            self._changed.notify_all()
         for ticket in commit.tickets:
-            position = Position(ticket.batch.epoch, ticket.batch.lsn_last)
-            _resolve(ticket.future, Ack(position, ticket.batch.hash, commit.draft.committed_at))
-
-    def _release(self) -> None:
-        """Judge again what depended on what was under way."""
-        for ticket in self._waiting:
-            ticket.held = False
-        self._changed.notify_all()
+            ticket.resolve(commit.draft.committed_at)
 
     # Failure, and the way on.
 
     def _fail(
         self,
         error: BaseException,
-        tickets: Iterable[_Ticket],
+        tickets: Sequence[Ticket],
         watermarks: Mapping[str, int],
         commit: _Commit | None = None,
     ) -> None:
-        """A commit failed. Those behind it will meet `_broken` and fail as well."""
+        """A commit failed, `commit` when it was under way. Those behind it meet `_broken` and fail as well."""
         with self._changed:
             self._broken = self._broken or error
-            self._gathering = self._gathering and commit is not None
             if commit is not None:
                 self._under_way.popleft()
-            if not self._under_way and not self._gathering:
-                self._ledger.forget_pending()
+            else:
+                self._gathering = False
             self._ledger.return_watermarks(watermarks)
-            self._release()
-        for ticket in tickets:
-            _reject(ticket.future, _not_committed(error))
+            self._changed.notify_all()
+        reject_all(tickets, not_committed(error))
 
     def _recover(self) -> None:
         """Learn what became of the commit that failed, and go on in a new boot. If the store does not let us, all that
@@ -475,6 +385,8 @@ class Committer:
         with self._changed:
             self._changed.wait_for(lambda: not self._under_way)
             self._ledger.forget_pending()
+        failed: list[Ticket] = []
+        broken: Exception | None = None
         try:
             if self._unsettled is not None:
                 key, content, _ = self._unsettled
@@ -483,32 +395,13 @@ class Committer:
                 self._settle()
             self.boot = boots.take_boot(self.journal.store, self.node, self._last, self._clock)
             self._seq = names.SEQ_FIRST - 1
-            failed: list[_Ticket] = []
-            with self._changed:
-                self._broken = None
         except Exception as error:
-            with self._changed:
-                failed = list(self._waiting)
-                self._waiting.clear()
-                self._broken = error
-            for ticket in failed:
-                _reject(ticket.future, _not_committed(error))
+            broken = error
         with self._changed:
+            self._broken = broken
+            if broken is not None:
+                failed = self._intake.clear()
+            self._intake.release()
             self._changed.notify_all()
-
-
-def _not_committed(error: BaseException) -> NotCommitted:
-    no_space = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    wrapped = NotCommitted(f"the store failed: {error}", no_space=no_space)
-    wrapped.__cause__ = error
-    return wrapped
-
-
-def _resolve(future: Future[Ack], ack: Ack) -> None:
-    with suppress(InvalidStateError):  # the caller has lost interest
-        future.set_result(ack)
-
-
-def _reject(future: Future[Ack], error: BaseException) -> None:
-    with suppress(InvalidStateError):
-        future.set_exception(error)
+        if broken is not None:
+            reject_all(failed, not_committed(broken))

@@ -6,9 +6,9 @@ number is taken by creating it, so of two who start from the same base one is re
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from engine.journal import documents
 from engine.model.errors import Damaged, Refused
 from engine.store.base import AlreadyThere, Store
 
@@ -22,13 +22,10 @@ def numbers(store: Store, name: str) -> list[int]:
 
 
 def read(store: Store, name: str, number: int) -> dict[str, Any]:
-    """One value. Damaged when it is not the JSON object that was written."""
+    """One value. Raises Missing, and Damaged when it is not what was written."""
     key = f"control/{name}/{number:08d}.json"
-    try:
-        value = json.loads(store.get(key))
-    except ValueError as error:
-        raise Damaged(f"object {key} is not JSON: {error}", details={"object": key}) from None
-    if not isinstance(value, dict) or value.get("number") != number:
+    value = documents.get(store, key)
+    if value.get("number") != number:
         raise Damaged(f"object {key} is not the value with number {number}", details={"object": key})
     return value
 
@@ -48,9 +45,8 @@ def follow(store: Store, name: str, base: int, value: dict[str, Any]) -> int:
     current = there[-1] if there else 0
     number = base + 1
     if base == current:
-        body = json.dumps({**value, "number": number, "base": base}, ensure_ascii=False, sort_keys=True).encode()
         try:
-            store.put(f"control/{name}/{number:08d}.json", body)
+            documents.put(store, f"control/{name}/{number:08d}.json", {**value, "number": number, "base": base})
             return number
         except AlreadyThere:
             current = number

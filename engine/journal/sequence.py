@@ -6,6 +6,7 @@ it is refused. Nothing that has been committed can be changed by what arrives la
 
 from __future__ import annotations
 
+import errno
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
@@ -57,6 +58,22 @@ class NotCommitted(Failed):
     def __init__(self, message: str, *, no_space: bool = False) -> None:
         super().__init__(message, hint="send it again; see the node's log and the journal's disk")
         self.no_space = no_space
+
+
+def not_committed(error: BaseException) -> NotCommitted:
+    """What a failure of the store means for those who brought batches."""
+    no_space = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    wrapped = NotCommitted(f"the store failed: {error}", no_space=no_space)
+    wrapped.__cause__ = error
+    return wrapped
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Where a writer goes on: behind `head`. `cause` is why the epoch is a new one to it, "" when it is not."""
+
+    head: Head
+    cause: str
 
 
 @dataclass(frozen=True, slots=True)
