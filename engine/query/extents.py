@@ -1,0 +1,118 @@
+"""Where the bytes of files are, as of a position: extents overlaid into pieces.
+
+SQL finds the extents that nothing overlaps, usually nearly all, and they are pieces as they
+stand. Only groups that do overlap are overlaid here, in Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from engine.model.events import DataRef
+from engine.model.extents import Piece
+from engine.model.ids import Position
+from engine.query import sql
+from engine.query.overlay import visible
+from engine.query.session import Session
+
+PIECES = pa.schema(
+    [
+        pa.field("file_id", pa.uint64()),
+        pa.field("offset", pa.int64()),  # first byte in the file
+        pa.field("length", pa.int64()),  # bytes
+        pa.field("pack", pa.string()),
+        pa.field("frame", pa.int64()),
+        pa.field("frame_bytes", pa.int32()),
+        pa.field("data_skip", pa.int32()),  # DataRef.skip: where the extent begins in the opened frame
+        pa.field("skip", pa.int64()),  # Piece.skip: where the piece begins in the extent
+        pa.field("extent_length", pa.int64()),
+        pa.field("hash", pa.binary()),
+    ]
+)
+"""One row a piece, by file_id and offset; holes are left out (engine.model.extents.Piece)."""
+
+IDS_IN_TEXT = 10_000
+"""Up to this many file_ids are looked for by themselves; for more all are read and filtered."""
+
+
+def pieces(
+    session: Session, stream: str, position: Position, file_ids: Iterable[int] | None = None
+) -> dict[int, list[Piece]]:
+    """The pieces of each file, in order of offset. Files without bytes are there if they were asked for."""
+    wanted = None if file_ids is None else sorted(set(file_ids))
+    table = extent_table(session, stream, position, wanted)
+    found: dict[int, list[Piece]] = {} if wanted is None else {file_id: [] for file_id in wanted}
+    columns = [table.column(name).to_pylist() for name in PIECES.names]
+    rows = zip(*columns, strict=True)
+    for file_id, offset, length, pack, frame, frame_bytes, data_skip, skip, extent_length, digest in rows:
+        data = DataRef(pack, frame, frame_bytes, data_skip)
+        found.setdefault(file_id, []).append(Piece(offset, length, data, skip, extent_length, digest))
+    return found
+
+
+def extent_table(session: Session, stream: str, position: Position, file_ids: Iterable[int] | None = None) -> pa.Table:
+    """The pieces of these files (of all, deleted ones too, without any named), in the form of PIECES."""
+    wanted = None if file_ids is None else sorted(set(file_ids))
+    if wanted == []:
+        return PIECES.empty_table()
+
+    def read() -> pa.Table:
+        as_of = session.as_of(stream, position)
+        query = sql.fill("extents", events=as_of.events, of_files=_of_files(wanted))
+        return session.table(query)
+
+    table = session.reading(read)
+    if wanted is not None and len(wanted) > IDS_IN_TEXT:
+        table = table.filter(pc.is_in(table["file_id"], pa.array(wanted, pa.uint64())))
+    alone = pc.equal(table["crowd"], 1)
+    simple = _as_pieces(table.filter(pc.and_(alone, pc.is_valid(table["pack"]))))
+    crowded = table.filter(pc.invert(alone))
+    found = pa.concat_tables([simple, _overlaid(crowded)]) if crowded.num_rows else simple
+    return found.sort_by([("file_id", "ascending"), ("offset", "ascending")])
+
+
+def _of_files(wanted: list[int] | None) -> str:
+    """A condition on the subject that segments and row groups can be pruned by."""
+    if wanted is None:
+        return ""
+    if len(wanted) > IDS_IN_TEXT:
+        return f"AND subject BETWEEN {wanted[0]} AND {wanted[-1]}"
+    return f"AND subject IN ({', '.join(map(str, wanted))})"
+
+
+def _as_pieces(table: pa.Table) -> pa.Table:
+    length = pc.subtract(table["ends"], table["offset"])
+    skip = pa.repeat(pa.scalar(0, pa.int64()), table.num_rows)
+    columns = {**{name: table[name] for name in PIECES.names if name in table.column_names}, "length": length}
+    return pa.table([{**columns, "skip": skip}[name] for name in PIECES.names], names=PIECES.names).cast(PIECES)
+
+
+def _overlaid(table: pa.Table) -> pa.Table:
+    """The pieces of extents that overlap others."""
+    table = table.sort_by([("file_id", "ascending"), ("island", "ascending"), ("offset", "ascending")])
+    files, islands = table["file_id"].to_pylist(), table["island"].to_pylist()
+    cuts = list(zip(table["offset"].to_pylist(), table["ends"].to_pylist(), table["lsn"].to_pylist(), strict=True))
+    holes = pc.is_null(table["pack"]).to_pylist()
+    offsets: list[int] = []
+    ends: list[int] = []
+    taken: list[int] = []
+    start = 0
+    while start < len(cuts):
+        stop = start + 1
+        while stop < len(cuts) and (files[stop], islands[stop]) == (files[start], islands[start]):
+            stop += 1
+        for offset, end, index in visible(cuts[start:stop]):
+            if not holes[start + index]:
+                offsets.append(offset)
+                ends.append(end)
+                taken.append(start + index)
+        start = stop
+    rows = table.take(pa.array(taken, pa.int64()))
+    skip = pc.subtract(pa.array(offsets, pa.int64()), rows["offset"])
+    length = pc.subtract(pa.array(ends, pa.int64()), pa.array(offsets, pa.int64()))
+    columns = {name: rows[name] for name in PIECES.names if name in rows.column_names}
+    columns |= {"offset": pa.chunked_array([pa.array(offsets, pa.int64())]), "length": length, "skip": skip}
+    return pa.table([columns[name] for name in PIECES.names], names=PIECES.names).cast(PIECES)

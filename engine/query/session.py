@@ -1,0 +1,129 @@
+"""A DuckDB session over the verified local files of a journal's segments.
+
+The session knows which segments hold a stream and hands out relations of events; what is
+asked of them lives in the modules around it. It writes nothing and reaches no network.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, TypeVar
+
+import duckdb
+import pyarrow as pa
+
+from engine.model.errors import Damaged
+from engine.model.ids import Position
+from engine.model.lineage import Epoch
+from engine.query import asof, streams
+from engine.query.held import Held, survey
+from engine.store.base import Missing
+
+THREADS = 2
+MEMORY = "1GB"
+LOOKS_MAX = 4
+"""How often a read lists the segments anew because one has been merged away under it."""
+
+_Result = TypeVar("_Result")
+Values = Mapping[str, Any] | list[Any] | None
+
+
+class Session:
+    """As-of reads over a journal. Safe for several threads; `refresh` makes new commits visible."""
+
+    def __init__(self, journal: Any, *, threads: int = THREADS, memory: str = MEMORY) -> None:
+        self.journal = journal
+        self.held = Held()
+        self.kept: dict[Any, Any] = {}  # what was worked out since the last refresh
+        self._lock = threading.RLock()
+        self._epochs: dict[str, dict[int, Epoch]] = {}
+        self._connections = threading.local()
+        self._database = duckdb.connect(
+            ":memory:",
+            config={
+                "threads": threads,
+                "memory_limit": memory,
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "python_enable_replacements": False,
+                "preserve_insertion_order": False,
+            },
+        )
+        try:
+            for setting in ("TimeZone = 'UTC'", "parquet_metadata_cache = true"):
+                self._database.execute(f"SET GLOBAL {setting}")
+            self.refresh()
+        except BaseException:
+            self._database.close()
+            raise
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._database.close()
+
+    def refresh(self) -> None:
+        """List the segments again. What was committed since is visible afterwards."""
+        with self._lock:
+            held = survey(self.journal, self.held)
+            if held.keys != self.held.keys:
+                self.kept.clear()
+            self._epochs.clear()
+            self.held = held
+
+    def epochs(self, stream: str) -> dict[int, Epoch]:
+        """The stream's epochs, as of the last refresh."""
+        with self._lock:
+            known = self._epochs.get(stream)
+            if known is None:
+                known = self._epochs[stream] = streams.epochs(self.journal, stream)
+            return known
+
+    def keep(self, key: Any, make: Callable[[], _Result]) -> _Result:
+        """What `make` gave the first time, until the segments change."""
+        with self._lock:
+            if key not in self.kept:
+                self.kept[key] = make()
+            found: _Result = self.kept[key]
+            return found
+
+    def table(self, query: str, values: Values = None) -> pa.Table:
+        """The answer to a query as an Arrow table."""
+        connection = getattr(self._connections, "one", None)
+        if connection is None:
+            connection = self._connections.one = self._database.cursor()
+        answer = connection.sql(query, params=values) if values else connection.sql(query)
+        return answer.to_arrow_table()
+
+    def rows(self, query: str, values: Values = None) -> list[tuple[Any, ...]]:
+        """The answer as tuples, for the few rows that Python looks at itself."""
+        connection = getattr(self._connections, "one", None)
+        if connection is None:
+            connection = self._connections.one = self._database.cursor()
+        found: list[tuple[Any, ...]] = connection.execute(query, values).fetchall()
+        return found
+
+    def as_of(self, stream: str, position: Position) -> asof.AsOf:
+        """The events that count at a position, proved to be complete. Damaged when they are not."""
+        return self.keep(("as of", stream, position), lambda: asof.resolve(self, stream, position))
+
+    def reading(self, read: Callable[[], _Result]) -> _Result:
+        """Run a read; when an object has gone meanwhile, merged into another, list again and repeat."""
+        for look in range(LOOKS_MAX):
+            try:
+                return read()
+            except (Missing, duckdb.IOException) as error:
+                if look == LOOKS_MAX - 1:
+                    raise Damaged(
+                        f"an object of the journal can't be read: {error}", hint="run `bcsctl check`"
+                    ) from error
+            with self._lock:
+                self.kept.clear()
+                self.refresh()
+        raise AssertionError("unreachable")
