@@ -26,6 +26,7 @@ from engine.model.times import format_time
 from engine.node import agents_api, asof_api, control_api, recovered
 from engine.node.audit import AuditLog
 from engine.node.jobs import Upkeep
+from engine.node.master_key import ensure_master_key
 from engine.node.parts import Parts
 from engine.node.upkeep import jobs_of
 
@@ -158,15 +159,8 @@ def node_name(home: Path) -> str:
 
 
 def read_master_key(home: Path) -> bytes:
-    """The embedded site's master key; Failed when it is not there or is no key."""
-    path = home / "keys" / "master.key"
-    try:
-        key = bytes.fromhex(path.read_text("ascii").strip())
-    except FileNotFoundError:
-        raise Failed(f"the master key {path} is not there", hint="`bcsctl apply` makes one for a new site") from None
-    except ValueError:
-        raise Failed(f"{path} does not hold a key of 64 hexadecimal digits", hint="put the saved copy back") from None
-    return key
+    """The embedded site's master key, made when neither it nor a journal is there; Failed when it is no key."""
+    return bytes.fromhex(ensure_master_key(home).read_text("ascii").strip())
 
 
 def log(clock: Clock, text: str) -> None:
