@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.model.ids import parse_address, stream_id
+from engine.reconcile.master_key import ensure_master_key
 
 ROOT = Path(__file__).parents[1]
 HOST = "localhost"
@@ -60,6 +61,7 @@ class Site:
 
     def start_node(self) -> None:
         """Start a node and wait until it answers."""
+        ensure_master_key(self.home)
         self.node = self._spawn(["-m", "bcsctl", "serve", "--role", "node"], "node.log")
         self.wait(lambda: self._answers(), 30, "the node to answer")
 
