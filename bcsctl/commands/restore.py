@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bcsctl.entries import as_of, damage_is_a_difference, path_json, point_json
-from bcsctl.opening import Scene, named, scene
+from bcsctl.opening import Scene, master_key, named, scene
 from bcsctl.options import at_option, exits
 from bcsctl.output import BAD, BUSY, GOOD, json_option, print_json, printable, progress, say, tell
 from bcsctl.settings import Settings, home_option, settings
@@ -61,6 +61,7 @@ def command(
             raise UsageError(f"{name} is not there yet", hint="restore to an empty directory, then move what you need")
     wanted, into, where = named(address), folder(target), settings(home)
     with damage_is_a_difference(), scene(where, wanted.address) as there:
+        from engine.recovery.restore import Helping
         from engine.recovery.restoring import carry_out, prepare
 
         point = there.point(at)
@@ -80,7 +81,7 @@ def command(
                 prepared,
                 verify=verify,
                 progress=lambda files, count: drawn.update(task, advance=count),
-                processes=os.cpu_count() or 1,
+                helping=Helping(where.journal, master_key(where), os.cpu_count() or 1),
             )
         recorded = record(where, there, prepared, outcome)
     if as_json:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import os
+
 import click
 
 from bcsctl.options import exits
@@ -19,4 +22,5 @@ def command(role: str, home: str | None) -> int:
     """
     from engine.node.serve import serve
 
-    return serve(settings(home).home)
+    version = os.environ.get("BCS_NODE_VERSION") or importlib.metadata.version("bcsctl")
+    return serve(settings(home).home, version=version)

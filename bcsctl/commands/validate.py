@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from bcsctl.options import exits
 from bcsctl.output import GOOD, fail, json_option, print_json, tell
-from bcsctl.settings import Settings, home_option, settings
+from bcsctl.settings import home_option, settings
 from engine.model.errors import PolicyInvalid
 
 
@@ -24,11 +22,12 @@ def command(paths: tuple[str, ...], home: str | None, as_json: bool) -> int:
     \b
     Example:  bcsctl validate policies/
     """
+    from engine.reconcile.paths import variables_of
     from engine.reconcile.resolve import load_policies
 
     at = settings(home, paths)
     try:
-        found = load_policies(at.policies, variables=variables(at))
+        found = load_policies(at.policies, variables=variables_of(at.home))
     except PolicyInvalid as error:
         if not as_json:
             return fail(error, False)
@@ -41,11 +40,6 @@ def command(paths: tuple[str, ...], home: str | None, as_json: bool) -> int:
     else:
         tell(f"valid: {counted(len(found.documents), 'document')}, {counted(len(found.sources), 'source')}", GOOD)
     return 0
-
-
-def variables(at: Settings) -> dict[str, str]:
-    """What policies of the embedded site may refer to in paths."""
-    return {"BCS_HOME": str(at.home), "HOME": os.path.expanduser("~")}
 
 
 def counted(count: int, noun: str) -> str:

@@ -48,6 +48,11 @@ def expand(path: str, variables: Mapping[str, str] | None, *, embedded: bool) ->
     return "/" + posixpath.normpath(path).lstrip("/")
 
 
+def variables_of(home: str | os.PathLike[str]) -> dict[str, str]:
+    """What paths of the embedded site at `home` may refer to, for the user who asks."""
+    return {"BCS_HOME": os.fspath(home), "HOME": os.path.expanduser("~")}
+
+
 def literal(path: str) -> str:
     """The exclude pattern that matches just this path and what lies below it."""
     return _WILD.sub(r"\\\g<0>", path)

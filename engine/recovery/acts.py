@@ -26,9 +26,8 @@ def record_act(home: Path, what: str, who: str, details: Mapping[str, Any], cloc
         request_json(home / "run" / "node.sock", "POST", "/v1/audit", {"what": what, "who": who, "details": details})
         return True
     except Unreachable:
-        _append(
-            home / "audit" / "pending.jsonl", {"at": format_time(clock.now()), "what": what, "who": who, **_of(details)}
-        )
+        act = {"at": format_time(clock.now()), "what": what, "who": who, "details": dict(details)}
+        _append(home / "audit" / "pending.jsonl", act)
         return False
 
 

@@ -1,0 +1,168 @@
+"""bcsctl apply: make it so."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bcsctl.apply_progress import applying
+from bcsctl.commands import plan as plan_command
+from bcsctl.commands import status as status_command
+from bcsctl.options import exits
+from bcsctl.output import BAD, BUSY, DIM, GOOD, json_option, print_json, say, tell
+from bcsctl.settings import Settings, home_option, settings
+from engine.env.clock import SYSTEM
+from engine.model.errors import BcsError, Refused, UsageError
+from engine.model.times import SECOND, parse_duration
+
+if TYPE_CHECKING:
+    from engine.plan.reconcile import Plan
+    from engine.reconcile.apply import ApplyResult
+    from engine.reconcile.provenance import Provenance
+
+
+@click.command("apply", epilog=exits(3, 4))
+@click.argument("paths", nargs=-1)
+@click.option("--plan", "plan_file", metavar="FILE", help="Apply a plan that `bcsctl plan --out FILE` saved.")
+@click.option("--yes", "-y", is_flag=True, help="Don't ask first.")
+@click.option("--wait", is_flag=True, help="Return once every source is protected.")
+@click.option("--wait-seconds", type=click.FloatRange(min=0), metavar="N", help="Give up waiting after so long.")
+@click.option("--confirm", type=click.IntRange(min=0), metavar="N", help="Allow it to stop or shorten N sources.")
+@click.option("--prune", is_flag=True, help="With PATHS: remove what they don't hold.")
+@click.option("--allow-empty", is_flag=True, help="Allow an empty set of policies, which stops everything.")
+@click.option("--watch", metavar="DURATION", help="Apply again and again: the GitOps loop (with --yes).")
+@click.option("--hints", is_flag=True, hidden=True)
+@home_option
+@json_option
+def command(
+    paths: tuple[str, ...],
+    plan_file: str | None,
+    yes: bool,
+    wait: bool,
+    wait_seconds: float | None,
+    confirm: int | None,
+    prune: bool,
+    allow_empty: bool,
+    watch: str | None,
+    hints: bool,
+    home: str | None,
+    as_json: bool,
+) -> int:
+    """Make it so: record the policies, run the node, deploy the agents.
+
+    Asks first unless --yes. Without PATHS the whole repository counts, and what it no longer
+    holds stops being protected; its history stays. With PATHS nothing is removed unless --prune.
+
+    \b
+    Example:  bcsctl apply policies/ --yes --wait
+    """
+    if plan_file and paths:
+        raise UsageError("PATHS and --plan exclude each other", hint="a saved plan knows its policies")
+    at = settings(home, paths)
+
+    def once() -> int:
+        plan, origin = planned(at, plan_file, partial=bool(paths), prune=prune)
+        return run(at, plan, origin, yes, wait or wait_seconds is not None, wait_seconds, confirm, allow_empty, as_json)
+
+    if not watch:
+        code = once()
+        if hints and not as_json and code == 0:
+            show_hints(at)
+        return code
+    if not yes or as_json:
+        raise UsageError("--watch needs --yes and no --json", hint="it goes on by itself, until it is stopped")
+    seconds = parse_duration(watch) / SECOND
+    while True:
+        try:
+            once()
+        except BcsError as error:
+            say(f"error: {error.message}", BAD)
+        SYSTEM.sleep(max(seconds, 1.0))
+
+
+def planned(at: Settings, plan_file: str | None, partial: bool, prune: bool) -> tuple[Plan, Provenance]:
+    """The plan and where it comes from, from policies or from a file."""
+    if plan_file:
+        from engine.reconcile.saved_plan import read_plan
+
+        return read_plan(Path(plan_file), at.home)
+    from engine.reconcile.planning import make_plan
+    from engine.reconcile.provenance import provenance
+
+    return make_plan(at.home, at.policies, partial=partial, prune=prune), provenance(at.policies)
+
+
+def run(
+    at: Settings,
+    plan: Plan,
+    origin: Provenance,
+    yes: bool,
+    wait: bool,
+    wait_seconds: float | None,
+    confirm: int | None,
+    allow_empty: bool,
+    as_json: bool,
+) -> int:
+    """Show, guard, ask, apply, show."""
+    from engine.plan.reconcile import check_guards
+    from engine.reconcile.apply import apply
+
+    if not as_json:
+        plan_command.render(plan)
+    check_guards(plan, confirm=confirm, allow_empty=allow_empty)
+    if not plan.noop and not yes:
+        ask(as_json)
+    with applying(as_json) as listen:
+        done = apply(at.home, plan, origin, wait=wait, wait_seconds=wait_seconds, on_progress=listen)
+    if as_json:
+        print_json({**plan.as_json(), **done.as_json(), "commit": origin.commit, "by": origin.by})
+    else:
+        render(at, plan, done)
+    return 0 if done.ok else 1
+
+
+def ask(as_json: bool) -> None:
+    """A yes from the user; Refused without."""
+    if as_json or not sys.stdin.isatty():
+        raise UsageError("nobody is there to say yes", hint="look at `bcsctl plan`, then add --yes")
+    if not click.confirm("Make it so?", err=True):
+        raise Refused("not applied", hint="nothing was changed")
+
+
+def render(at: Settings, plan: Plan, done: ApplyResult) -> None:
+    """What came of it, then how everything is."""
+    for result in done.results:
+        if not result.ok:
+            tell(f"{result.kind} {result.name}: {result.state}: {result.message}", BAD)
+            if result.hint:
+                tell(f"  {result.hint}")
+    if plan.desired.embedded:
+        from engine.reconcile.embedded import shortcomings
+
+        if not plan.noop:
+            for text in shortcomings():
+                say(text, BUSY)
+        tell()
+        status_command.render(status_command.site(at))
+    if done.ok and not plan.noop:
+        tell(f"Applied: number {done.number}.", GOOD)
+
+
+def show_hints(at: Settings) -> None:
+    """Three commands to try, with what is protected now."""
+    found: dict[str, Any] = status_command.site(at)
+    first = next((row for group in found["groups"] for row in group["sources"]), None)
+    if first is None:
+        return
+    tell()
+    tell("Now change a file in " + ", ".join(first["paths"]) + ", and try:")
+    for line in (
+        f"bcsctl points {first['address']}",
+        f"bcsctl diff {first['address']} --from -1m",
+        f"bcsctl restore {first['address']} --at -1m --to /tmp/restored",
+    ):
+        tell(f"  {line}", "cyan")
+    tell("`bcsctl down` stops it all and keeps the history.", DIM)

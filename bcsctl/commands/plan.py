@@ -1,0 +1,94 @@
+"""bcsctl plan: what apply would do, with reasons."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bcsctl.options import exits
+from bcsctl.output import BAD, BUSY, DIM, GOOD, json_option, print_json, printable, say, tell
+from bcsctl.settings import home_option, settings
+
+if TYPE_CHECKING:
+    from engine.plan.reconcile import Plan
+
+SIGNS = {
+    "create": ("+", GOOD),
+    "update": ("~", BUSY),
+    "remove": ("-", BAD),
+    "start": ("~", BUSY),
+    "upgrade": ("~", BUSY),
+}
+VERBS = {"create": "create", "update": "update", "remove": "remove", "start": "start", "upgrade": "upgrade"}
+ALWAYS = ("create", "update", "remove")
+
+
+@click.command("plan", epilog=exits(3, 4, 10))
+@click.argument("paths", nargs=-1)
+@click.option("--out", metavar="FILE", help="Save the plan for `bcsctl apply --plan FILE`.")
+@click.option("--prune", is_flag=True, help="With PATHS: remove what they don't hold.")
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with 10 when there are changes.")
+@home_option
+@json_option
+def command(
+    paths: tuple[str, ...], out: str | None, prune: bool, detailed_exitcode: bool, home: str | None, as_json: bool
+) -> int:
+    """Show what apply would do, as + ~ - lines with reasons.
+
+    Without PATHS the whole repository counts; with PATHS nothing is removed unless --prune.
+
+    \b
+    Example:  bcsctl plan --detailed-exitcode
+              bcsctl plan --out tonight.plan && bcsctl apply --plan tonight.plan
+    """
+    from engine.reconcile.planning import make_plan
+
+    at = settings(home, paths)
+    plan = make_plan(at.home, at.policies, partial=bool(paths), prune=prune)
+    if out:
+        from engine.reconcile.provenance import provenance
+        from engine.reconcile.saved_plan import save_plan
+
+        save_plan(Path(out), at.home, plan, provenance(at.policies))
+    if as_json:
+        print_json(plan.as_json())
+    else:
+        render(plan)
+    return 10 if detailed_exitcode and not plan.noop else 0
+
+
+def render(plan: Plan) -> None:
+    """A line an action, its reason, and the fields that change; then the sum."""
+    if plan.noop:
+        tell(f"No changes: {plan.unchanged:,} things are as the policies say.", GOOD)
+        return
+    for action in plan.actions:
+        sign, colour = SIGNS[action.action]
+        verb = f" ({action.action})" if action.action in ("start", "upgrade") else ""
+        tell(printable(f"{sign} {action.kind} {action.name}{verb}: {action.reason}"), colour)
+        if action.action in ("update", "upgrade"):
+            for name, change in action.fields.items():
+                tell(printable(f"    {name}: {value(change.old)} -> {value(change.new)}"), DIM)
+    tell()
+    tell(summary(plan.summary))
+    if plan.guard.needed:
+        say(f"apply will refuse this, since it {plan.guard.reason}: --confirm {plan.guard.sources} allows it", BAD)
+    for address in plan.guard.shortens:
+        say(f"  {address}: its retention gets shorter, points will go", BAD)
+
+
+def summary(counts: Mapping[str, int]) -> str:
+    """`Plan: 2 to create, 0 to update, 0 to remove, 1 to start, 3 unchanged.`"""
+    parts = [f"{counts.get(key, 0)} to {VERBS[key]}" for key in VERBS if key in ALWAYS or counts.get(key)]
+    return f"Plan: {', '.join(parts)}, {counts.get('unchanged', 0)} unchanged."
+
+
+def value(found: Any) -> str:
+    """One side of a change."""
+    if found is None:
+        return "-"
+    return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False, default=str)
