@@ -223,7 +223,8 @@ class Committer:
     def _gather(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(self._is_due, self._patience_seconds())
+                while not self._is_due():
+                    self._changed.wait(self._patience_seconds())
                 if self._is_over():
                     self._gathered_all = True
                     self._changed.notify_all()
