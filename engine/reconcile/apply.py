@@ -14,7 +14,7 @@ from typing import Any
 from engine.deploy.outcome import Progress
 from engine.env.clock import SYSTEM, Clock
 from engine.env.unix_http import request_json
-from engine.model.errors import BcsError
+from engine.model.errors import BcsError, Refused
 from engine.model.policy.site import EMBEDDED_HOST, EMBEDDED_SITE
 from engine.plan.reconcile import Plan
 from engine.reconcile import embedded
@@ -95,8 +95,10 @@ def apply(
     """Make `plan` so on this machine.
 
     With `wait`, return once every source of the embedded site is restorable and up to date, or has failed, or
-    `wait_seconds` are over. Raises Refused when another apply came first, Failed when the node does not start.
+    `wait_seconds` are over. Raises Refused when another apply came first or a group is for another site, Failed when
+    the node does not start.
     """
+    refuse_other_sites(plan)
     tell = on_progress or (lambda progress: None)
     results: list[Result] = []
     number = plan.base
@@ -111,6 +113,16 @@ def apply(
     rows = _rows(home) if plan.desired.embedded else {}
     converged = all(result.ok for result in results) and all(_protected(row) for row in rows.values())
     return ApplyResult(number, tuple(results), converged)
+
+
+def refuse_other_sites(plan: Plan) -> None:
+    """Refused for groups that the embedded site can't protect: recording them would pretend that they are."""
+    for group in plan.desired.groups:
+        if group.site != EMBEDDED_SITE:
+            raise Refused(
+                f"group {group.name} is for site '{group.site}', and only this machine's own can be carried out yet",
+                hint=f"leave `site` out, or apply the groups of site '{EMBEDDED_SITE}' by their files",
+            )
 
 
 def _start_node(home: Path, tell: OnProgress, clock: Clock) -> Result:

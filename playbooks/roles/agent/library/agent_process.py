@@ -7,9 +7,12 @@ never signalled.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import select
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -43,9 +46,20 @@ def main() -> None:
         if module.params["state"] == "stopped":
             module.exit_json(**stop(home, module.check_mode))
         environment = {name: str(value) for name, value in module.params["environment"].items()}
-        module.exit_json(**start(home, module.params["argv"], environment, module.check_mode))
+        with one_at_a_time(home):
+            outcome = start(home, module.params["argv"], environment, module.check_mode)
+        module.exit_json(**outcome)
     except BcsError as error:
         module.fail_json(msg=error.message, hint=error.hint)
+
+
+@contextlib.contextmanager
+def one_at_a_time(home: Path) -> Iterator[None]:
+    """Of two runs at once the second finds the first one's agent."""
+    (home / "run").mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (home / "run" / "agent.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def start(home: Path, argv: list[str], environment: dict[str, str], check: bool) -> dict[str, object]:
@@ -60,8 +74,7 @@ def start(home: Path, argv: list[str], environment: dict[str, str], check: bool)
         return {"changed": True, "was": was}
     if pid is not None:
         processes.stop(pid, ROLE, home, STOP_SECONDS)
-    for directory in (home / "run", home / "agent"):
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (home / "agent").mkdir(mode=0o700, parents=True, exist_ok=True)
     environment = {**environment, "HOME": os.environ.get("HOME", "/")}
     pid = processes.spawn_detached(argv, environment, home / "agent" / "log", home)
     processes.write_pid_file(pid_path, pid)
