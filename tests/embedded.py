@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.model.ids import parse_address, stream_id
-from engine.reconcile.master_key import ensure_master_key
+from engine.node.master_key import ensure_master_key
 
 ROOT = Path(__file__).parents[1]
 HOST = "localhost"

@@ -54,8 +54,7 @@ class AuditLog:
             try:
                 ack = self._committer.submit(batch).result()
             finally:
-                head = self._committer.epoch_head(self._stream, self._head.epoch)
-                self._head = head if head is not None else self._head
+                self._head = self._committer.heads().get(self._stream, self._head)
             return ack
 
     def refusal(self, what: str, who: str, details: Mapping[str, Any]) -> None:

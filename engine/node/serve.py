@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -51,6 +52,10 @@ def serve(home: Path, *, version: str, clock: Clock = SYSTEM) -> int:
     )
     server = _Server(config, parts)
     log(clock, f"node {parts.name} boot {parts.boot} serves {home / 'journal'}")
+    # uvicorn raises the signal that stopped it once more behind its own handlers: without these it
+    # would end the process before what was taken is committed.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     try:
         asyncio.run(server.serve(sockets=[listener]))
     finally:
