@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +12,7 @@ from bcsctl.apply_progress import applying
 from bcsctl.commands import plan as plan_command
 from bcsctl.commands import status as status_command
 from bcsctl.options import exits
-from bcsctl.output import BAD, BUSY, DIM, GOOD, json_option, print_json, say, tell
+from bcsctl.output import BAD, BUSY, GOOD, json_option, print_json, say, tell
 from bcsctl.settings import Settings, home_option, settings
 from engine.env.clock import SYSTEM
 from engine.model.errors import BcsError, Refused, UsageError
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 @click.option("--prune", is_flag=True, help="With PATHS: remove what they don't hold.")
 @click.option("--allow-empty", is_flag=True, help="Allow an empty set of policies, which stops everything.")
 @click.option("--watch", metavar="DURATION", help="Apply again and again: the GitOps loop (with --yes).")
-@click.option("--hints", is_flag=True, hidden=True)
 @home_option
 @json_option
 def command(
@@ -47,7 +46,6 @@ def command(
     prune: bool,
     allow_empty: bool,
     watch: str | None,
-    hints: bool,
     home: str | None,
     as_json: bool,
 ) -> int:
@@ -68,10 +66,7 @@ def command(
         return run(at, plan, origin, yes, wait or wait_seconds is not None, wait_seconds, confirm, allow_empty, as_json)
 
     if not watch:
-        code = once()
-        if hints and not as_json and code == 0:
-            show_hints(at)
-        return code
+        return once()
     if not yes or as_json:
         raise UsageError("--watch needs --yes and no --json", hint="it goes on by itself, until it is stopped")
     seconds = parse_duration(watch) / SECOND
@@ -149,20 +144,3 @@ def render(at: Settings, plan: Plan, done: ApplyResult) -> None:
         status_command.render(status_command.site(at))
     if done.ok and not plan.noop:
         tell(f"Applied: number {done.number}.", GOOD)
-
-
-def show_hints(at: Settings) -> None:
-    """Three commands to try, with what is protected now."""
-    found: dict[str, Any] = status_command.site(at)
-    first = next((row for group in found["groups"] for row in group["sources"]), None)
-    if first is None:
-        return
-    tell()
-    tell("Now change a file in " + ", ".join(first["paths"]) + ", and try:")
-    for line in (
-        f"bcsctl points {first['address']}",
-        f"bcsctl diff {first['address']} --from -1m",
-        f"bcsctl restore {first['address']} --at -1m --to /tmp/restored",
-    ):
-        tell(f"  {line}", "cyan")
-    tell("`bcsctl down` stops it all and keeps the history.", DIM)
