@@ -56,7 +56,8 @@ def remove(role: str, home: Path) -> bool:
 def node_unit(home: Path, argv: Sequence[str], environment: Mapping[str, str]) -> str:
     """The text of the node's unit, systemd.service(5). Type=exec: readiness is asked of the node itself."""
     variables = "\n".join(f"Environment={_quoted(f'{key}={value}')}" for key, value in sorted(environment.items()))
-    note_pid = f'echo "$MAINPID" > {shlex.quote(str(home / "run" / "node.pid"))}'
+    pid_file = str(home / "run" / "node.pid")
+    note_pid = f'echo "$MAINPID" > {shlex.quote(pid_file)}'
     return f"""\
 # Written by bcsctl apply; edits are lost at the next one. bcsctl down takes it away.
 [Unit]
@@ -69,6 +70,7 @@ Type=exec
 ExecStart={" ".join(_quoted(word).replace("$", "$$") for word in argv)}
 {variables}
 ExecStartPost=/bin/sh -c {_quoted(note_pid).replace("$", "$$")}
+ExecStopPost=/bin/rm -f {_quoted(pid_file).replace("$", "$$")}
 StandardOutput=append:{str(home).replace("%", "%%")}/node/log
 StandardError=inherit
 Restart=always
