@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from engine.format.names import CheckpointName, checkpoints_prefix, parse_checkpoint
+from engine.journal.open import Journal
 
 
-def checkpoints(journal: Any, stream: str) -> list[CheckpointName]:
+def checkpoints(journal: Journal, stream: str) -> list[CheckpointName]:
     """All checkpoints of a stream, by LSN and generation, ascending: the last one is the one to use."""
     listed = (parse_checkpoint(item.key) for item in journal.store.list(checkpoints_prefix(stream)))
     found = [name for name in listed if name is not None]

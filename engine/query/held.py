@@ -7,13 +7,12 @@ stops no read by itself; a read that then misses events names it (`engine.query.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from engine.format.footer import Footer, runs_of
-from engine.format.names import L0, L1, parse_segment
-from engine.format.parquet import read_footer
+from engine.journal import segments
+from engine.journal.open import Journal
+from engine.journal.segments import Segment
 from engine.model.errors import Damaged
-from engine.store.base import Missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,7 @@ class Range:
 
 @dataclass(slots=True)
 class Held:
-    """What the visible segments hold, by stream. `damaged` are the unreadable objects, `holes` what
+    """What the visible segments hold, by stream. `damaged` are the unreadable objects; `holes` what
     the listing lacks, in words."""
 
     ranges: dict[str, list[Range]] = field(default_factory=dict)
@@ -38,20 +37,33 @@ class Held:
     keys: frozenset[str] = frozenset()
 
 
-def survey(journal: Any, known: Held) -> Held:
-    """List the segments and read the footers that `known` does not have yet."""
-    listed = [item.key for level in (L0, L1) for item in journal.store.list(level)]
-    keys = [key for key in listed if parse_segment(key)]
-    held = Held(keys=frozenset(keys))
-    for key in keys:
-        try:
-            footer = known.footers.get(key) or read_footer(journal.files.path(key), key)
-        except Missing:
-            continue  # merged into another one since the listing
-        except Damaged as error:
-            held.damaged[key] = error
-            continue
-        held.footers[key] = footer
-        for stream, run in runs_of(footer):
+def survey(journal: Journal, known: Held) -> Held:
+    """List the segments and read the footers that `known` does not have yet. Raises Missing when one goes meanwhile."""
+    found = segments.visible(journal.store)
+    held = Held(
+        holes=tuple(
+            f"commits {hole.seq_first} to {hole.seq_last} of {hole.node}.{hole.boot:08x}" for hole in found.holes
+        )
+    )
+    tiles = found.segments
+    while not _read_footers(journal, tiles, known, held):
+        # What a damaged merged segment held may still be there in the commits that it was merged from.
+        whole = [each for each in segments.listed(journal.store) if each.key not in held.damaged]
+        tiles = segments.choose(whole).segments
+    held.keys = frozenset(tile.key for tile in tiles)
+    for key in held.keys:
+        for stream, run in runs_of(held.footers[key]):
             held.ranges.setdefault(stream, []).append(Range(key, run.epoch, run.lsn_first, run.lsn_last))
     return held
+
+
+def _read_footers(journal: Journal, tiles: tuple[Segment, ...], known: Held, held: Held) -> bool:
+    """Whether all could be read; those that could not are in `held.damaged` afterwards."""
+    good = True
+    for tile in tiles:
+        try:
+            held.footers[tile.key] = known.footers.get(tile.key) or segments.footer(journal, tile.key)
+        except Damaged as error:
+            held.damaged[tile.key] = error
+            good = False
+    return good

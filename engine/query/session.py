@@ -14,10 +14,12 @@ from typing import Any, TypeVar
 import duckdb
 import pyarrow as pa
 
+from engine.journal import epochs
+from engine.journal.open import Journal
 from engine.model.errors import Damaged
 from engine.model.ids import Position
 from engine.model.lineage import Epoch
-from engine.query import asof, streams
+from engine.query import asof
 from engine.query.held import Held, survey
 from engine.store.base import Missing
 
@@ -26,6 +28,8 @@ MEMORY = "1GB"
 LOOKS_MAX = 4
 """How often a read lists the segments anew because one has been merged away under it."""
 
+GONE = (Missing, FileNotFoundError)
+
 _Result = TypeVar("_Result")
 Values = Mapping[str, Any] | list[Any] | None
 
@@ -33,7 +37,7 @@ Values = Mapping[str, Any] | list[Any] | None
 class Session:
     """As-of reads over a journal. Safe for several threads; `refresh` makes new commits visible."""
 
-    def __init__(self, journal: Any, *, threads: int = THREADS, memory: str = MEMORY) -> None:
+    def __init__(self, journal: Journal, *, threads: int = THREADS, memory: str = MEMORY) -> None:
         self.journal = journal
         self.held = Held()
         self.kept: dict[Any, Any] = {}  # what was worked out since the last refresh
@@ -71,18 +75,26 @@ class Session:
     def refresh(self) -> None:
         """List the segments again. What was committed since is visible afterwards."""
         with self._lock:
-            held = survey(self.journal, self.held)
+            held = self._survey()
             if held.keys != self.held.keys:
                 self.kept.clear()
             self._epochs.clear()
             self.held = held
+
+    def _survey(self) -> Held:
+        for _ in range(LOOKS_MAX - 1):
+            try:
+                return survey(self.journal, self.held)
+            except GONE:
+                continue
+        return survey(self.journal, self.held)
 
     def epochs(self, stream: str) -> dict[int, Epoch]:
         """The stream's epochs, as of the last refresh."""
         with self._lock:
             known = self._epochs.get(stream)
             if known is None:
-                known = self._epochs[stream] = streams.epochs(self.journal, stream)
+                known = self._epochs[stream] = epochs.epochs(self.journal.store, stream)
             return known
 
     def keep(self, key: Any, make: Callable[[], _Result]) -> _Result:
@@ -118,7 +130,7 @@ class Session:
         for look in range(LOOKS_MAX):
             try:
                 return read()
-            except (Missing, duckdb.IOException) as error:
+            except (*GONE, duckdb.IOException) as error:
                 if look == LOOKS_MAX - 1:
                     raise Damaged(
                         f"an object of the journal can't be read: {error}", hint="run `bcsctl check`"

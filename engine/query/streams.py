@@ -5,15 +5,15 @@ The youngest epoch is the current one; older ones may have grown on as branches.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
 
-from engine.model.errors import Damaged, NothingThere
-from engine.model.ids import Address, parse_address, parse_position
+from engine.journal import epochs
+from engine.journal.open import Journal
+from engine.model.errors import NothingThere
+from engine.model.ids import Address, parse_address
 from engine.model.lineage import Epoch
-from engine.store.base import Missing, Store
+from engine.store.base import Missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,13 @@ class StreamInfo:
     epochs: dict[int, Epoch]
 
 
-def streams(journal: Any) -> dict[Address, StreamInfo]:
+def streams(journal: Journal) -> dict[Address, StreamInfo]:
     """Every stream, by address in order."""
-    found = [info(journal, stream) for stream in stream_ids(journal.store)]
+    found = [_info(journal, stream) for stream in epochs.streams(journal.store)]
     return {one.address: one for one in sorted(found, key=lambda one: one.address)}
 
 
-def find(journal: Any, address: str) -> StreamInfo:
+def find(journal: Journal, address: str) -> StreamInfo:
     """The stream at GROUP/HOST/SOURCE. NothingThere, with the nearest names, when there is none."""
     wanted = parse_address(address)
     known = streams(journal)
@@ -46,48 +46,14 @@ def find(journal: Any, address: str) -> StreamInfo:
     raise NothingThere(f"there is no source {address}", hint=hint, details={"near": near})
 
 
-def stream_ids(store: Store) -> list[str]:
-    """The ids of all streams, sorted. Steps over what lies below a stream instead of listing it."""
-    ids: list[str] = []
-    after = ""
-    while True:
-        item = next(iter(store.list("streams/", after)), None)
-        if item is None:
-            return ids
-        stream = item.key.split("/")[1]
-        ids.append(stream)
-        after = f"streams/{stream}/~"
-
-
-def info(journal: Any, stream: str) -> StreamInfo:
+def info(journal: Journal, stream: str) -> StreamInfo:
     """What is known of one stream, by id. NothingThere when nothing is."""
     try:
-        head = _read_json(journal.store, f"streams/{stream}/stream.json")
+        return _info(journal, epochs.read_stream(journal.store, stream))
     except Missing:
         raise NothingThere(f"there is no stream {stream}", hint="`bcsctl status` lists the sources") from None
-    known = epochs(journal, stream)
-    address = parse_address(head["address"])
-    return StreamInfo(
-        stream, address, head.get("group", address.group), head.get("created_at", 0), max(known, default=0), known
-    )
 
 
-def epochs(journal: Any, stream: str) -> dict[int, Epoch]:
-    """A stream's epochs by number."""
-    found: dict[int, Epoch] = {}
-    for item in journal.store.list(f"streams/{stream}/epochs/"):
-        value = _read_json(journal.store, item.key)
-        parent = parse_position(value["parent"]) if value.get("parent") else None
-        epoch = Epoch(value["number"], parent, value["cause"], value["writer"], value["opened_at"])
-        found[epoch.number] = epoch
-    return found
-
-
-def _read_json(store: Store, key: str) -> dict[str, Any]:
-    try:
-        value = json.loads(store.get(key))
-    except ValueError as error:
-        raise Damaged(f"object {key} is not JSON: {error}", details={"object": key}) from None
-    if not isinstance(value, dict):
-        raise Damaged(f"object {key} is not a JSON object", details={"object": key})
-    return value
+def _info(journal: Journal, stream: epochs.Stream) -> StreamInfo:
+    known = epochs.epochs(journal.store, stream.id)
+    return StreamInfo(stream.id, stream.address, stream.group, stream.created_at, max(known, default=0), known)

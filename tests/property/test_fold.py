@@ -15,24 +15,11 @@ from engine.query.extents import pieces
 from engine.query.session import Session
 from engine.query.tree import entries
 
-from ..unit.engine.query.plain_journal import STREAM, PlainJournal
+from ..unit.engine.query.plain_journal import STREAM
 from .histories import History, histories
+from .stored import stored
 
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-
-
-def store(draw: st.DataObject, history: History, root: Path) -> PlainJournal:
-    """The history in segments cut anywhere, some of them written twice."""
-    journal = PlainJournal(root)
-    journal.add_stream(epochs=list(history.epochs.values()))
-    for number in history.epochs:
-        events = [event for epoch, event in history.events if epoch == number]
-        while events:
-            count = draw.draw(st.integers(1, len(events)))
-            for _ in range(draw.draw(st.sampled_from([1, 1, 1, 2]))):
-                journal.commit(events[:count], number)
-            events = events[count:]
-    return journal
 
 
 def agree(session: Session, history: History, position: Position) -> None:
@@ -51,6 +38,6 @@ def agree(session: Session, history: History, position: Position) -> None:
 @FEW
 @given(histories(), st.data())
 def test_segments_fold_like_the_oracle(history: History, data: st.DataObject) -> None:
-    with tempfile.TemporaryDirectory() as root, Session(store(data, history, Path(root))) as session:
+    with tempfile.TemporaryDirectory() as root, Session(stored(data, history, Path(root))) as session:
         for position in history.points():
             agree(session, history, position)

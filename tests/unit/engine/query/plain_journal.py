@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
+from engine.env.clock import SYSTEM
 from engine.format import names, parquet
 from engine.format.footer import Footer, Run, StreamFooter
 from engine.format.schema import EVENTS
 from engine.format.tables import sort_events
+from engine.journal import epochs as journal_epochs
+from engine.journal.files import VerifiedFiles
 from engine.model.events import DENTRY, EXTENT, INODE, MARK, RECORD, Dentry, Event, Extent, Inode, Mark
 from engine.model.ids import Address, stream_id
 from engine.model.lineage import Epoch
-from engine.store.base import Missing
 from engine.store.local import LocalStore
 
 ADDRESS = Address("finance", "db1", "files")
@@ -24,42 +24,22 @@ STREAM = stream_id(ADDRESS)
 NODE = "n1"
 
 
-@dataclass(frozen=True, slots=True)
-class PlainFiles:
-    store: LocalStore
-
-    def path(self, key: str) -> Path:
-        path = self.store.local_path(key)
-        if path is None:
-            raise Missing(key)
-        return path
-
-
 class PlainJournal:
     """What engine.query needs of a journal: a store and the paths of its objects."""
 
     def __init__(self, root: Path) -> None:
         self.store = LocalStore(root)
-        self.files = PlainFiles(self.store)
+        self.files = VerifiedFiles(self.store)
         self.seq = 0
 
     def add_stream(self, address: Address = ADDRESS, epochs: Sequence[Epoch] = ()) -> str:
-        stream = stream_id(address)
-        head = {"address": str(address), "group": address.group, "created_at": 1}
-        self.store.put(names.stream_key(stream), json.dumps(head).encode())
+        stream = journal_epochs.register(self.store, address, SYSTEM).id
         for epoch in epochs or (Epoch(1, None, "first", "a", 1),):
             self.add_epoch(epoch, stream)
         return stream
 
     def add_epoch(self, epoch: Epoch, stream: str = STREAM) -> None:
-        value = {
-            "number": epoch.number,
-            "parent": str(epoch.parent) if epoch.parent else None,
-            "cause": epoch.cause,
-            "writer": epoch.writer,
-            "opened_at": epoch.opened_at,
-        }
-        self.store.put(names.epoch_key(stream, epoch.number), json.dumps(value).encode())
+        journal_epochs.grant(self.store, stream, epoch.number, epoch.parent, epoch.cause, epoch.writer, SYSTEM)
 
     def commit(self, events: Iterable[Event], epoch: int = 1, stream: str = STREAM) -> str:
         """One L0 segment of consecutive events; answers its key."""

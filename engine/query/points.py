@@ -1,0 +1,157 @@
+"""Recovery points, gaps and marks of a stream, and the point that answers a moment.
+
+A point is the end of a pass from the first baseline on, along the lineage of an epoch, the
+current one unless said. A bookmark follows the end of the pass that it names: its label shows
+on the last point before it. `engine.model.points.choose` decides about moments; what is here
+only hands it the few points that can matter, and proves that none of those is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine.model.errors import NothingThere
+from engine.model.events import Mark
+from engine.model.ids import Position
+from engine.model.lineage import lineage
+from engine.model.points import Gap, Moment, Point, choose
+from engine.query import sql
+from engine.query.asof import incomplete, whole_line
+from engine.query.session import Session
+
+ROWS_MAX = 1 << 62
+LSN_MAX = (1 << 62) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """The tables of one lineage's marks and points. `steady`: `at` never falls as positions grow."""
+
+    epoch: int
+    marks: str
+    points: str
+    steady: bool
+
+
+def points(
+    session: Session,
+    stream: str,
+    from_at: int | None = None,
+    to_at: int | None = None,
+    limit: int | None = None,
+    epoch: int | None = None,
+) -> list[Point]:
+    """The points with from_at <= at <= to_at, the last `limit` of them, in order of position."""
+
+    def read() -> list[Point]:
+        line = _line(session, stream, epoch)
+        values = {"from_at": from_at, "to_at": to_at, "count": ROWS_MAX if limit is None else limit}
+        return _as_points(session.rows(sql.fill("points", points=line.points), values)) if line else []
+
+    return session.reading(read)
+
+
+def gaps(session: Session, stream: str, epoch: int | None = None) -> list[Gap]:
+    """The gaps that captures have closed, by their beginning. An open one is known to the agent alone."""
+    found = [Gap(mark.gap_from, mark.at, mark.label) for mark in marks(session, stream, epoch) if mark.kind == "gap"]
+    return sorted(found, key=lambda gap: gap.from_at)
+
+
+def marks(session: Session, stream: str, epoch: int | None = None) -> list[Mark]:
+    """Every mark along the lineage that ends no plain pass: baselines, bookmarks, gaps and so on, by position."""
+
+    def read() -> list[Mark]:
+        line = _line(session, stream, epoch)
+        if line is None:
+            return []
+        query = f"SELECT lsn, \"at\", mark, label, point_class, gap_from FROM {line.marks} WHERE mark <> 'pass'"
+        rows = session.rows(f"{query} ORDER BY lsn")
+        return [
+            Mark(lsn, at, kind, label or "", point_class or "", gap_from or 0)
+            for lsn, at, kind, label, point_class, gap_from in rows
+        ]
+
+    return session.reading(read)
+
+
+def point_for(session: Session, stream: str, moment: Moment, now: int) -> Point:
+    """The point that answers a moment, as `engine.model.points.choose` says. `now` in microseconds.
+
+    NothingThere as there; Damaged when events around the answer are missing, so that another
+    point than this one might be the answer.
+    """
+
+    def read() -> Point:
+        epoch = moment.position.epoch if moment.position and _branched(session, stream, moment.position) else None
+        line = _line(session, stream, epoch)
+        near = _near(session, line, moment) if line else []
+        found = choose(near, gaps(session, stream, epoch), moment, now)
+        assert line is not None
+        if moment.position is None and moment.label is None:
+            _refuse_when_later_is_missing(session, stream, line, found)
+        return found
+
+    return session.reading(read)
+
+
+def _near(session: Session, line: _Line, moment: Moment) -> list[Point]:
+    if moment.label is not None:
+        query = sql.fill("points_named", points=line.points, marks=line.marks)
+        return _as_points(session.rows(query, {"label": moment.label}))
+    if not line.steady:  # choose() halves a list that is not in order: only the whole list gives its answer
+        return _as_points(session.rows(f"SELECT * FROM {line.points} ORDER BY lsn"))
+    values = {"at": moment.at, "lsn": moment.position.lsn if moment.position else None}
+    return _as_points(session.rows(sql.fill("points_near", points=line.points), values))
+
+
+def _as_points(rows: Sequence[tuple[int, int, int, int, str, str]]) -> list[Point]:
+    return [
+        Point(Position(epoch, lsn), at, committed_at, point_class, label)
+        for epoch, lsn, at, committed_at, point_class, label in rows
+    ]
+
+
+def _branched(session: Session, stream: str, position: Position) -> bool:
+    """Whether a position lies beside the current lineage, in an epoch that is known."""
+    known = session.epochs(stream)
+    if position.epoch not in known:
+        return False
+    return not any(span.holds(position) for span in lineage(known, max(known)))
+
+
+def _line(session: Session, stream: str, epoch: int | None) -> _Line | None:
+    """The marks and points along the lineage of an epoch, as tables; None for a stream without epochs."""
+    known = session.epochs(stream)
+    if not known:
+        return None
+    number = max(known) if epoch is None else epoch
+    if number not in known:
+        raise NothingThere(f"epoch {number} is not known in this stream", hint="`bcsctl points` lists what there is")
+    return session.keep(("line", stream, number), lambda: _make_line(session, stream, number))
+
+
+def _make_line(session: Session, stream: str, epoch: int) -> _Line:
+    events = whole_line(session, stream, Position(epoch, LSN_MAX))
+    marks_table, points_table = f"marks_{stream}_{epoch}", f"points_{stream}_{epoch}"
+    session.rows(sql.fill("line_marks", table=marks_table, events=events))
+    session.rows(sql.fill("line_points", table=points_table, marks=marks_table))
+    falls = f'SELECT "at" < lag("at") OVER (ORDER BY lsn) AS falls FROM {points_table}'
+    [(unsteady,)] = session.rows(f"SELECT coalesce(bool_or(falls), false) FROM ({falls})")
+    return _Line(epoch, marks_table, points_table, not unsteady)
+
+
+def _refuse_when_later_is_missing(session: Session, stream: str, line: _Line, found: Point) -> None:
+    """Events after the answer may be missing, and a better answer with them: then there is none."""
+    after = found.position.lsn
+    rows = session.rows(f"SELECT epoch, lsn FROM {line.points} WHERE lsn > {after} ORDER BY lsn LIMIT 1")
+    if rows:
+        until = Position(*rows[0])
+    else:
+        events = whole_line(session, stream, Position(line.epoch, LSN_MAX), after)
+        [(last,)] = session.rows(f"SELECT max(lsn) FROM {events}")
+        until = Position(line.epoch, max(after, last or 0))
+    later = whole_line(session, stream, until, after)
+    [(count,)] = session.rows(f"SELECT count(DISTINCT lsn) FROM {later}")
+    if count != until.lsn - after:
+        raise incomplete(session, stream, until, later, after)
