@@ -128,6 +128,11 @@ class BatchBuilder:
         self._rows["record"].append((lsn, at, topic.encode(), payload.encode()))
         return lsn
 
+    def settle(self, at: int) -> None:
+        """Give every event gathered so far this time: only the end of a look says when its changes were there."""
+        for name, rows in self._rows.items():
+            self._rows[name] = [(row[0], at, *row[2:]) for row in rows]
+
     def encode(self) -> tuple[list[bytes], bytes]:
         """The batch as buffers to send one after another, and its hash. Call it once, not empty."""
         if not len(self):

@@ -1,0 +1,206 @@
+"""Walking directories: the baseline, what changed while nobody watched, and directories that have just appeared.
+
+They are one thing: each directory is registered with the watcher, then listed, then compared with the record. With an
+empty record everything is new, and that is the baseline; it can be interrupted anywhere and goes on from the record.
+"""
+
+from __future__ import annotations
+
+import os
+import stat as st
+from collections.abc import Iterable
+from typing import Any
+
+from engine.agent.capture import GONE, Capture, unchanged
+from engine.agent.inodes import OPEN_FLAGS
+from engine.agent.places import Moved, join
+from engine.agent.record import Known
+from engine.model.events import ROOT_ID
+from engine.tree.attributes import read_xattrs
+
+_STICKY = st.S_ISVTX
+
+
+class Walk:
+    """Compares directories with the record, through a Capture."""
+
+    def __init__(self, capture: Capture) -> None:
+        self._capture = capture
+        self.files = 0
+        self._fresh = False
+        self._stack: list[int] = []
+
+    def everything(self) -> None:
+        """The whole source, from `/` down. At the end names that have gone are unlinked."""
+        capture = self._capture
+        self.ensure_root()
+        self._fresh = capture.record.counts()[0] <= 1
+        self.directories([ROOT_ID], deep=True)
+        capture.finish()
+        self._fresh = False
+
+    def ensure_root(self) -> None:
+        """`/` itself, which has no name anywhere."""
+        capture = self._capture
+        status = os.stat(b"/")
+        known = capture.record.inode(ROOT_ID)
+        if known is None:
+            capture.inodes.described(status, b"", read_xattrs(b"/"), None, capture.wall_now_ns(), ROOT_ID)
+
+    def stems(self) -> None:
+        """The directories above the source's paths, which may not be watched: do the paths lead where they did?"""
+        capture = self._capture
+        for path in sorted(capture.scope.stems, key=len):
+            directory = self._directory_at(path)
+            if directory is not None:
+                capture.look_in_stem(directory, path, capture.scope.stems[path], event=False)
+
+    def directories(self, found: Iterable[int], *, deep: bool = False) -> None:
+        """Scan directories; those in them too that are new or have changed, with `deep` all."""
+        capture = self._capture
+        stack = list(found)
+        while stack:
+            directory = stack.pop()
+            path = capture.places.path(directory)
+            if path is None:
+                continue
+            wanted = capture.scope.names(path)
+            if wanted is None:
+                stack += self._scan(directory, path, deep)
+            else:
+                stack += self._scan_stem(directory, path, wanted, deep)
+            if capture.to_scan:
+                known = set(stack)
+                stack += [each for each in capture.to_scan if each not in known]
+                capture.to_scan = []
+
+    def _directory_at(self, path: bytes) -> int | None:
+        at = ROOT_ID
+        for name in path.split(b"/")[1:] if path != b"/" else ():
+            row = self._capture.record.name(at, name)
+            if not isinstance(row, Known):
+                return None
+            at = row.file_id
+        return at
+
+    def _scan_stem(self, directory: int, path: bytes, wanted: frozenset[bytes], deep: bool) -> list[int]:
+        capture = self._capture
+        if self._worth_watching(path, wanted):
+            try:
+                capture.watcher.add_directory(directory, capture.scope.real(path))
+            except FileNotFoundError:
+                return []
+        capture.look_in_stem(directory, path, wanted, event=False)
+        rows = [capture.record.name(directory, name) for name in wanted] if deep else []
+        known = [row.file_id for row in rows if isinstance(row, Known) and row.mode >> 12 == 4]
+        capture.to_scan = [each for each in capture.to_scan if each not in known]
+        return known
+
+    def _worth_watching(self, path: bytes, wanted: frozenset[bytes]) -> bool:
+        """Only the parents of the source's paths; not one such as /tmp, where strangers come and go all the time.
+
+        What happens there shows within a second, when the stems are looked at.
+        """
+        roots = [join(path, name) for name in wanted if join(path, name) in self._capture.scope.roots]
+        if not roots:
+            return False
+        try:
+            busy = os.stat(self._capture.scope.real(path)).st_mode & _STICKY
+            return not busy or any(not os.path.isdir(root) for root in roots)
+        except OSError:
+            return True
+
+    def _scan(self, directory: int, path: bytes, deep: bool) -> list[int]:
+        """One directory; the directories in it that are to be scanned because of `deep`."""
+        capture = self._capture
+        real = capture.scope.real(path)
+        try:
+            capture.watcher.add_directory(directory, real)
+            fd = capture.places.open(directory)
+        except (Moved, FileNotFoundError):
+            capture.pending.again.update(capture.record.places_of(directory))
+            return []
+        except OSError as error:
+            capture.missed((directory, b""), path, error)
+            return []
+        try:
+            return self._compare(directory, path, fd, deep)
+        except OSError as error:
+            if error.errno in GONE:
+                capture.pending.again.update(capture.record.places_of(directory))
+            else:
+                capture.missed((directory, b""), path, error)
+            return []
+        finally:
+            os.close(fd)
+
+    def _compare(self, directory: int, path: bytes, fd: int, deep: bool) -> list[int]:
+        capture = self._capture
+        status, known = os.fstat(fd), capture.record.inode(directory)
+        if known is not None and not unchanged(known, status):
+            capture.inodes.described(status, b"", read_xattrs(fd), known, capture.wall_now_ns())
+        rows = capture.record.names_in(directory)
+        below: list[int] = []
+        scope, number = capture.scope, 0
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                number += 1
+                if not number & 15:
+                    capture.outbox.close_if_full()
+                    capture.outbox.breathe()
+                name = os.fsencode(entry.name)
+                if not scope.excludes_nothing and scope.excluded(join(path, name), entry.is_dir(follow_symlinks=False)):
+                    continue
+                row = rows.pop(name, None)
+                if row is None and self._fresh and entry.is_file(follow_symlinks=False):
+                    self._new_file(directory, path, name, fd)
+                elif row is None or not self._as_before(row, entry):
+                    self.files += 1
+                    capture.look_at(directory, path, name, fd, event=False)
+                elif row[3] >> 12 == 4 and deep:
+                    below.append(row[0])
+                else:
+                    self.files += 1
+        capture.gone += [(directory, name) for name in rows]
+        # Its attributes were read before it was listed; what comes later shows as an event.
+        capture.touched.discard(directory)
+        capture.unreadable.pop((directory, b""), None)
+        if deep:
+            new = set(capture.to_scan)
+            capture.to_scan = []
+            below += new
+        return below
+
+    def _as_before(self, row: tuple[Any, ...], entry: os.DirEntry[str]) -> bool:
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except OSError:
+            return False
+        if row[8] != status.st_ctime_ns or row[1] is None:
+            return False
+        return unchanged(Known._make(row), status)
+
+    def _new_file(self, directory: int, path: bytes, name: bytes, fd: int) -> None:
+        """A regular file of a baseline: nothing is known, so there is nothing to ask the record."""
+        capture = self._capture
+        self.files += 1
+        wall_ns = capture.wall_now_ns()
+        try:
+            file = os.open(name, OPEN_FLAGS, dir_fd=fd)
+        except OSError:
+            capture.look_at(directory, path, name, fd, event=False)  # says properly what is wrong with it
+            return
+        try:
+            status = os.fstat(file)
+            if status.st_nlink > 1 or not st.S_ISREG(status.st_mode):
+                capture.look_at(directory, path, name, fd, event=False)
+                return
+            file_id, still = capture.inodes.regular(file, status, None, wall_ns)
+            lsn = capture.outbox.builder.dentry(0, directory, name, file_id)
+            capture.record.put_name(directory, name, file_id, lsn)
+            if not still:
+                capture.pending.again.add((directory, name))
+        except OSError as error:
+            capture.missed((directory, name), join(path, name), error)
+        finally:
+            os.close(file)

@@ -1,0 +1,353 @@
+"""Looking: what is at a name on disk, compared with the record, becomes events.
+
+A pass looks at the names that events pointed to: those that are there first, so that a rename is found before the old
+name is missed, then those that have gone, then the directories in which something changed. Events are hints; nothing
+is believed but the look. It refuses to interpret: a driver's scope says what belongs to the source.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import stat as st
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from engine.agent.inodes import OPEN_FLAGS, Inodes
+from engine.agent.outbox import Outbox
+from engine.agent.places import Moved, Places, join
+from engine.agent.record import Known, Record, number_of
+from engine.agent.watch.base import Watcher
+from engine.drivers.files import Scope
+from engine.env.clock import Clock
+from engine.model.events import ROOT_ID
+from engine.tree.attributes import read_xattrs
+from engine.tree.paths import shown
+
+Where = tuple[int, bytes]
+"""A name: the directory's file_id, and the name in it."""
+
+GONE = (errno.ENOENT, errno.ENOTDIR)
+LIMBO_SECONDS = 1.0
+"""How long an inode without a name is remembered: the other half of its rename may still come."""
+
+PACED_BYTES = 64 << 20
+PACE = 4.0
+"""A file larger than PACED_BYTES is left alone for this many times as long as comparing it took."""
+
+
+@dataclass(slots=True)
+class Pending:
+    """What a look leaves to the next ones."""
+
+    again: set[Where] = field(default_factory=set)
+    later: dict[Where, float] = field(default_factory=dict)
+    held: set[Where] = field(default_factory=set)
+
+
+class Capture:
+    """Looks at names and directories of one source. One thread uses it."""
+
+    def __init__(
+        self, scope: Scope, record: Record, outbox: Outbox, watcher: Watcher, clock: Clock, places: Places
+    ) -> None:
+        self.scope, self.record, self.outbox, self.watcher, self.places = scope, record, outbox, watcher, places
+        self._clock = clock
+        self.inodes = Inodes(record, outbox)
+        self.pending = Pending()
+        self.unreadable: dict[Where, int] = {}
+        self.scan: Callable[[Iterable[int]], None]
+        self.to_scan: list[int] = []
+        self.gone: list[Where] = []
+        self.touched: set[int] = set()
+        self._limbo: dict[int, float] = {}
+        self._linked: set[Where] = set()
+        self._paced: dict[int, float] = {}
+        self.wall_ns = 0
+
+    def wall_now_ns(self) -> int:
+        """Wall time as the kernel stamps files with."""
+        return self._clock.now() * 1000
+
+    def look(self, dirty: Iterable[Where], directories: Iterable[int]) -> None:
+        """Look at names, and at the attributes of directories."""
+        by_directory: dict[int, list[bytes]] = {}
+        for directory, name in dirty:
+            by_directory.setdefault(directory, []).append(name)
+        self.touched.update(directories)
+        order = sorted(by_directory, key=lambda each: (len(self.places.path(each) or b""), each))
+        for directory in order:
+            self._look_in(directory, by_directory[directory])
+        self.finish()
+
+    def finish(self) -> None:
+        """Scan the directories that appeared, unlink what has gone, bring directories up to date."""
+        while self.to_scan:
+            found, self.to_scan = self.to_scan, []
+            self.scan(found)
+        # Parents first: what is below a name that has gone needs no events of its own.
+        self.gone.sort(key=lambda where: len(self.places.path(where[0]) or b""))
+        for directory, name in self.gone:
+            self._vanished(directory, name)
+            self.outbox.close_if_full()
+        self.gone = []
+        for directory in sorted(self.touched):
+            self._refresh(directory)
+        self.touched = set()
+
+    def _look_in(self, directory: int, names: list[bytes]) -> None:
+        path = self.places.path(directory)
+        if path is None:
+            if self.record.inode(directory) is not None:
+                self.pending.held.update((directory, name) for name in names)
+            return
+        wanted = self.scope.names(path)
+        if wanted is not None:
+            self.look_in_stem(directory, path, wanted.intersection(names), event=True)
+            return
+        try:
+            fd = self.places.open(directory)
+        except Moved:
+            self.pending.again.update((directory, name) for name in names)
+            self.pending.again.update(self.record.places_of(directory))
+            return
+        except OSError as error:
+            self.missed((directory, b""), path, error)
+            return
+        try:
+            for number, name in enumerate(names):
+                self.look_at(directory, path, name, fd, event=True)
+                if number & 15 == 15:
+                    self.outbox.close_if_full()
+                    self.outbox.breathe()
+        finally:
+            os.close(fd)
+
+    def look_in_stem(self, directory: int, path: bytes, names: Iterable[bytes], *, event: bool) -> None:
+        """Look at names in a directory above the source's paths: links are followed there."""
+        for name in names:
+            self.look_at(directory, path, name, None, event=event)
+
+    def look_at(self, directory: int, path: bytes, name: bytes, fd: int | None, *, event: bool) -> None:
+        """Look at one name. `path` is the directory's, `fd` its descriptor or None in a stem.
+
+        `event`: something happened here, so equal times prove nothing.
+        """
+        full = join(path, name)
+        at = name if fd is not None else self.scope.real(full)
+        where = (directory, name)
+        self.wall_ns = self.wall_now_ns()
+        try:
+            status = os.stat(at, dir_fd=fd, follow_symlinks=False)
+            if self.scope.excluded(full, st.S_ISDIR(status.st_mode)):
+                self.gone.append(where)
+                return
+            row = self.record.name(directory, name)
+            known = row if isinstance(row, Known) else None
+            if not event and known is not None and unchanged(known, status):
+                return
+            if st.S_ISREG(status.st_mode):
+                self._regular(where, at, fd, known, status)
+            else:
+                self._other(where, full, at, fd, known, status, event=event)
+        except OSError as error:
+            if error.errno in GONE:
+                self.gone.append(where)
+            else:
+                self.missed(where, full, error)
+        else:
+            self.unreadable.pop(where, None)
+
+    def _regular(self, where: Where, at: bytes, fd: int | None, row: Known | None, status: os.stat_result) -> None:
+        known = self._same_inode(row, status)
+        if known is not None and self._must_wait(where, known, status):
+            self._link(where, row, known, status)
+            return
+        began = self._clock.monotonic()
+        try:
+            file = os.open(at, OPEN_FLAGS, dir_fd=fd)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):
+                self.pending.again.add(where)
+                return
+            if known is not None and error.errno not in GONE:
+                self._link(where, row, known, status)
+            raise
+        try:
+            opened = os.fstat(file)
+            if number_of(opened) != number_of(status) or not st.S_ISREG(opened.st_mode):
+                self.pending.again.add(where)
+                return
+            file_id, still = self.inodes.regular(file, opened, known, self.wall_ns)
+        finally:
+            os.close(file)
+        if not still:
+            self.pending.again.add(where)
+        if status.st_size > PACED_BYTES:
+            now = self._clock.monotonic()
+            self._paced[file_id] = now + PACE * (now - began)
+        self._point(where, row, known, file_id, status)
+
+    def _must_wait(self, where: Where, known: Known, status: os.stat_result) -> bool:
+        """Whether a big file was compared so recently that it is left alone for now."""
+        due = self._paced.get(known.file_id, 0.0)
+        if status.st_size <= PACED_BYTES or due <= self._clock.monotonic():
+            return False
+        self.pending.later[where] = due
+        return True
+
+    def _other(
+        self,
+        where: Where,
+        full: bytes,
+        at: bytes,
+        fd: int | None,
+        row: Known | None,
+        status: os.stat_result,
+        *,
+        event: bool,
+    ) -> None:
+        known = self._same_inode(row, status)
+        file_id = self.inodes.other(at, fd, status, known, self.wall_ns)
+        moved = self._point(where, row, known, file_id, status)
+        if st.S_ISDIR(status.st_mode):
+            if moved:
+                self.places.clear()
+            self.places.note(file_id, full)
+            # A directory made anew may have the number of the one before it: only a scan tells.
+            if event or moved or known is None or known.ctime_ns != status.st_ctime_ns:
+                self.to_scan.append(file_id)
+
+    def _same_inode(self, row: Known | None, status: os.stat_result) -> Known | None:
+        """What the record knows of the inode that was looked at, under whichever name."""
+        dev, ino = number_of(status)
+        if row is not None and row.dev == dev and row.ino == ino and row.mode >> 12 == status.st_mode >> 12:
+            return row
+        known = self.record.by_number(dev, ino)
+        return known if known is not None and known.mode >> 12 == status.st_mode >> 12 else None
+
+    def _point(
+        self, where: Where, row: Known | None, known: Known | None, file_id: int, status: os.stat_result
+    ) -> bool:
+        """Make the name lead to the inode if it did not; whether it is new there."""
+        if row is not None and row.file_id == file_id:
+            self._watch_links(where, status)
+            return False
+        self._name(where, file_id)
+        if row is not None:
+            self._left(row.file_id)
+        if known is not None and st.S_ISDIR(status.st_mode):
+            for parent, name in self.record.places_of(file_id):
+                if (parent, name) != where:
+                    self._unlink((parent, name))
+        self._watch_links(where, status)
+        return True
+
+    def _link(self, where: Where, row: Known | None, known: Known, status: os.stat_result) -> None:
+        """The name of a known inode whose content is not looked at now."""
+        self._point(where, row, known, known.file_id, status)
+
+    def _name(self, where: Where, file_id: int) -> None:
+        lsn = self.outbox.builder.dentry(0, *where, file_id)
+        self.record.put_name(*where, file_id, lsn)
+        self._limbo.pop(file_id, None)
+        self.touched.add(where[0])
+
+    def _unlink(self, where: Where) -> None:
+        lsn = self.outbox.builder.dentry(0, *where, None)
+        self.record.put_name(*where, None, lsn)
+        self.touched.add(where[0])
+        if where in self._linked:
+            self._linked.discard(where)
+            self.watcher.remove_file(*where)
+
+    def _vanished(self, directory: int, name: bytes) -> None:
+        where = (directory, name)
+        self.unreadable.pop(where, None)
+        if self.places.path(directory) is None:
+            return  # its directory has gone, and it with it
+        row = self.record.name(directory, name)
+        if row is None:
+            return
+        self._unlink(where)
+        if isinstance(row, Known):
+            self._left(row.file_id)
+            if row.mode >> 12 == 4:
+                self.places.clear()
+
+    def _left(self, file_id: int) -> None:
+        """A name stopped leading to the inode: without another one it is forgotten in a while."""
+        if file_id != ROOT_ID and not self.record.places_of(file_id):
+            self._limbo[file_id] = self._clock.monotonic() + LIMBO_SECONDS
+
+    def forget_the_left(self) -> None:
+        """Forget inodes whose other name has not turned up."""
+        now = self._clock.monotonic()
+        for file_id in [each for each, due in self._limbo.items() if due <= now]:
+            del self._limbo[file_id]
+            if not self.record.places_of(file_id):
+                self.forget(file_id)
+
+    def forget(self, file_id: int) -> None:
+        self._paced.pop(file_id, None)
+        for directory in self.record.forget(file_id):
+            self.watcher.remove_directory(directory)
+        self.pending.held = {where for where in self.pending.held if self.record.inode(where[0]) is not None}
+
+    def _watch_links(self, where: Where, status: os.stat_result) -> None:
+        """A file with several names may be written to through one that lies elsewhere."""
+        if status.st_nlink > 1 and st.S_ISREG(status.st_mode) and where not in self._linked:
+            path = self.places.path(where[0])
+            if path is not None:
+                with contextlib.suppress(FileNotFoundError):
+                    self.watcher.add_file(*where, self.scope.real(join(path, where[1])))
+                    self._linked.add(where)
+
+    def _refresh(self, directory: int) -> None:
+        """Bring a directory's own attributes up to date."""
+        path, known = self.places.path(directory), self.record.inode(directory)
+        if path is None or known is None:
+            return
+        try:
+            fd = self.places.open(directory)
+        except Moved:
+            self.pending.again.update(self.record.places_of(directory))
+            return
+        except OSError as error:
+            self.missed((directory, b""), path, error)
+            return
+        try:
+            status = os.fstat(fd)
+            self.unreadable.pop((directory, b""), None)
+            if path in self.scope.stems and (known.mode, known.uid, known.gid) == _owned(status):
+                return  # what else goes on in a directory above is none of our business
+            self.inodes.described(status, b"", read_xattrs(fd), known, self.wall_now_ns())
+        except OSError as error:
+            self.missed((directory, b""), path, error)
+        finally:
+            os.close(fd)
+
+    def missed(self, where: Where, path: bytes, error: OSError) -> None:
+        """Say that something could not be read: in the stream, once, and in every report until it can."""
+        number = error.errno or errno.EIO
+        if self.unreadable.get(where) != number:
+            self.unreadable[where] = number
+            told = {"path": shown(path), "errno": number, "reason": os.strerror(number)}
+            self.outbox.builder.record(0, "unreadable", json.dumps(told))
+
+
+def _owned(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_mode, status.st_uid, status.st_gid
+
+
+def unchanged(known: Known, status: os.stat_result) -> bool:
+    """Whether nothing of an inode has changed by its numbers and times. Not good enough after an event."""
+    return (
+        known.ctime_ns == status.st_ctime_ns
+        and known.mtime_ns == status.st_mtime_ns
+        and known.size == status.st_size
+        and known.mode == status.st_mode
+        and (known.dev, known.ino) == number_of(status)
+    )

@@ -1,0 +1,171 @@
+"""What an agent asks of a node, and the same over HTTP on a Unix socket.
+
+A call either has an answer or raises: Unreachable when nobody knows whether it was done, OutOfOrder when the node is
+elsewhere in the stream, another BcsError when it refused. Every call may be repeated: a batch that the node has
+already is answered as a duplicate.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http.client import HTTPException, RemoteDisconnected
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from engine.env.unix_http import UnixConnection, as_error
+from engine.model.errors import BcsError, Failed, Unreachable
+from engine.wire.batch import NO_HASH
+
+ANSWER_SECONDS = 60.0
+
+Body = Mapping[str, Any] | Sequence[bytes] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of a stream as a node has it: `lsn` 0 and NO_HASH before the first event."""
+
+    epoch: int
+    lsn: int
+    hash: bytes
+    cause: str = ""
+
+
+class OutOfOrder(Failed):
+    """The node expects another batch; `head` is what it has."""
+
+    code = "out-of-order"
+
+    def __init__(self, head: Head) -> None:
+        super().__init__(f"the node has this stream up to {head.epoch}.{head.lsn}")
+        self.head = head
+
+
+class Node(Protocol):
+    """A node, as an agent sees it. One thread uses one of these at a time."""
+
+    def hello(self, host: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Introduce the agent: {time, generation}."""
+        ...
+
+    def desired(self, host: str, generation: int, wait_seconds: float) -> dict[str, Any]:
+        """What to protect: {generation, time, sources, marks}; waits as long as `generation` is the newest."""
+        ...
+
+    def open_stream(self, stream: str, host: str, writer: str, record: Mapping[str, Any] | None) -> Head:
+        """Where to go on in a stream, given where the agent's record is."""
+        ...
+
+    def send(self, stream: str, host: str, buffers: Sequence[bytes]) -> None:
+        """Hand over a batch; returns once it is durable."""
+        ...
+
+    def status(self, host: str, report: Mapping[str, Any]) -> dict[str, Any]:
+        """Report: {time, generation}."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class HttpNode:
+    """A node behind a Unix socket. Connects when it is first needed, and again after every failure."""
+
+    def __init__(self, socket: Path, *, answer_seconds: float = ANSWER_SECONDS) -> None:
+        self._socket = socket
+        self._answer_seconds = answer_seconds
+        self._connection: UnixConnection | None = None
+
+    def hello(self, host: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+        return self._json("POST", f"/v1/agents/{quote(host)}/hello", facts)
+
+    def desired(self, host: str, generation: int, wait_seconds: float) -> dict[str, Any]:
+        return self._json("GET", f"/v1/agents/{quote(host)}/desired?generation={generation}&wait={wait_seconds:g}")
+
+    def open_stream(self, stream: str, host: str, writer: str, record: Mapping[str, Any] | None) -> Head:
+        asked = {"host": host, "writer": writer, "record": record}
+        return read_head(self._json("POST", f"/v1/streams/{stream}/open", asked))
+
+    def send(self, stream: str, host: str, buffers: Sequence[bytes]) -> None:
+        self._json("POST", f"/v1/streams/{stream}/batches?host={quote(host)}", buffers)
+
+    def status(self, host: str, report: Mapping[str, Any]) -> dict[str, Any]:
+        return self._json("POST", f"/v1/agents/{quote(host)}/status", report)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _json(self, method: str, target: str, body: Body = None) -> dict[str, Any]:
+        try:
+            status, text = self._request(method, target, body)
+        except (OSError, HTTPException) as error:
+            self.close()
+            raise Unreachable(f"the node does not answer at {self._socket}: {type(error).__name__} {error}") from None
+        except BaseException:
+            self.close()
+            raise
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = None
+        if status < 400 and isinstance(value, dict):
+            return value
+        raise _error(value if isinstance(value, dict) else {}, status, f"{method} {target} was answered with {status}")
+
+    def _request(self, method: str, target: str, body: Body) -> tuple[int, bytes]:
+        """One exchange. A connection that the node closed while it was idle is replaced, once."""
+        if self._connection is not None:
+            try:
+                return self._exchange(method, target, body)
+            except (ConnectionError, RemoteDisconnected):
+                self.close()
+        return self._exchange(method, target, body)
+
+    def _exchange(self, method: str, target: str, body: Body) -> tuple[int, bytes]:
+        if self._connection is None:
+            self._connection = UnixConnection(self._socket, self._answer_seconds)
+        connection = self._connection
+        if isinstance(body, Mapping):
+            kind, buffers = "application/json", [json.dumps(body).encode()]
+        else:
+            kind, buffers = "application/octet-stream", list(body or ())
+        connection.putrequest(method, target, skip_accept_encoding=True)
+        if body is not None:
+            connection.putheader("Content-Type", kind)
+            connection.putheader("Content-Length", str(sum(map(len, buffers))))
+        connection.endheaders()
+        try:
+            for buffer in buffers:
+                connection.send(buffer)
+        except BrokenPipeError:
+            pass  # a node that refuses early answers before it has read all: the answer says why
+        answer = connection.getresponse()
+        text = answer.read()
+        if answer.will_close:
+            self.close()
+        return answer.status, text
+
+
+def read_head(value: Mapping[str, Any]) -> Head:
+    """A node's {epoch, lsn, hash, cause} as a Head. Failed when it makes no sense."""
+    try:
+        hash = bytes.fromhex(value.get("hash") or "")
+        return Head(int(value["epoch"]), int(value["lsn"]), hash or NO_HASH, str(value.get("cause") or ""))
+    except (KeyError, TypeError, ValueError):
+        raise Failed(f"the node answered {dict(value)!r:.200} where a position was expected") from None
+
+
+def _error(value: Mapping[str, Any], status: int, otherwise: str) -> BcsError:
+    if status == 409:
+        told = value.get("error") if isinstance(value.get("error"), dict) else {}
+        details = told.get("details") if isinstance(told, dict) else {}
+        expected = value.get("expected") or (details.get("expected") if isinstance(details, dict) else None)
+        if isinstance(expected, dict):
+            return OutOfOrder(read_head(expected))
+    if status in (502, 503, 504):
+        return Unreachable(otherwise)
+    return as_error(value, otherwise)

@@ -1,0 +1,314 @@
+"""Watching and capturing: the catch-up that begins a session, then one pass after the other.
+
+An event starts a nap, the nap lets more of them gather, then everything dirty is looked at and what differs is closed
+into a batch that ends in a `pass` mark. The mark is `quiet` when nothing happened in the nap, during the look and in
+the drain after it: then the state has held since the last event, and that is the time the mark bears.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engine.agent.baseline import Walk
+from engine.agent.capture import Capture, Where
+from engine.agent.outbox import Outbox
+from engine.agent.places import Places
+from engine.agent.record import NOWHERE, Record
+from engine.agent.ship import Shipper
+from engine.agent.spool import Spool
+from engine.agent.watch.base import Watcher
+from engine.model.events import BASELINE, BOOKMARK, GAP, PASS
+from engine.model.points import FUZZY, QUIET
+
+if TYPE_CHECKING:
+    from engine.agent.source import Settings, View
+
+NAP_SECONDS = 0.02
+WAIT_SECONDS = 0.1
+AGAIN_SECONDS = 0.05
+BREATHE_SECONDS = 0.005
+HOUSEKEEPING_SECONDS = 1.0
+UNREADABLE_RETRY_SECONDS = 10.0
+SETTLING_ROUNDS = 5
+STOP_SECONDS = 5.0
+OVERFLOW = "event queue overflow"
+
+
+class Stopped(Exception):
+    """The source is to end."""
+
+
+class Resync(Exception):
+    """Open the stream again and look at everything; `reason` becomes the gap's label."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(slots=True)
+class Marked:
+    """A bookmark that was asked for; `lsn` is its mark's once it is made."""
+
+    id: str
+    label: str
+    lsn: int = 0
+
+
+class Live:
+    """One session's capturing. `catch_up` first, then `run` until it is stopped or something fails."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        view: View,
+        record: Record,
+        outbox: Outbox,
+        spool: Spool,
+        shipper: Shipper,
+        watcher: Watcher,
+        stopping: threading.Event,
+        asked: list[Marked],
+        reopen: Callable[[], bool],
+    ) -> None:
+        self._settings, self._view, self._record, self._outbox = settings, view, record, outbox
+        self._spool, self._shipper, self._watcher = spool, shipper, watcher
+        self._stopping, self._asked, self._reopen = stopping, asked, reopen
+        self._clock, self._site = settings.clock, settings.site_clock
+        places = Places(record, settings.scope)
+        self._capture = Capture(settings.scope, record, outbox, watcher, settings.clock, places)
+        self._walk = Walk(self._capture)
+        self._capture.scan = self._walk.directories
+        outbox.breathe = self._breathe
+        self._dirty: set[Where] = set()
+        self._own: set[int] = set()
+        self._overflowed = False
+        self._eventful = False
+        self._last_event_at = 0
+        self._drained_at = 0
+        self._breathed = 0.0
+        self._kept_house = self._looked_at_stems = self._retried = 0.0
+        self._last_class = QUIET
+        self._marked_lsn = outbox.builder.lsn_next - 1
+        self._finishing = False
+
+    # Events.
+
+    def _drain(self) -> bool:
+        """Take what the watcher has; whether that was anything."""
+        self._drained_at = self._site.now()
+        drained = self._watcher.drain()
+        if not drained:
+            return False
+        self._last_event_at = self._site.now()
+        self._eventful = True
+        self._dirty |= drained.dirty
+        self._own |= drained.self_dirty
+        self._overflowed |= drained.overflowed
+        for dev, ino in drained.inodes:
+            known = self._record.by_number(dev, ino)
+            if known is not None:
+                self._dirty.update(self._record.places_of(known.file_id))
+        return True
+
+    def _breathe(self) -> None:
+        """Between two looks: note the time of events, show progress, end when that is asked for."""
+        now = self._clock.monotonic()
+        if now - self._breathed < BREATHE_SECONDS:
+            return
+        self._breathed = now
+        self._drain()
+        self._view.pending = len(self._dirty) + self._shipper.waiting
+        if self._view.state == "baseline":
+            self._view.files, self._view.bytes = self._walk.files, self._capture.inodes.content.bytes_read
+        if self._shipper.trouble is not None:
+            raise Resync("the node has another history")
+        if self._stopping.is_set() and not self._finishing:
+            raise Stopped
+
+    # The beginning of a session, and an overflow.
+
+    def catch_up(self, reason: str) -> None:
+        """Look at everything. What it finds ends in the baseline's mark, or in a gap and a pass mark.
+
+        A watcher that only ever scans leaves no gap: its passes are that far apart, and its `costs` say so.
+        """
+        record, outbox, view, site = self._record, self._outbox, self._view, self._site
+        first = not record.fact("baseline_lsn")
+        view.state = "baseline" if first else "catching-up"
+        gap_from = max(record.fact("through_at", 0), record.fact("mark_at", 0))
+        view.gap_from = 0 if first else gap_from
+        outbox.direct = self._reopen()
+        self._overflowed = self._eventful = False
+        before = outbox.builder.lsn_next
+        self._drain()
+        self._walk.everything()
+        for _ in range(SETTLING_ROUNDS):
+            self._drain()
+            if not self._dirty and not self._own:
+                break
+            self._look()
+        through_at = self._drained_at
+        for orphan in record.orphans():
+            self._capture.forget(orphan)
+        at = max(site.now(), outbox.at)
+        point_class = FUZZY if self._eventful or self._capture.pending.again or not first else QUIET
+        scanning = self._watcher.mechanism == "scan" and reason == OVERFLOW
+        if gap_from and not scanning:
+            outbox.builder.mark(at, GAP, reason, "", gap_from)
+        if first or not scanning or outbox.builder.lsn_next > before:
+            self._mark(BASELINE if first else PASS, point_class, at, through_at)
+        record.set_fact("clean", 0)
+        outbox.close_batch(at, through_at)
+        outbox.direct = False
+        view.state, view.gap_from = "protected", 0
+
+    def _mark(self, kind: str, point_class: str, at: int, through_at: int) -> None:
+        lsn = self._outbox.builder.mark(at, kind, "", point_class)
+        self._last_class = point_class
+        self._marked_lsn = lsn
+        record = self._record
+        if kind == BASELINE:
+            record.set_fact("baseline_lsn", lsn)
+        record.set_fact("mark_at", at)
+        record.set_fact("through_at", max(through_at, record.fact("through_at", 0)))
+        for asked in self._asked:
+            if not asked.lsn:
+                asked.lsn = self._outbox.builder.mark(at, BOOKMARK, asked.label)
+                self._marked_lsn = asked.lsn
+
+    # Passes.
+
+    def run(self) -> None:
+        """Capture until the source is stopped."""
+        while True:
+            self._watcher.wait(self._wait_seconds())
+            if self._stopping.is_set():
+                break
+            self._housekeeping()
+            self._pass()
+        self._finishing = True
+        self._pass()
+        self._record.set_fact("clean", 1)
+        self._shipper.wait_until(0, STOP_SECONDS if self._reopen() else 0)
+        self._take_acknowledgements()
+        self._record.commit()
+
+    def _wait_seconds(self) -> float:
+        pending = self._capture.pending
+        return AGAIN_SECONDS if pending.again or self._dirty or self._own else WAIT_SECONDS
+
+    def _pass(self) -> None:
+        """Drain, nap, look, mark. Without anything to look at: note that the state is complete up to now."""
+        self._eventful = False
+        self._drain()
+        polled = self._due_again()
+        asked = any(not mark.lsn for mark in self._asked)
+        if self._overflowed:
+            self.catch_up(OVERFLOW)
+            return
+        if not (self._dirty or self._own or polled or asked):
+            self._idle()
+            return
+        if self._eventful:
+            self._clock.sleep(NAP_SECONDS)
+            self._eventful = self._drain()
+        through_at = self._drained_at
+        if self._overflowed:
+            return
+        self._look()
+        if polled:
+            self._walk.stems()
+            self._capture.finish()
+        self._drain()
+        self._end_pass(through_at, polled, asked)
+
+    def _look(self) -> None:
+        dirty, self._dirty = self._dirty, set()
+        own, self._own = self._own, set()
+        self._capture.look(dirty, own)
+
+    def _end_pass(self, through_at: int, polled: bool, asked: bool) -> None:
+        outbox, pending = self._outbox, self._capture.pending
+        quiet = not self._eventful and not pending.again and not pending.later
+        changed = outbox.builder.lsn_next - 1 > self._marked_lsn
+        if quiet:
+            through_at = self._drained_at
+        if changed or asked or (quiet and self._last_class == FUZZY):
+            at = self._last_event_at if quiet and not (polled or asked) else self._site.now()
+            at = max(at, outbox.at)
+            if changed:
+                self._view.last_change_at = at
+            self._mark(PASS, QUIET if quiet else FUZZY, at, through_at)
+            outbox.close_batch(at, through_at)
+        elif quiet:
+            self._idle()
+        self._view.pending = self._waiting()
+
+    def _waiting(self) -> int:
+        pending = self._capture.pending
+        return len(self._dirty) + len(pending.again) + len(pending.later) + self._shipper.waiting_events
+
+    def _due_again(self) -> bool:
+        """Add what is due to be looked at though no event says so; whether the stems are to be looked at too."""
+        pending, now = self._capture.pending, self._clock.monotonic()
+        self._dirty |= pending.again
+        pending.again = set()
+        due = {where for where, at in pending.later.items() if at <= now}
+        for where in due:
+            del pending.later[where]
+        self._dirty |= due
+        if pending.held:
+            self._dirty |= pending.held
+            pending.held = set()
+        if now - self._looked_at_stems < HOUSEKEEPING_SECONDS:
+            return False
+        self._looked_at_stems = now
+        if self._settings.scope.follow():
+            raise Resync("a link on the way to the source leads elsewhere")
+        if self._capture.unreadable and now - self._retried > UNREADABLE_RETRY_SECONDS:
+            self._retried = now
+            self._dirty |= {where for where in self._capture.unreadable if where[1]}
+            self._capture.to_scan += [directory for directory, name in self._capture.unreadable if not name]
+        return True
+
+    def _idle(self) -> None:
+        """Nothing is pending: what the record has is what there was when the watcher was last found empty."""
+        if self._capture.pending.later:
+            return
+        self._record.set_fact("through_at", max(self._drained_at, self._record.fact("through_at", 0)))
+        if not self._shipper.waiting:
+            self._view.through_at = self._record.fact("through_at")
+
+    def _housekeeping(self) -> None:
+        self._take_acknowledgements()
+        view, now = self._view, self._clock.monotonic()
+        if self._shipper.trouble is not None:
+            raise Resync("the node has another history")
+        if now - self._kept_house < HOUSEKEEPING_SECONDS:
+            return
+        self._kept_house = now
+        if self._reopen():
+            view.message = self._shipper.message
+        self._capture.forget_the_left()
+        self._record.commit(lazily=True)
+        places = [each.place for each in self._record.sent() if each.place.segment >= 0]
+        self._spool.release(places[0] if places else NOWHERE)
+        view.pending, view.unreadable = self._waiting(), len(self._capture.unreadable)
+
+    def _take_acknowledgements(self) -> None:
+        parcel, record, view = self._shipper.acknowledged, self._record, self._view
+        if parcel is None or parcel.lsn_last <= record.fact("acked_lsn", 0):
+            return
+        record.acknowledge(parcel.lsn_last, parcel.hash)
+        view.through_at = max(view.through_at, parcel.through_at)
+        baseline_lsn = record.fact("baseline_lsn", 0)
+        if not view.baseline_done and 0 < baseline_lsn <= parcel.lsn_last:
+            view.files, view.bytes = record.counts()
+            view.baseline_done = True
+        for mark in [mark for mark in self._asked if 0 < mark.lsn <= parcel.lsn_last]:
+            self._asked.remove(mark)
+            view.marks_done.append(mark.id)

@@ -1,0 +1,100 @@
+"""The outbox: gathers one stream's events, and closes them into batches that are durable before they are sent.
+
+A batch goes through the spool, or directly: then the tree on disk is its only copy until the node has it, and losing
+it means looking again. Either way the record's transaction that knows of the changes also names the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+from engine.agent.clock import SiteClock
+from engine.agent.record import NOWHERE, Record, Sent
+from engine.agent.ship import Parcel, Shipper
+from engine.agent.spool import Spool
+from engine.env.crash import crash
+from engine.model.errors import Failed
+from engine.wire.batch import BatchBuilder
+
+BATCH_RAW_BYTES = 12 << 20
+BATCH_EVENTS = 16_000
+DIRECT_WAITING_MAX = 1
+"""Batches in flight beside the one being gathered: more would only cost memory."""
+
+
+class SpoolFull(Failed):
+    """The spool's limit is reached: nothing more is captured until the node has taken what is in it."""
+
+    code = "spool-full"
+
+
+class Outbox:
+    """Where events go. `builder` takes them; `close_batch` sends what was gathered.
+
+    `breathe` is called now and then during long work; it may raise to end it.
+    """
+
+    def __init__(
+        self, stream: str, record: Record, spool: Spool, shipper: Shipper, clock: SiteClock, executor: Executor | None
+    ) -> None:
+        self._stream, self._record, self._spool, self._shipper = stream, record, spool, shipper
+        self._clock, self._executor = clock, executor
+        self.spool_limit_bytes = 10 << 30
+        self.direct = False
+        self.epoch = 0
+        self.at = 0
+        self.builder: BatchBuilder
+        self.breathe: Callable[[], None] = lambda: None
+
+    def begin(self, epoch: int, lsn: int, hash: bytes, at: int) -> None:
+        """Go on after a position whose last event was at `at`."""
+        self.epoch, self.at = epoch, at
+        self._clock.not_before(at)
+        self.builder = BatchBuilder(self._stream, epoch, lsn + 1, hash, self._executor)
+
+    @property
+    def full(self) -> bool:
+        """Whether the batch is large enough to be closed."""
+        return self.builder.raw_bytes >= BATCH_RAW_BYTES or len(self.builder) >= BATCH_EVENTS
+
+    def close_if_full(self) -> None:
+        if self.full:
+            self.close_batch()
+
+    def close_batch(self, at: int | None = None, through_at: int = 0) -> None:
+        """Make the gathered events durable and hand them to the shipper. SpoolFull; nothing without events.
+
+        `at` is the time of all of them, by default now; never before that of the batch before.
+        """
+        builder = self.builder
+        if not len(builder):
+            return
+        if not self.direct and self._spool.bytes > self.spool_limit_bytes:
+            raise SpoolFull(
+                f"the spool holds {self._spool.bytes} bytes, its limit is {self.spool_limit_bytes}",
+                hint="the node is away or too slow; protection goes on once it has taken what is there",
+            )
+        self.at = max(self.at, self._clock.now() if at is None else at)
+        builder.settle(self.at)
+        events = len(builder)
+        buffers, hash = builder.encode()
+        if self.direct:
+            while not self._shipper.wait_until(DIRECT_WAITING_MAX, 0.2):
+                self.breathe()
+            place = NOWHERE
+        else:
+            try:
+                place = self._spool.append(buffers)
+            except OSError as error:
+                raise SpoolFull(f"the spool can't be written: {error}", hint="free space below BCS_HOME") from error
+        lsn_last = builder.lsn_next - 1
+        self._record.add_sent(Sent(builder.lsn_first, lsn_last, hash, self.at, through_at, place))
+        self._record.set_fact("at", self.at)
+        self._record.commit()
+        crash("record-committed")
+        size = sum(map(len, buffers))
+        self._shipper.offer(
+            Parcel(builder.lsn_first, lsn_last, hash, events, self.at, through_at, place, buffers, size)
+        )
+        self.builder = BatchBuilder(self._stream, self.epoch, lsn_last + 1, hash, self._executor)

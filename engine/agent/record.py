@@ -1,0 +1,304 @@
+"""The agent's record of one stream, in SQLite: what the tree was when it was last looked at, and what was sent.
+
+One thread uses it. Rows gather in lists and reach the database before the next look-up, so that a walk over many new
+files costs one statement a batch. Nothing is durable before `commit`. The record refuses to know full paths: names
+hang below their parents, and a renamed directory is one row.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from engine.model.events import ROOT_ID
+
+UNKNOWN_ID = -1
+"""A name that the node may know, nobody knows as what."""
+
+UNKNOWN_SIZE = -1
+_TOO_LARGE = 1 << 63
+_SCHEMA = Path(__file__).with_name("record.sql")
+_INODE = "i.dev, i.ino, i.mode, i.uid, i.gid, i.size, i.mtime_ns, i.ctime_ns, i.rdev, i.target, i.xattrs"
+
+
+class Known(NamedTuple):
+    """What the record says of an inode. The fields are those of stat(2); `mode` holds the type too."""
+
+    file_id: int
+    dev: int
+    ino: int
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    rdev: int
+    target: bytes
+    xattrs: bytes
+
+
+class Place(NamedTuple):
+    """Where a batch is in the spool; segment -1: nowhere."""
+
+    segment: int
+    offset: int
+    length: int
+
+
+NOWHERE = Place(-1, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A batch that was made and may not be acknowledged. `at` and `through_at` hold once it is."""
+
+    lsn_first: int
+    lsn_last: int
+    hash: bytes
+    at: int
+    through_at: int
+    place: Place
+
+
+def number_of(status: os.stat_result) -> tuple[int, int]:
+    """(dev, ino) as SQLite can hold them: 64 bits with a sign."""
+    dev, ino = status.st_dev, status.st_ino
+    return (dev if dev < _TOO_LARGE else dev - 2 * _TOO_LARGE), (ino if ino < _TOO_LARGE else ino - 2 * _TOO_LARGE)
+
+
+class Record:
+    """An open record. sqlite3.Error when the file can't be used."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
+        # No other process may take the place of a living agent: a second writer would split the history.
+        self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA wal_autocheckpoint = 4000")
+        self._db.execute("PRAGMA cache_size = -16000")
+        self._db.executescript(_SCHEMA.read_text("ascii"))
+        self._inodes: list[tuple[Any, ...]] = []
+        self._names: list[tuple[Any, ...]] = []
+        self._blocks: list[tuple[Any, ...]] = []
+        self._facts: dict[str, Any] = dict(self._db.execute("SELECT name, value FROM facts"))
+        self._new_facts: dict[str, Any] = {}
+
+    # Facts: single values, such as the epoch, `through_at`, the LSN of the baseline's mark.
+
+    def fact(self, name: str, otherwise: Any = None) -> Any:
+        return self._facts.get(name, otherwise)
+
+    def set_fact(self, name: str, value: Any) -> None:
+        self._facts[name] = self._new_facts[name] = value
+
+    # Looking up.
+
+    def name(self, parent: int, name: bytes) -> Known | int | None:
+        """What (parent, name) leads to; UNKNOWN_ID, or None for no such name."""
+        self._flush()
+        row = self._db.execute(
+            f"SELECT n.file_id, {_INODE} FROM names n LEFT JOIN inodes i USING (file_id) WHERE n.parent=? AND n.name=?",
+            (parent, name),
+        ).fetchone()
+        if row is None or row[0] is None:
+            return None
+        return UNKNOWN_ID if row[1] is None else Known._make(row)
+
+    def names_in(self, parent: int) -> dict[bytes, tuple[Any, ...]]:
+        """name -> (file_id, ...) with the fields of Known in order; all None after an UNKNOWN_ID."""
+        self._flush()
+        rows = self._db.execute(
+            f"SELECT n.name, n.file_id, {_INODE} FROM names n LEFT JOIN inodes i USING (file_id) "
+            "WHERE n.parent = ? AND n.file_id IS NOT NULL",
+            (parent,),
+        )
+        return {row[0]: row[1:] for row in rows}
+
+    def inode(self, file_id: int) -> Known | None:
+        self._flush()
+        row = self._db.execute(f"SELECT file_id, {_INODE} FROM inodes i WHERE file_id = ?", (file_id,)).fetchone()
+        return None if row is None or row[1] is None else Known._make(row)
+
+    def by_number(self, dev: int, ino: int) -> Known | None:
+        """The inode that had this number when it was last seen."""
+        self._flush()
+        row = self._db.execute(
+            f"SELECT file_id, {_INODE} FROM inodes i WHERE ino = ? AND dev = ? ORDER BY file_id DESC", (ino, dev)
+        ).fetchone()
+        return None if row is None else Known._make(row)
+
+    def places_of(self, file_id: int) -> list[tuple[int, bytes]]:
+        """(parent, name) of every name of an inode."""
+        self._flush()
+        return list(self._db.execute("SELECT parent, name FROM names WHERE file_id = ?", (file_id,)))
+
+    def blocks(self, file_id: int, chunk: int) -> bytes | None:
+        """The digests of a chunk of a file's blocks."""
+        self._flush()
+        row = self._db.execute(
+            "SELECT digests FROM blocks WHERE file_id = ? AND chunk = ?", (file_id, chunk)
+        ).fetchone()
+        return row[0] if row else None
+
+    def counts(self) -> tuple[int, int]:
+        """(inodes, bytes of regular files) that the record knows."""
+        self._flush()
+        row = self._db.execute("SELECT count(*), sum(CASE WHEN mode >> 12 = 8 THEN size END) FROM inodes").fetchone()
+        return row[0], row[1] or 0
+
+    # Changing.
+
+    def put_inode(
+        self, file_id: int, lsn: int, status: os.stat_result, target: bytes, xattrs: bytes, ctime_ns: int
+    ) -> None:
+        s = status
+        dev, ino = s.st_dev, s.st_ino
+        if dev >= _TOO_LARGE or ino >= _TOO_LARGE:
+            dev, ino = number_of(status)
+        times = (s.st_size, s.st_mtime_ns, ctime_ns)
+        self._inodes.append((file_id, lsn, dev, ino, s.st_mode, s.st_uid, s.st_gid, *times, s.st_rdev, target, xattrs))
+
+    def put_name(self, parent: int, name: bytes, file_id: int | None, lsn: int) -> None:
+        """`file_id` None: the name was unlinked."""
+        self._names.append((parent, name, file_id, lsn))
+
+    def put_blocks(self, file_id: int, chunk: int, lsn: int, digests: bytes) -> None:
+        self._blocks.append((file_id, chunk, lsn, digests))
+
+    def cut_blocks(self, file_id: int, chunk_first: int) -> None:
+        """Forget the digests from a chunk on: the file has become shorter."""
+        self._flush()
+        self._change("DELETE FROM blocks WHERE file_id = ? AND chunk >= ?", [(file_id, chunk_first)])
+
+    def forget(self, file_id: int) -> list[int]:
+        """Drop an inode that no name leads to, and all below it if it is a directory; the directories dropped."""
+        self._flush()
+        dropped: list[int] = []
+        waiting = [file_id]
+        while waiting:
+            each = waiting.pop()
+            below = self._db.execute("SELECT file_id FROM names WHERE parent = ?", (each,)).fetchall()
+            row = self._db.execute("SELECT mode >> 12 FROM inodes WHERE file_id = ?", (each,)).fetchone()
+            self._change("DELETE FROM names WHERE parent = ?", [(each,)])
+            self._change("DELETE FROM inodes WHERE file_id = ?", [(each,)])
+            self._change("DELETE FROM blocks WHERE file_id = ?", [(each,)])
+            if row and row[0] == 4:
+                dropped.append(each)
+            for (child,) in below:
+                if child is not None and child > ROOT_ID and not self.places_of(child):
+                    waiting.append(child)
+        return dropped
+
+    def orphans(self) -> list[int]:
+        """Inodes that no name leads to."""
+        self._flush()
+        rows = self._db.execute(
+            "SELECT file_id FROM inodes WHERE file_id > 0 AND file_id NOT IN "
+            "(SELECT file_id FROM names WHERE file_id IS NOT NULL)"
+        )
+        return [row[0] for row in rows]
+
+    def renumber_device(self, old: int, new: int) -> None:
+        """A file system came back under another device number."""
+        self._flush()
+        self._change("UPDATE inodes SET dev = ? WHERE dev = ?", [(new, old)])
+
+    # Batches.
+
+    def sent(self) -> list[Sent]:
+        """Batches that are not known to be acknowledged, in order."""
+        rows = self._db.execute(
+            "SELECT lsn_first, lsn_last, hash, at, through_at, segment, offset, length FROM batches ORDER BY lsn_last"
+        )
+        return [Sent(*row[:5], Place(*row[5:])) for row in rows]
+
+    def add_sent(self, sent: Sent) -> None:
+        row = (sent.lsn_first, sent.lsn_last, sent.hash, sent.at, sent.through_at, *sent.place)
+        self._change(
+            "INSERT INTO batches (lsn_first, lsn_last, hash, at, through_at, segment, offset, length) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [row],
+        )
+
+    def acknowledge(self, lsn: int, hash: bytes) -> None:
+        """The node has everything up to `lsn`."""
+        self._flush()
+        row = self._db.execute("SELECT at, through_at FROM batches WHERE lsn_last = ?", (lsn,)).fetchone()
+        if row:
+            self.set_fact("acked_at", row[0])
+            self.set_fact("acked_through_at", row[1])
+        self.set_fact("acked_lsn", lsn)
+        self.set_fact("acked_hash", hash)
+        self._change("DELETE FROM batches WHERE lsn_last <= ?", [(lsn,)])
+        self._change("DELETE FROM names WHERE file_id IS NULL AND lsn <= ?", [(lsn,)])
+
+    def roll_back(self, lsn: int) -> None:
+        """The node has nothing after `lsn`: whatever rows said since is to be looked at, and sent, again."""
+        self._flush()
+        for statement in (
+            "DELETE FROM batches WHERE lsn_last > ?",
+            "DELETE FROM inodes WHERE file_id > ?",
+            "UPDATE inodes SET ctime_ns = -1, mtime_ns = -1, size = -1, mode = mode & 61440, xattrs = NULL "
+            "WHERE lsn > ?",
+            "UPDATE inodes SET ctime_ns = -1, size = -1 WHERE file_id IN (SELECT file_id FROM blocks WHERE lsn > ?)",
+            "DELETE FROM blocks WHERE lsn > ?",
+            f"UPDATE names SET file_id = {UNKNOWN_ID} WHERE lsn > ?",
+        ):
+            self._change(statement, [(lsn,)])
+        self._change("DELETE FROM blocks WHERE file_id NOT IN (SELECT file_id FROM inodes)", [()])
+        self._change("DELETE FROM names WHERE parent NOT IN (SELECT file_id FROM inodes)", [()])
+        if self.fact("baseline_lsn", 0) > lsn:
+            self.set_fact("baseline_lsn", 0)
+        self.set_fact("through_at", min(self.fact("through_at", 0), self.fact("acked_through_at", 0)))
+
+    def clear(self) -> None:
+        """Forget the tree and all that was sent: the history begins anew."""
+        self._flush()
+        for table in ("inodes", "names", "blocks", "batches", "facts"):
+            self._change(f"DELETE FROM {table}", [()])
+        self._facts, self._new_facts = {}, {}
+
+    # Making it durable.
+
+    def _flush(self) -> None:
+        if self._inodes:
+            self._change("INSERT OR REPLACE INTO inodes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._inodes)
+            self._inodes = []
+        if self._names:
+            self._change("INSERT OR REPLACE INTO names VALUES (?, ?, ?, ?)", self._names)
+            self._names = []
+        if self._blocks:
+            self._change("INSERT OR REPLACE INTO blocks VALUES (?, ?, ?, ?)", self._blocks)
+            self._blocks = []
+
+    def commit(self, *, lazily: bool = False) -> None:
+        """Make all changes so far durable; `lazily`: kept through a crash of the agent, not through one of the host.
+
+        What follows changes that are not durable yet can't be kept lazily, and isn't.
+        """
+        lazily = lazily and not self._db.in_transaction
+        if lazily:
+            self._db.execute("PRAGMA synchronous = NORMAL")
+        self._flush()
+        if self._new_facts:
+            self._change("INSERT OR REPLACE INTO facts VALUES (?, ?)", list(self._new_facts.items()))
+            self._new_facts = {}
+        if self._db.in_transaction:
+            self._db.execute("COMMIT")
+        if lazily:
+            self._db.execute("PRAGMA synchronous = FULL")
+
+    def _change(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        if not self._db.in_transaction:
+            self._db.execute("BEGIN")
+        self._db.executemany(statement, rows)
+
+    def close(self) -> None:
+        """Close without committing what is open."""
+        self._db.close()

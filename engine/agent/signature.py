@@ -1,0 +1,202 @@
+"""The content of a file as extents: all of it the first time, later the blocks whose digests have changed.
+
+A file that grew is compared like any other: growth is no evidence of an append. Digests (XXH3, 128 bits; nobody's
+adversary, only a memory) stand for 8 KiB blocks; a block that lies wholly in a hole has zeros for its digest. What was
+shipped and what the digests say always go into the record together, chunk by chunk.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from xxhash import xxh3_128_digest
+
+from engine.agent.outbox import Outbox
+from engine.agent.record import UNKNOWN_SIZE, Record
+from engine.tree.sparse import data_ranges
+from engine.wire.limits import FRAME_BYTES
+
+BLOCK_BYTES = 8192
+DIGEST_BYTES = 16
+CHUNK_BLOCKS = 512
+CHUNK_BYTES = CHUNK_BLOCKS * BLOCK_BYTES
+HOLE = bytes(DIGEST_BYTES)
+END_OF_FILES = 1 << 62
+"""Beyond any file: a hole up to here covers whatever a node may still have."""
+
+Ranges = list[tuple[int, int]]
+"""(offset, length) of each range, ascending."""
+
+
+class CutShort(Exception):
+    """The file ended before its size while it was being read: it shrank."""
+
+
+@dataclass(slots=True)
+class Buffer:
+    """The one buffer that files are read into, a chunk at a time."""
+
+    view: memoryview
+
+    @classmethod
+    def make(cls) -> Buffer:
+        return cls(memoryview(bytearray(CHUNK_BYTES)))
+
+
+def digests_of(data: memoryview) -> bytes:
+    """The digests of consecutive blocks."""
+    if len(data) <= BLOCK_BYTES:
+        return xxh3_128_digest(data) if len(data) else b""
+    return b"".join([xxh3_128_digest(data[at : at + BLOCK_BYTES]) for at in range(0, len(data), BLOCK_BYTES)])
+
+
+def ranges_of(fd: int, status: os.stat_result) -> Ranges:
+    """(offset, length) of a file's data; one range unless it takes less space than it is long."""
+    if status.st_blocks * 512 >= status.st_size:
+        return [(0, status.st_size)]
+    return data_ranges(fd, status.st_size)
+
+
+def read_chunk(fd: int, buffer: Buffer, start: int, length: int, ranges: Ranges) -> Ranges:
+    """Read [start, start+length) into the buffer; the parts of it that are data, as (offset in the chunk, length).
+
+    CutShort when the file ends earlier. Holes are zeros in the buffer.
+    """
+    parts: Ranges = []
+    for offset, size in ranges:
+        first, end = max(offset, start), min(offset + size, start + length)
+        if first < end:
+            parts.append((first - start, end - first))
+    if sum(size for _, size in parts) < length:
+        buffer.view[:length] = bytes(length)
+    for at, size in parts:
+        done = 0
+        while done < size:
+            count = os.preadv(fd, [buffer.view[at + done : at + size]], start + at + done)
+            if count == 0:
+                raise CutShort
+            done += count
+    return parts
+
+
+def chunk_digests(buffer: Buffer, length: int, parts: Ranges) -> bytes:
+    """Digests of what `read_chunk` read: HOLE for blocks without any data."""
+    if parts == [(0, length)]:
+        return digests_of(buffer.view[:length])
+    touched: set[int] = set()
+    for at, size in parts:
+        touched.update(range(at // BLOCK_BYTES, (at + size - 1) // BLOCK_BYTES + 1))
+    view = buffer.view
+    return b"".join(
+        xxh3_128_digest(view[at : min(at + BLOCK_BYTES, length)]) if at // BLOCK_BYTES in touched else HOLE
+        for at in range(0, length, BLOCK_BYTES)
+    )
+
+
+def changed_runs(old: bytes | None, new: bytes) -> Ranges:
+    """(first block, end block) of the runs of blocks that differ. `old` None: nothing is known, so all do.
+
+    Blocks beyond `old` had never anything in them, as holes.
+    """
+    count = len(new) // DIGEST_BYTES
+    if old is None:
+        return [(0, count)] if count else []
+    old = old[: len(new)]
+    if old == new:
+        return []
+    old = old.ljust(len(new), b"\0")
+    runs: Ranges = []
+    first = -1
+    for block in range(count):
+        at = block * DIGEST_BYTES
+        if old[at : at + DIGEST_BYTES] != new[at : at + DIGEST_BYTES]:
+            if first < 0:
+                first = block
+        elif first >= 0:
+            runs.append((first, block))
+            first = -1
+    if first >= 0:
+        runs.append((first, count))
+    return runs
+
+
+class Content:
+    """Writes contents as events into an outbox, and digests into a record."""
+
+    def __init__(self, record: Record, outbox: Outbox) -> None:
+        self._record, self._outbox = record, outbox
+        self.buffer = Buffer.make()
+        self.bytes_read = 0
+
+    def write(self, file_id: int, start: int, length: int, parts: Ranges, new: bytes, old: bytes | None) -> bool:
+        """Emit what differs in the chunk at `start` that the buffer holds; whether anything did.
+
+        `old` are the digests that the node's content has, b"" for a range that it has nothing of.
+        """
+        runs = changed_runs(old, new)
+        for first, end in runs:
+            self._write_run(file_id, start, first * BLOCK_BYTES, min(end * BLOCK_BYTES, length), parts, old != b"")
+        if runs or old is None or len(old) != len(new):
+            lsn = self._outbox.builder.lsn_next - 1
+            self._record.put_blocks(file_id, start // CHUNK_BYTES, lsn, new)
+        return bool(runs)
+
+    def _write_run(self, file_id: int, start: int, first: int, end: int, parts: Ranges, holes: bool) -> None:
+        builder, view = self._outbox.builder, self.buffer.view
+        at = first
+        for offset, size in parts:
+            begin, stop = max(offset, first), min(offset + size, end)
+            if begin >= stop:
+                continue
+            if holes and begin > at:
+                builder.hole(0, file_id, start + at, begin - at)
+            for piece in range(begin, stop, FRAME_BYTES):
+                builder.extent(0, file_id, start + piece, view[piece : min(piece + FRAME_BYTES, stop)])
+            at = stop
+        if holes and end > at:
+            builder.hole(0, file_id, start + at, end - at)
+
+    def stream(self, fd: int, file_id: int, status: os.stat_result, size_known: int | None) -> bool:
+        """Compare and emit a whole file, chunk by chunk; whether anything differed.
+
+        What a file that shrank has lost goes first: what follows may reach the node in several batches.
+
+        `size_known` is the size that the node has, UNKNOWN_SIZE, or None for a new file. CutShort as `read_chunk`.
+        """
+        size = status.st_size
+        changed = self.cut(file_id, size, size_known)
+        ranges = ranges_of(fd, status)
+        for start in range(0, size, CHUNK_BYTES):
+            length = min(CHUNK_BYTES, size - start)
+            parts = read_chunk(fd, self.buffer, start, length, ranges)
+            self.bytes_read += length
+            old = self.old_digests(file_id, start, size_known)
+            changed |= self.write(file_id, start, length, parts, chunk_digests(self.buffer, length, parts), old)
+            self._outbox.close_if_full()
+            self._outbox.breathe()
+        return changed
+
+    def old_digests(self, file_id: int, start: int, size_known: int | None) -> bytes | None:
+        """Digests of what the node has in a chunk: b"" for nothing, None when that isn't known."""
+        if size_known is None:
+            return b""
+        old = self._record.blocks(file_id, start // CHUNK_BYTES)
+        if old is None and size_known != UNKNOWN_SIZE and start >= size_known:
+            return b""
+        return old
+
+    def cut(self, file_id: int, size: int, size_known: int | None) -> bool:
+        """Cover what a file that shrank has lost with a hole, so that old bytes can't come back when it grows."""
+        if size_known is None or 0 <= size_known <= size:
+            return False
+        end = END_OF_FILES if size_known == UNKNOWN_SIZE else size_known
+        self._outbox.builder.hole(0, file_id, size, end - size)
+        chunk, within = divmod(size, CHUNK_BYTES)
+        kept = self._record.blocks(file_id, chunk)
+        self._record.cut_blocks(file_id, chunk)
+        if kept is not None and within:
+            # The last block counts as unknown: what it held beyond the new end is gone.
+            whole = within // BLOCK_BYTES * DIGEST_BYTES
+            self._record.put_blocks(file_id, chunk, self._outbox.builder.lsn_next - 1, kept[:whole])
+        return True

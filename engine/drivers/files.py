@@ -1,0 +1,100 @@
+"""Plain files: which paths of a host belong to a source, which are left out, and what leads to them.
+
+The tree of a source hangs below `/`. Directories on the way to a protected path (`stems`) are kept with their
+attributes and the one name that leads on; a symbolic link on that way is followed, so that what a policy calls
+/srv/data is found there in the history too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+
+from engine.model.errors import UsageError
+from engine.tree.match import Exclude, compile_excludes
+
+
+class Scope:
+    """What belongs to one source. Paths are absolute bytes without a slash at the end, `/` itself excepted."""
+
+    def __init__(
+        self, paths: Sequence[str | bytes], exclude: Iterable[str | bytes] = (), own: Iterable[str | bytes] = ()
+    ) -> None:
+        """`exclude` are patterns of the policy; `own` whole paths that are never looked at: the agent's files.
+
+        UsageError for a path that isn't absolute or a pattern that makes no sense.
+        """
+        self.roots = _outermost(_normal(path) for path in paths)
+        if not self.roots:
+            raise UsageError("a source without paths protects nothing", hint="name at least one path")
+        self.stems = _stems(self.roots)
+        patterns = list(exclude)
+        self._excludes: list[tuple[bytes, Exclude]] = [(root, compile_excludes(patterns, root)) for root in self.roots]
+        self._own = tuple(_normal(path) for path in own)
+        self._elsewhere: list[tuple[bytes, bytes]] = []
+        self.excludes_nothing = not patterns and not any(
+            within(path, root) or within(root, path) for path in self._own for root in self.roots
+        )
+        self.follow()
+
+    def follow(self) -> bool:
+        """Look where symbolic links on the way to the roots lead now; whether that has changed."""
+        found = []
+        for path in {*self.roots, *self.stems}:
+            real = os.path.realpath(path)
+            if real != path:
+                found.append((path, real))
+        found.sort(key=lambda pair: -len(pair[0]))
+        changed, self._elsewhere = found != self._elsewhere, found
+        return changed
+
+    def real(self, path: bytes) -> bytes:
+        """Where a path of the tree is on disk: itself, unless a link leads elsewhere."""
+        for prefix, target in self._elsewhere:
+            if within(path, prefix):
+                return target + path[len(prefix) :]
+        return path
+
+    def names(self, directory: bytes) -> frozenset[bytes] | None:
+        """The names in a stem that lead to roots; None for a directory all of which belongs here."""
+        return self.stems.get(directory)
+
+    def excluded(self, path: bytes, is_directory: bool) -> bool:
+        """Whether a path at or below a root is left out. Roots and stems never are, unless they are the agent's own."""
+        if self.excludes_nothing or path in self.stems:
+            return False
+        if any(within(path, own) for own in self._own):
+            return True
+        return any(within(path, root) and matches(path, is_directory) for root, matches in self._excludes)
+
+
+def within(path: bytes, parent: bytes) -> bool:
+    """Whether `path` is `parent` or lies below it."""
+    return path == parent or parent == b"/" or path.startswith(parent + b"/")
+
+
+def _normal(path: str | bytes) -> bytes:
+    raw = os.fsencode(path)
+    if not raw.startswith(b"/"):
+        raise UsageError(f"'{os.fsdecode(raw)}' is not an absolute path", hint="begin it with a slash")
+    return b"/" + os.path.normpath(raw).lstrip(b"/")
+
+
+def _outermost(paths: Iterable[bytes]) -> tuple[bytes, ...]:
+    """The paths without those that lie below another one."""
+    kept: list[bytes] = []
+    for path in sorted(set(paths)):
+        if not any(within(path, root) for root in kept):
+            kept.append(path)
+    return tuple(kept)
+
+
+def _stems(roots: Sequence[bytes]) -> dict[bytes, frozenset[bytes]]:
+    """Every directory above a root, with the names in it that lead on."""
+    found: dict[bytes, set[bytes]] = {}
+    for root in roots:
+        path = root
+        while path != b"/":
+            path, name = os.path.split(path)
+            found.setdefault(path, set()).add(name)
+    return {path: frozenset(names) for path, names in found.items()}

@@ -1,0 +1,181 @@
+"""A node in memory: the rules of sequence, and faults on demand. Keeps every event with its bytes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.agent.client import Head, OutOfOrder
+from engine.env.clock import SYSTEM
+from engine.model import events as ev
+from engine.model.errors import Refused, Unreachable
+from engine.model.fold import State, fold, tree
+from engine.wire.batch import NO_HASH, Batch, decode
+from engine.wire.frames import open_frame
+
+
+@dataclass
+class FakeNode:
+    """Use `connect` as a source's; the attributes are for the test to read and to set."""
+
+    events: list[ev.Event] = field(default_factory=list)
+    data: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    head: Head = field(default_factory=lambda: Head(0, 0, NO_HASH))
+    sent_hashes: dict[int, bytes] = field(default_factory=dict)
+    committed_at: dict[int, int] = field(default_factory=dict)
+    raw_bytes: int = 0
+    away: bool = False
+    refuse: bool = False
+    lose_answers: int = 0
+    opened: list[dict[str, Any] | None] = field(default_factory=list)
+    statuses: list[dict[str, Any]] = field(default_factory=list)
+    sources: list[dict[str, Any]] = field(default_factory=list)
+    marks: list[dict[str, Any]] = field(default_factory=list)
+    generation: int = 1
+    lock: threading.Condition = field(default_factory=threading.Condition)
+    on_batch: Callable[[Batch], None] = lambda batch: None
+
+    def connect(self) -> FakeNode:
+        return self
+
+    def close(self) -> None:
+        pass
+
+    def _answer(self) -> None:
+        if self.away:
+            raise Unreachable("the node is away")
+
+    def hello(self, host: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+        self._answer()
+        return {"time": SYSTEM.now(), "generation": self.generation}
+
+    def desired(self, host: str, generation: int, wait_seconds: float) -> dict[str, Any]:
+        self._answer()
+        with self.lock:
+            self.lock.wait_for(lambda: generation != self.generation, wait_seconds)
+            return {
+                "generation": self.generation,
+                "time": SYSTEM.now(),
+                "sources": list(self.sources),
+                "marks": list(self.marks),
+            }
+
+    def change(self, **what: Any) -> None:
+        """Change the desired state."""
+        with self.lock:
+            for name, value in what.items():
+                setattr(self, name, value)
+            self.generation += 1
+            self.lock.notify_all()
+
+    def open_stream(self, stream: str, host: str, writer: str, record: Mapping[str, Any] | None) -> Head:
+        self._answer()
+        with self.lock:
+            self.opened.append(dict(record) if record else None)
+            if record is None:
+                self.head = Head(self.head.epoch + 1, 0, NO_HASH, "record lost" if self.head.epoch else "new")
+                self.events.clear()
+                return self.head
+            known = {(record["lsn"], record["hash"])} | {(p["lsn"], p["hash"]) for p in record["pending"]}
+            if record["epoch"] == self.head.epoch and (self.head.lsn, self.head.hash.hex()) in known:
+                return self.head
+            at = record["lsn"]
+            if at and self.sent_hashes.get(at) == bytes.fromhex(record["hash"]):
+                self.events = [event for event in self.events if event.lsn <= at]
+                self.head = Head(self.head.epoch + 1, at, bytes.fromhex(record["hash"]), "the record is behind")
+            else:
+                self.head = Head(self.head.epoch + 1, 0, NO_HASH, "the record is of another history")
+                self.events.clear()
+            return self.head
+
+    def send(self, stream: str, host: str, buffers: Sequence[bytes]) -> None:
+        self._answer()
+        if self.refuse:
+            raise Refused("the node refuses")
+        batch = decode(b"".join(buffers))
+        with self.lock:
+            if batch.epoch == self.head.epoch and self.sent_hashes.get(batch.lsn_last) == batch.hash:
+                return
+            if (batch.epoch, batch.lsn_first, batch.prev) != (self.head.epoch, self.head.lsn + 1, self.head.hash):
+                raise OutOfOrder(self.head)
+            taken = list(self._events(batch))
+            self.raw_bytes += sum(frame.raw_bytes for frame in batch.frames)
+            self.events += sorted(taken, key=lambda event: event.lsn)
+            self.head = Head(batch.epoch, batch.lsn_last, batch.hash)
+            self.sent_hashes[batch.lsn_last] = batch.hash
+            self.committed_at[batch.lsn_last] = SYSTEM.now()
+            self.on_batch(batch)
+            self.lock.notify_all()
+            if self.lose_answers > 0:
+                self.lose_answers -= 1
+                raise Unreachable("the answer was lost")
+
+    def status(self, host: str, report: Mapping[str, Any]) -> dict[str, Any]:
+        self._answer()
+        with self.lock:
+            self.statuses.append(dict(report))
+            done = set(report.get("marks_done", ()))
+            self.marks = [mark for mark in self.marks if mark["id"] not in done]
+            self.lock.notify_all()
+        return {"time": SYSTEM.now(), "generation": self.generation}
+
+    def _events(self, batch: Batch) -> list[ev.Event]:
+        found: list[ev.Event] = []
+        tables = batch.tables
+        raw = [bytes(open_frame(frame)) for frame in batch.frames]
+
+        def rows(name: str) -> Any:
+            columns = tables.get(name)
+            return zip(*columns.values(), strict=True) if columns else ()
+
+        for lsn, at, parent, name, file_id in rows("dentry"):
+            found.append(ev.Dentry(lsn, at, parent, name, None if file_id < 0 else file_id))
+        for lsn, at, file_id, kind, *rest in rows("inode"):
+            found.append(ev.Inode(lsn, at, file_id, chr(kind), *rest))
+        for lsn, at, file_id, offset, length, frame, skip in rows("extent"):
+            pack = f"{batch.epoch}.{batch.lsn_first}"
+            if frame >= 0:
+                self.data[pack, lsn] = raw[frame][skip : skip + length]
+            found.append(
+                ev.Extent(lsn, at, file_id, offset, length, ev.DataRef(pack, lsn, 0, 0) if frame >= 0 else None)
+            )
+        for lsn, at, kind, label, point_class, gap_from in rows("mark"):
+            found.append(ev.Mark(lsn, at, kind.decode(), label.decode(), point_class.decode(), gap_from))
+        for lsn, at, topic, payload in rows("record"):
+            found.append(ev.Record(lsn, at, topic.decode(), payload.decode()))
+        return found
+
+    def marks_of(self, kind: str) -> list[ev.Mark]:
+        return [event for event in list(self.events) if isinstance(event, ev.Mark) and event.kind == kind]
+
+    def points(self) -> list[ev.Mark]:
+        return [event for event in list(self.events) if ev.is_point(event)]  # type: ignore[misc]
+
+    def image(self, below: bytes, lsn: int | None = None) -> dict[bytes, tuple[Any, ...]]:
+        """The tree below a path as of an LSN: relative path -> (attributes..., content); hard links by number."""
+        return image_of(fold(list(self.events), lsn), self.data, below)
+
+
+def image_of(state: State, data: Mapping[tuple[str, int], bytes], below: bytes) -> dict[bytes, tuple[Any, ...]]:
+    found: dict[bytes, tuple[Any, ...]] = {}
+    first: dict[int, bytes] = {}
+    for path, node in sorted(tree(state).items()):
+        if path != below and not path.startswith(below + b"/"):
+            continue
+        inode = node.inode
+        short = path[len(below) :] or b"."
+        content = bytearray(inode.size if inode.type == "f" else 0)
+        for piece in node.pieces:
+            assert piece.data is not None
+            content[piece.offset : piece.offset + piece.length] = data[piece.data.pack, piece.data.frame][
+                piece.skip : piece.skip + piece.length
+            ]
+        link = first.setdefault(inode.file_id, short)
+        found[short] = (
+            *(inode.type, inode.mode, inode.uid, inode.gid, inode.mtime_ns, inode.rdev, inode.target, inode.xattrs),
+            link if inode.type != "d" else b"",
+            bytes(content),
+        )
+    return found
