@@ -53,6 +53,7 @@ class Footer:
 
     `prev` is the content hash of the L0 object of the commit before, across boots, "" for the journal's first;
     `last` that of the last commit in a merged segment, "" in a commit itself (it can't hold its own hash).
+    `merged_at` is when a merged segment was made, 0 in a commit.
     """
 
     node: str
@@ -63,6 +64,7 @@ class Footer:
     committed_at_last: int
     prev: str
     last: str = ""
+    merged_at: int = 0
     packs: tuple[Pack, ...] = ()
     streams: Mapping[str, StreamFooter] = field(default_factory=dict)
 
@@ -79,6 +81,7 @@ class Footer:
             "committed_at_last": self.committed_at_last,
             "prev": self.prev,
             "last": self.last,
+            "merged_at": self.merged_at,
             "packs": [{"key": pack.key, "bytes": pack.bytes, "hash": pack.hash} for pack in self.packs],
             "streams": {name: _stream_fields(self.streams[name]) for name in sorted(self.streams)},
         }
@@ -100,6 +103,7 @@ def decode(key: str, text: bytes | str | None) -> Footer:
             int(fields["committed_at_last"]),
             str(fields["prev"]),
             str(fields["last"]),
+            int(fields["merged_at"]),
             tuple(Pack(str(pack["key"]), int(pack["bytes"]), str(pack["hash"])) for pack in fields["packs"]),
             {str(name): _stream_footer(each) for name, each in fields["streams"].items()},
         )

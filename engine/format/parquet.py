@@ -57,14 +57,31 @@ def read_footer(source: str | os.PathLike[str] | pa.Buffer, key: str) -> Footer:
 
 
 def read_events(source: str | os.PathLike[str] | pa.Buffer, key: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """All rows of a segment or checkpoint, with the types of EVENTS; only some columns, in EVENTS order, if named."""
+    """All rows of a segment or checkpoint, with the types of EVENTS; only some columns, in EVENTS order, if named.
+
+    Raises Damaged.
+    """
+    rows = read_rows(source, key, columns)
+    try:
+        return as_events(rows)
+    except pa.ArrowException as error:
+        raise _unreadable(key, error) from None
+
+
+def read_rows(source: str | os.PathLike[str] | pa.Buffer, key: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The same with the types that Parquet has: plain strings where EVENTS has dictionaries. Raises Damaged."""
     with _opened(source, key) as file:
         wanted = [name for name in EVENTS.names if columns is None or name in columns]
         try:
-            table = file.read(columns=wanted, use_threads=False)
-            return as_events(table.select(wanted))
+            return file.read(columns=wanted, use_threads=False).select(wanted)
         except (pa.ArrowException, OSError, KeyError) as error:
             raise _unreadable(key, error) from None
+
+
+def count_rows(source: str | os.PathLike[str] | pa.Buffer, key: str) -> int:
+    """How many rows an object has, from its footer. Raises Damaged."""
+    with _opened(source, key) as file:
+        return int(file.metadata.num_rows)
 
 
 def as_events(table: pa.Table) -> pa.Table:

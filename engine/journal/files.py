@@ -15,7 +15,7 @@ from blake3 import blake3
 
 from engine.format import names
 from engine.model.errors import Damaged
-from engine.store.base import Store
+from engine.store.base import Missing, Store
 from engine.store.cached import LocalView
 
 _CHUNK_BYTES = 1 << 20
@@ -41,10 +41,14 @@ class VerifiedFiles:
         if expected is None:
             raise ValueError(f"{key} carries no content hash")
         path = self._store.local_path(key) or self._copies().path(key)
-        status = path.stat()
-        identity = (status.st_size, status.st_mtime_ns, status.st_ino)
-        if self._good.get(key) != identity:
-            actual = file_hash(path)
+        try:
+            status = path.stat()
+            identity = (status.st_size, status.st_mtime_ns, status.st_ino)
+            good = self._good.get(key) == identity
+            actual = expected if good else file_hash(path)
+        except FileNotFoundError:  # merged away, or evicted, just now
+            raise Missing(key) from None
+        if not good:
             if actual != expected:
                 raise changed(key, actual)
             self._good[key] = identity
