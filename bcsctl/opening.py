@@ -87,6 +87,7 @@ def master_key(settings: Settings) -> bytes:
 @contextmanager
 def scene(settings: Settings, address: str) -> Iterator[Scene]:
     """The journal opened at one stream. NothingThere, with the nearest names, for an unknown address."""
+    parse_address(address)
     opened = journal(settings)
     from engine.query.session import Session
     from engine.query.streams import find

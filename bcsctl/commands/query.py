@@ -59,7 +59,7 @@ def cell_text(cell: Any) -> str:
 
 
 def cell_json(cell: Any) -> Any:
-    """A value as JSON has it: times in ISO 8601, numbers that fit no JSON number as text, bytes as surrogate escapes."""
+    """A value as JSON has it: times in ISO 8601, decimals as text, bytes that are no UTF-8 as {"base64": …}."""
     if cell is None or isinstance(cell, bool | int | float | str):
         return cell
     if isinstance(cell, bytes):

@@ -1,0 +1,40 @@
+"""The reference page of the command line, from its own help: python -m bcsctl.reference > docs/reference/cli.md"""
+
+from __future__ import annotations
+
+import click
+
+from bcsctl.app import COMMANDS, cli
+
+HEAD = """\
+# The command line
+
+<!-- Generated: python -m bcsctl.reference > docs/reference/cli.md -->
+
+`--json` prints one JSON object on standard output and nothing else there. Progress and remarks go to
+standard error. `NO_COLOR` turns colours off. Settings come from, in rising order: defaults, `bcs.toml`
+beside the policies, the environment (`BCS_HOME`, `BCS_POLICIES`), flags.
+
+Completion: `eval "$(_BCSCTL_COMPLETE=bash_source bcsctl)"`, and `zsh_source` or `fish_source` for those shells.
+"""
+WIDTH = 100
+
+
+def page() -> str:
+    """The whole page, Markdown."""
+    top = click.Context(cli, info_name="bcsctl", max_content_width=WIDTH, terminal_width=WIDTH)
+    parts = [HEAD, _block("bcsctl", cli.get_help(top))]
+    for name in COMMANDS:
+        command = cli.get_command(top, name)
+        assert command is not None
+        context = click.Context(command, info_name=name, parent=top, max_content_width=WIDTH, terminal_width=WIDTH)
+        parts.append(_block(f"bcsctl {name}", command.get_help(context)))
+    return "\n".join(parts)
+
+
+def _block(title: str, text: str) -> str:
+    return f"## {title}\n\n```text\n{text.rstrip()}\n```\n"
+
+
+if __name__ == "__main__":
+    click.echo(page(), nl=False)
