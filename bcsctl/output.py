@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-GOOD, BUSY, BAD, DIM = "green", "yellow", "red", "bright_black"
+GOOD, BUSY, BAD, DIM, BOLD = "green", "yellow", "red", "bright_black", "bold"
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 
@@ -60,12 +60,12 @@ def fail(error: BcsError, as_json: bool) -> int:
 
 def say(text: str, colour: str | None = None) -> None:
     """A line on standard error."""
-    click.echo(click.style(text, fg=colour) if colour and colours(sys.stderr) else text, err=True)
+    click.echo(_styled(text, colour) if colours(sys.stderr) else text, err=True)
 
 
 def tell(text: str = "", colour: str | None = None) -> None:
     """A line on standard output. Names that are no UTF-8 are written as the bytes they are."""
-    line = click.style(text, fg=colour) if colour and colours(sys.stdout) else text
+    line = _styled(text, colour) if colours(sys.stdout) else text
     sys.stdout.flush()
     sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape") + b"\n")
     sys.stdout.buffer.flush()
@@ -91,17 +91,19 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[
     drawn = [[(printable(str(text)), colour) for text, colour in row] for row in cells]
     widths = [max([len(title), *(cell_width(row[at][0]) for row in drawn)]) for at, title in enumerate(titles)]
     coloured = colours(sys.stdout)
-    for row in [[(title, "bold") for title in titles], *drawn]:
+    for row in [[(title, BOLD) for title in titles], *drawn]:
         line = ""
         for at, (text, colour) in enumerate(row):
             space = " " * (widths[at] - cell_width(text))
-            shown = _styled(text, colour) if coloured and text else text
+            shown = _styled(text, colour) if coloured else text
             line += (space + shown if titles[at] in right else shown + space) + "  "
         tell(line.rstrip())
 
 
 def _styled(text: str, colour: str | None) -> str:
-    return click.style(text, bold=True) if colour == "bold" else click.style(text, fg=colour)
+    if not colour or not text:
+        return text
+    return click.style(text, bold=True) if colour == BOLD else click.style(text, fg=colour)
 
 
 def cell_width(text: str) -> int:

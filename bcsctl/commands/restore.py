@@ -170,8 +170,12 @@ def render(prepared: Prepared, outcome: Outcome) -> None:
     """What is not as it should be, then one clear line."""
     done = outcome.restored
     _list([f"{printable(os.fsdecode(path))}: {why}" for path, why in done.failures], "could not be restored", BAD)
-    _list([f"{printable(os.fsdecode(path))}: {why}" for path, why in outcome.differences], "differ on the disk", BAD)
-    _list([printable(text) for text in done.shortfalls], "attributes could not be set", BUSY)
+    _list(
+        [f"{printable(os.fsdecode(path))}: {why}" for path, why in outcome.differences],
+        "differ on the disk from what was kept",
+        BAD,
+    )
+    _list([printable(text) for text in done.shortfalls], "attributes that could not be set", BUSY)
     verified = "verified" if outcome.verified else "NOT VERIFIED"
     if outcome.verified and outcome.read_back:
         verified += ", read back"
@@ -186,5 +190,5 @@ def _list(lines: list[str], what: str, colour: str) -> None:
     for line in lines[:LISTED]:
         say(line, colour)
     if lines:
-        more = f" ({LISTED} of them above)" if len(lines) > LISTED else ""
-        say(f"{len(lines):,} {what}{more}", colour)
+        more = f" (the first {LISTED} are listed)" if len(lines) > LISTED else ""
+        say(f"{what}: {len(lines):,}{more}", colour)

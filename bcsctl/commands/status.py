@@ -10,7 +10,7 @@ import click
 from bcsctl.node_client import START_HINT, get
 from bcsctl.opening import journal
 from bcsctl.options import exits
-from bcsctl.output import BAD, BUSY, DIM, GOOD, json_option, local_time, print_json, say, table, tell
+from bcsctl.output import BAD, BOLD, BUSY, DIM, GOOD, json_option, local_time, print_json, say, table, tell
 from bcsctl.settings import Settings, home_option, settings
 from engine.env.clock import SYSTEM
 from engine.model.errors import NothingThere, Unreachable
@@ -87,7 +87,7 @@ def render(found: Mapping[str, Any]) -> None:
     for number, group in enumerate(found["groups"]):
         if number:
             tell()
-        tell(f"{group['name']}", "bold")
+        tell(group["name"], BOLD)
         _table(group["sources"])
         for row in group["sources"]:
             for text, colour in remarks(row):

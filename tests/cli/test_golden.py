@@ -1,0 +1,180 @@
+"""What people read, from fixed data: each view against its golden file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bcsctl.commands import history, ls, plan, points, query, restore, status
+from bcsctl.output import fail
+from engine.model.errors import NothingThere, PolicyInvalid
+from engine.model.events import Inode
+from engine.model.ids import Address, Position
+from engine.model.points import Gap, Point
+from engine.model.policy.resolved import PolicySet
+from engine.plan.reconcile import Action, Change, Guard, Plan
+from engine.plan.restore import Made, RestorePlan
+from engine.query.streams import StreamInfo
+from engine.query.tree import Entry
+from engine.recovery.restore import Restored
+from engine.recovery.restoring import Outcome, Prepared
+
+Golden = Callable[[str], None]
+
+NOON = 1_795_348_800_000_000
+"""2026-11-22T12:00:00Z"""
+SECOND = 1_000_000
+POINT = Point(Position(1, 1234), NOON, NOON + 5000, "quiet")
+NOBODY = 4_000_001
+"""A user and group id that no machine has a name for."""
+
+
+def row(address: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "address": address,
+        "synced": "synced",
+        "healthy": "healthy",
+        "protected": "protected",
+        "state": "protected",
+        "point": "1.1234",
+        "last_change_at": "2026-11-22T11:59:58.250000Z",
+        "through_at": "2026-11-22T12:00:00.000000Z",
+        "lag_seconds": 0.41,
+        "rpo_target_seconds": 5.0,
+        "gaps": 0,
+        "gap_open_since": None,
+        "pending": 0,
+        "unreadable": 0,
+        "baseline": {"files": 20, "bytes": 4096, "done": True},
+        "paths": ["/srv/finance"],
+        "mechanism": "fanotify",
+        "costs": "",
+        "message": "",
+        "durable_lag_ms": {"median": 11.5, "p99": 30.1},
+        **changes,
+    }
+
+
+def test_status(golden: Golden) -> None:
+    baseline = {"files": 1234, "bytes": 5 << 20, "files_total": 20000, "bytes_total": 3 << 30, "done": False}
+    late = {"protected": "unprotected", "healthy": "silent", "synced": "drifted", "lag_seconds": 4000.0, "gaps": 3}
+    young = {"protected": "catching-up", "state": "baseline", "point": None, "last_change_at": None}
+    groups = [
+        {"name": "finance", "sources": [row("finance/sf-db1/files"), row("finance/sf-db2/files", **late)]},
+        {
+            "name": "web",
+            "sources": [
+                row("web/w1/files", **young, lag_seconds=None, pending=12, baseline=baseline),
+                row(
+                    "web/w2/files",
+                    gap_open_since="2026-11-22T11:00:00.000000Z",
+                    unreadable=2,
+                    message="the queue overflowed: looking at everything again",
+                    costs="inotify instead of fanotify: not root",
+                ),
+            ],
+        },
+    ]
+    status.render({"at": "2026-11-22T12:00:00.000000Z", "node": "n1", "policies": 3, "groups": groups})
+    golden("status")
+
+
+def test_status_of_nothing_with_the_node_down(golden: Golden) -> None:
+    status.render({"at": "2026-11-22T12:00:00.000000Z", "node": None, "policies": 0, "groups": []})
+    golden("status-nothing")
+
+
+def test_points(golden: Golden) -> None:
+    found = [
+        Point(Position(1, 1200), NOON - 90 * SECOND, NOON, "application"),
+        Point(Position(1, 1210), NOON - 60 * SECOND, NOON, "fuzzy", "before-upgrade"),
+        Point(Position(2, 1300), NOON - 10 * SECOND, NOON, "crash"),
+        Point(Position(2, 1301), NOON - SECOND, NOON, "quiet"),
+    ]
+    gaps = [
+        Gap(NOON - 50 * SECOND, NOON - 10 * SECOND, "the agent was not running"),
+        Gap(NOON - SECOND // 2, None, "the queue overflowed"),
+    ]
+    points.render(found, gaps, 250, NOON)
+    golden("points")
+
+
+def test_ls(golden: Golden) -> None:
+    def entry(path: bytes, kind: str, mode: int, size: int = 0, target: bytes = b"") -> Entry:
+        return Entry(path, Inode(1, NOON, 1, kind, mode, NOBODY, NOBODY, size, NOON * 1000, target=target))
+
+    found = [
+        entry(b"/srv/a plain file.txt", "f", 0o644, 1536),
+        entry(b"/srv/caf\xe9", "f", 0o4755, 0),
+        entry(b"/srv/\xe6\x97\xa5\xe6\x9c\xac", "d", 0o1777),
+        entry(b"/srv/line\nfeed", "p", 0o600),
+        entry(b"/srv/link", "l", 0o777, 9, b"../target"),
+    ]
+    ls.render(found, POINT, whole=False)
+    golden("ls")
+
+
+def test_plan(golden: Golden) -> None:
+    fields = {"spec.objectives.rpo": Change("5s", "10s"), "spec.ignore": Change(None, [{"path": "/srv/cache"}])}
+    actions = (
+        Action("create", "Node", "local", "there is no node yet", {"version": Change(None, "0.1.0+abc")}),
+        Action("start", "Agent", "localhost", "is not running"),
+        Action("update", "ProtectionGroup", "finance", "differs from what apply 3 recorded", fields),
+        Action("create", "Source", "finance/localhost/files", "starts to protect /srv/finance"),
+        Action("remove", "Source", "old/localhost/files", "no longer among the policies"),
+    )
+    guard = Guard(("old/localhost/files",), ("finance/localhost/files",), True, "stops protecting 1 source of 2")
+    plan.render(Plan(actions, 4, guard, 3, PolicySet()))
+    golden("plan")
+
+
+def test_a_plan_without_changes(golden: Golden) -> None:
+    plan.render(Plan((), 7, Guard(), 3, PolicySet()))
+    golden("plan-noop")
+
+
+def prepared() -> Prepared:
+    inode = Inode(1, NOON, 1, "f", 0o644, 0, 0, 59_454_000, NOON * 1000)
+    made = RestorePlan(b"/srv/back", (), tuple(Made(b"/srv/back/%d" % n, inode) for n in range(3)), ())
+    stream = StreamInfo("0" * 16, Address("finance", "sf-db1", "files"), "finance", NOON, 1, {})
+    return Prepared(stream, POINT, b"/srv/finance", made)
+
+
+def test_restore(golden: Golden) -> None:
+    restore.render_plan(prepared(), "finance/sf-db1/files")
+    done = Restored(1234, 1300, 59_454_000, [], ["/srv/back/a: owner: Operation not permitted"])
+    restore.render(prepared(), Outcome(done, 1.23, True))
+    golden("restore")
+
+
+def test_restore_with_failures(golden: Golden) -> None:
+    failures = [(b"/srv/back/%d.txt" % number, "pack packs/n1.1/1 is missing") for number in range(25)]
+    done = Restored(1, 1, 10, failures, [])
+    restore.render(prepared(), Outcome(done, 61.0, True, [(b"/srv/back/odd", "content at byte 0")]))
+    golden("restore-failures")
+
+
+def test_history(golden: Golden) -> None:
+    one = {"number": 1, "applied_at": "2026-11-22T12:00:00.000000Z", "by": "ann@sf-1", "commit": "0123456789abcdef" * 2}
+    history.render(
+        [
+            {**one, "dirty": False, "sources": ["a/b/c"]},
+            {**one, "number": 12, "by": None, "commit": None, "dirty": True, "sources": []},
+        ]
+    )
+    golden("history")
+
+
+def test_query(golden: Golden) -> None:
+    query.render(["kind", "count", "size"], [("dentry", 12, None), ("extent", 1234567, 2.5), (b"caf\xe9", 0, None)])
+    golden("query")
+
+
+def test_errors(golden: Golden) -> None:
+    fail(NothingThere("there is no path /x\ny", hint="look at `bcsctl ls`"), False)
+    rows = [
+        {"file": "a.yaml", "line": 3, "column": 7, "path": "spec.rpo", "message": "'x' is no duration", "hint": "5s"},
+        {"file": "b.yaml", "line": 0, "column": 0, "path": "", "message": "cannot be read", "hint": ""},
+    ]
+    fail(PolicyInvalid("2 errors in the policies", details={"errors": rows}), False)
+    golden("errors")
