@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -20,7 +22,6 @@ from engine.store import faults
 from engine.store.base import Store
 from engine.store.faults import FaultyStore
 from engine.store.local import LocalStore
-from engine.store.memory import MemoryStore
 
 from .writers import MASTER_KEY, Writer, all_rows, file_of
 
@@ -152,16 +153,14 @@ def test_a_damaged_source_stays_and_is_named(store: LocalStore) -> None:
 
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "for good"])
 @pytest.mark.parametrize("fault", [faults.before, faults.after], ids=["nothing done", "answer lost"])
-def test_every_call_may_fail(fault: object, lasting: bool) -> None:
-    original = MemoryStore()
-    some_history(original, boots=1, commits=6)
+def test_every_call_may_fail(tmp_path: Path, fault: object, lasting: bool) -> None:
+    some_history(LocalStore(tmp_path / "original"), boots=1, commits=6)
     for number in itertools.count(1):
-        memory = MemoryStore()
-        for item in original.list(""):
-            memory.put(item.key, original.get(item.key))
-        store = FaultyStore(memory)
+        shutil.copytree(tmp_path / "original", tmp_path / f"{number}")
+        sound = LocalStore(tmp_path / f"{number}")
+        store = FaultyStore(sound)
         clock = LaterClock()
-        with open_journal(store, MASTER_KEY) as journal, open_journal(memory, MASTER_KEY) as other:
+        with open_journal(store, MASTER_KEY) as journal, open_journal(sound, MASTER_KEY) as other:
             before = sorted_rows(other)
             met_at = len(store.calls) + number
             store.at_call(number, fault(OSError(5, "input/output error")), lasting=lasting)  # type: ignore[operator]
@@ -172,7 +171,7 @@ def test_every_call_may_fail(fault: object, lasting: bool) -> None:
                 except OSError:
                     pass
                 assert sorted_rows(other).equals(before)
-                assert not segments.visible(memory).holes
+                assert not segments.visible(sound).holes
             met = len(store.calls) >= met_at
             store.heal()
             clock.ahead_seconds = 200
@@ -180,7 +179,7 @@ def test_every_call_may_fail(fault: object, lasting: bool) -> None:
             clock.ahead_seconds = 300
             merge_due(journal, clock, EAGER)
             assert sorted_rows(other).equals(before)
-            assert not list(memory.list(names.L0))
+            assert not list(sound.list(names.L0))
         if not met:
             break
     assert number > 10
