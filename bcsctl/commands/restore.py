@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,12 +169,8 @@ def render_plan(prepared: Prepared, address: str) -> None:
 def render(prepared: Prepared, outcome: Outcome) -> None:
     """What is not as it should be, then one clear line."""
     done = outcome.restored
-    _list([f"{printable(os.fsdecode(path))}: {why}" for path, why in done.failures], "could not be restored", BAD)
-    _list(
-        [f"{printable(os.fsdecode(path))}: {why}" for path, why in outcome.differences],
-        "differ on the disk from what was kept",
-        BAD,
-    )
+    _list(named_paths(done.failures), "could not be restored", BAD)
+    _list(named_paths(outcome.differences), "differ on the disk from what was kept", BAD)
     _list([printable(text) for text in done.shortfalls], "attributes that could not be set", BUSY)
     verified = "verified" if outcome.verified else "NOT VERIFIED"
     if outcome.verified and outcome.read_back:
@@ -184,6 +180,10 @@ def render(prepared: Prepared, outcome: Outcome) -> None:
         f" in {format_about(round(outcome.seconds * 1e6))} {as_of(prepared.point)}, {verified}",
         GOOD if outcome.verified else BAD,
     )
+
+
+def named_paths(found: Sequence[tuple[bytes, str]]) -> list[str]:
+    return [f"{printable(os.fsdecode(path))}: {why}" for path, why in found]
 
 
 def _list(lines: list[str], what: str, colour: str) -> None:

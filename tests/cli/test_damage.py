@@ -1,0 +1,60 @@
+"""Damage in the journal: named, kept to what it touches, and never handed out as content."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from engine.model.times import format_time
+
+from .conftest import ADDRESS, PlainSite, Run
+
+
+@pytest.fixture
+def damaged(site: PlainSite, tmp_path: Path) -> Path:
+    """A copy of the site in whose largest pack one bit is flipped near the end of /data/sub/b.bin."""
+    home = tmp_path / "damaged"
+    shutil.copytree(site.home, home)
+    pack = max((home / "journal" / "packs").rglob("*"), key=lambda file: file.stat().st_size if file.is_file() else 0)
+    content = bytearray(pack.read_bytes())
+    content[-20] ^= 1
+    pack.chmod(0o600)
+    pack.write_bytes(content)
+    return home
+
+
+def test_a_flipped_bit_ends_a_cat_with_6_and_without_the_bytes(run: Run, site: PlainSite, damaged: Path) -> None:
+    done = run("cat", f"{ADDRESS}:/data/sub/b.bin", "--at", format_time(site.first), home=damaged)
+    assert done.code == 6
+    assert site.b_bin.startswith(done.out)
+    assert len(done.out) < len(site.b_bin)
+    assert "packs/" in done.err
+
+
+def test_a_restore_brings_back_all_else_and_ends_with_6(
+    run: Run, site: PlainSite, damaged: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "back"
+    done = run("restore", ADDRESS, "--at", format_time(site.first), "--to", target, "--json", home=damaged)
+    assert done.code == 6
+    assert done.json["verified"] is False
+    assert [failure["path"] for failure in done.json["failures"]] == [str(target / "sub" / "b.bin")]
+    assert not (target / "sub" / "b.bin").exists()
+    assert (target / "link").is_symlink()
+
+
+def test_a_lost_segment_is_named_and_refused(run: Run, site: PlainSite, tmp_path: Path) -> None:
+    home = tmp_path / "lost"
+    shutil.copytree(site.home, home)
+    second = sorted((home / "journal" / "L0").rglob("*.parquet"))[1]
+    second.unlink()
+    listing = run("ls", ADDRESS, home=home)
+    assert listing.code != 0
+    assert "missing" in listing.err
+    restored = run("restore", ADDRESS, "--to", tmp_path / "back", "--json", home=home)
+    assert restored.code == 6
+    assert not (tmp_path / "back").exists()
+    early = run("cat", f"{ADDRESS}:/data/a.txt", "--at", "point:1.16", home=home)
+    assert early.out == b"one"
