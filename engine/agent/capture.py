@@ -210,6 +210,8 @@ class Capture:
         event: bool,
     ) -> None:
         known = self._same_inode(row, status)
+        if known is not None and known is row and full in self.scope.stems and _owned(status) == known[3:6]:
+            return  # what else goes on in a directory above is none of our business
         file_id = self.inodes.other(at, fd, status, known, self.wall_ns)
         moved = self._point(where, row, known, file_id, status)
         if st.S_ISDIR(status.st_mode):
@@ -321,8 +323,8 @@ class Capture:
         try:
             status = os.fstat(fd)
             self.unreadable.pop((directory, b""), None)
-            if path in self.scope.stems and (known.mode, known.uid, known.gid) == _owned(status):
-                return  # what else goes on in a directory above is none of our business
+            if path in self.scope.stems and _owned(status) == known[3:6]:
+                return
             self.inodes.described(status, b"", read_xattrs(fd), known, self.wall_now_ns())
         except OSError as error:
             self.missed((directory, b""), path, error)

@@ -26,12 +26,16 @@ Body = Mapping[str, Any] | Sequence[bytes] | None
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The end of a stream as a node has it: `lsn` 0 and NO_HASH before the first event."""
+    """The end of a stream as a node has it: `lsn` 0 and NO_HASH before the first event.
+
+    `through_at` says until when it is complete, site time, 0 when the node doesn't tell.
+    """
 
     epoch: int
     lsn: int
     hash: bytes
     cause: str = ""
+    through_at: int = 0
 
 
 class OutOfOrder(Failed):
@@ -154,18 +158,16 @@ def read_head(value: Mapping[str, Any]) -> Head:
     """A node's {epoch, lsn, hash, cause} as a Head. Failed when it makes no sense."""
     try:
         hash = bytes.fromhex(value.get("hash") or "")
-        return Head(int(value["epoch"]), int(value["lsn"]), hash or NO_HASH, str(value.get("cause") or ""))
+        cause, through_at = str(value.get("cause") or ""), int(value.get("through_at") or 0)
+        return Head(int(value["epoch"]), int(value["lsn"]), hash or NO_HASH, cause, through_at)
     except (KeyError, TypeError, ValueError):
         raise Failed(f"the node answered {dict(value)!r:.200} where a position was expected") from None
 
 
 def _error(value: Mapping[str, Any], status: int, otherwise: str) -> BcsError:
-    if status == 409:
-        told = value.get("error") if isinstance(value.get("error"), dict) else {}
-        details = told.get("details") if isinstance(told, dict) else {}
-        expected = value.get("expected") or (details.get("expected") if isinstance(details, dict) else None)
-        if isinstance(expected, dict):
-            return OutOfOrder(read_head(expected))
-    if status in (502, 503, 504):
-        return Unreachable(otherwise)
-    return as_error(value, otherwise)
+    error = as_error(value, otherwise)
+    # A conflict is answered like a wrong order: either way the stream is to be opened again.
+    expected = value.get("expected") or error.details.get("expected")
+    if status in (409, 422) and isinstance(expected, dict):
+        return OutOfOrder(read_head(expected))
+    return Unreachable(error.message) if status in (500, 502, 503, 504) else error

@@ -2,8 +2,8 @@
 
 Four outcomes. Equal, or the node behind by batches that are in the spool: ship them. The node lacks batches that were
 sent directly: roll back to its head and look again. A new epoch from a position of the record: the same, in the new
-epoch. Anything else: the record says nothing about what the node has, and the history begins anew from a fresh
-baseline; all its inodes are new, so nothing of the old tree shines through.
+epoch. Anything else: the record says nothing about what the node has, and a fresh baseline goes on from the node's
+head. All its inodes are new, so nothing of the old tree shines through.
 """
 
 from __future__ import annotations
@@ -14,22 +14,19 @@ from engine.agent.client import Head
 from engine.agent.record import Record, Sent
 from engine.wire.batch import NO_HASH
 
-CANDIDATES_MAX = 10_000
-
 
 def claim(record: Record) -> dict[str, Any] | None:
-    """What to tell the node: the last position known to be acknowledged, and batches made since that it may have.
+    """What to tell the node: the last batch made, sent or not. None for a record that has never been in an epoch.
 
-    None for a record that has never been in an epoch.
+    A batch is in the record before it is sent, so a node that has more than this has it from somebody else.
     """
     if not record.fact("epoch"):
         return None
-    return {
-        "epoch": record.fact("epoch"),
-        "lsn": record.fact("acked_lsn", 0),
-        "hash": record.fact("acked_hash", NO_HASH).hex(),
-        "pending": [{"lsn": sent.lsn_last, "hash": sent.hash.hex()} for sent in record.sent()[:CANDIDATES_MAX]],
-    }
+    last = ([None, *record.sent()])[-1]
+    lsn, hash = (
+        (last.lsn_last, last.hash) if last else (record.fact("acked_lsn", 0), record.fact("acked_hash", NO_HASH))
+    )
+    return {"epoch": record.fact("epoch"), "lsn": lsn, "hash": hash.hex()}
 
 
 def follow(record: Record, head: Head) -> tuple[list[Sent], bool]:
@@ -42,8 +39,12 @@ def follow(record: Record, head: Head) -> tuple[list[Sent], bool]:
     acked = (record.fact("acked_lsn", 0), record.fact("acked_hash", NO_HASH))
     ends = [acked, *((each.lsn_last, each.hash) for each in sent)]
     if not record.fact("epoch") or (head.lsn, head.hash) not in ends:
+        kept = {name: record.fact(name, 0) for name in ("at", "through_at", "mark_at")}
         if record.fact("epoch"):
             record.clear()
+        for name, value in kept.items():
+            record.set_fact(name, value)
+        record.set_fact("through_at", max(record.fact("through_at"), head.through_at))
         record.set_fact("epoch", head.epoch)
         record.acknowledge(head.lsn, head.hash)
         record.commit()

@@ -70,9 +70,9 @@ class Outbox:
         builder = self.builder
         if not len(builder):
             return
-        if not self.direct and self._spool.bytes > self.spool_limit_bytes:
+        if not self.direct and self._spool.size_bytes > self.spool_limit_bytes:
             raise SpoolFull(
-                f"the spool holds {self._spool.bytes} bytes, its limit is {self.spool_limit_bytes}",
+                f"the spool holds {self._spool.size_bytes} bytes, its limit is {self.spool_limit_bytes}",
                 hint="the node is away or too slow; protection goes on once it has taken what is there",
             )
         self.at = max(self.at, self._clock.now() if at is None else at)

@@ -216,7 +216,7 @@ class Record:
         rows = self._db.execute(
             "SELECT lsn_first, lsn_last, hash, at, through_at, segment, offset, length FROM batches ORDER BY lsn_last"
         )
-        return [Sent(*row[:5], Place(*row[5:])) for row in rows]
+        return [Sent(first, last, hash, at, through, Place(*place)) for first, last, hash, at, through, *place in rows]
 
     def add_sent(self, sent: Sent) -> None:
         row = (sent.lsn_first, sent.lsn_last, sent.hash, sent.at, sent.through_at, *sent.place)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,13 +75,14 @@ class View:
 class Source:
     """A protected source. `start`, `ask_mark` and `stop` come from another thread."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, reason: str = "") -> None:
+        """`reason` says why the source begins again, where the record can't know."""
         self.settings = settings
         self.view = View()
         self._stopping = threading.Event()
         self._asked: list[Marked] = []
         self._weaker_than: str | None = None
-        self._reason = ""
+        self._reason = reason
         self._thread = threading.Thread(target=self._run, name=f"source {settings.stream}", daemon=True)
 
     def start(self) -> None:
@@ -91,6 +92,12 @@ class Source:
         """Take a pass and put a bookmark on it; its id shows in `view.marks_done` once the node has it."""
         if id not in self.view.marks_done and all(asked.id != id for asked in self._asked):
             self._asked.append(Marked(id, label))
+
+    def forget_marks(self, ids: Iterable[str]) -> None:
+        """The node has heard of these marks."""
+        for id in ids:
+            if id in self.view.marks_done:
+                self.view.marks_done.remove(id)
 
     def stop(self) -> None:
         """End in good order: what was captured is shipped if the node takes it within seconds."""
@@ -186,7 +193,9 @@ class _Session:
 
     def _with_shipper(self) -> None:
         settings, view, record = self._settings, self._view, self._record
-        self._open_at_node(must=not record.fact("epoch"))
+        # Without the node only a record that needs nothing from it may go on: one whose batches are all in the spool.
+        must = not record.fact("epoch") or any(each.place.segment < 0 for each in record.sent())
+        self._open_at_node(must=must)
         outbox = Outbox(settings.stream, record, self._spool, self._shipper, settings.site_clock, self._executor)
         outbox.spool_limit_bytes = settings.spool_limit_bytes
         last = ([None, *record.sent()])[-1]
@@ -220,7 +229,7 @@ class _Session:
 
     def _wait_for_room(self) -> None:
         """A spool that was full must drain first: else the catch-up would fill it at once."""
-        while self._spool.bytes > self._settings.spool_limit_bytes // 2:
+        while self._spool.size_bytes > self._settings.spool_limit_bytes // 2:
             if not self._opened:
                 self._reopen()
             self._shipper.wait_until(0, 0.2)

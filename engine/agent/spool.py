@@ -42,7 +42,7 @@ class Spool:
             self._fd = os.open(self._path(last.segment), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
 
     @property
-    def bytes(self) -> int:
+    def size_bytes(self) -> int:
         """Bytes that the spool takes on disk."""
         return sum(self._sizes.values())
 

@@ -13,13 +13,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from disk import differences, disk_image  # noqa: E402
-from fake_node import FakeNode  # noqa: E402
+from disk import differences, disk_image
+from fake_node import FakeNode
 
-from engine.agent.clock import SiteClock  # noqa: E402
-from engine.agent.source import Settings, Source  # noqa: E402
-from engine.drivers.files import Scope  # noqa: E402
-from engine.env.clock import SYSTEM  # noqa: E402
+from engine.agent.clock import SiteClock
+from engine.agent.source import Settings, Source
+from engine.drivers.files import Scope
+from engine.env.clock import SYSTEM
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 20.0) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.agent.client import Head, OutOfOrder
@@ -26,6 +26,7 @@ class FakeNode:
     sent_hashes: dict[int, bytes] = field(default_factory=dict)
     committed_at: dict[int, int] = field(default_factory=dict)
     raw_bytes: int = 0
+    writer: str = ""
     away: bool = False
     refuse: bool = False
     lose_answers: int = 0
@@ -74,21 +75,28 @@ class FakeNode:
         self._answer()
         with self.lock:
             self.opened.append(dict(record) if record else None)
-            if record is None:
-                self.head = Head(self.head.epoch + 1, 0, NO_HASH, "record lost" if self.head.epoch else "new")
-                self.events.clear()
-                return self.head
-            known = {(record["lsn"], record["hash"])} | {(p["lsn"], p["hash"]) for p in record["pending"]}
-            if record["epoch"] == self.head.epoch and (self.head.lsn, self.head.hash.hex()) in known:
-                return self.head
-            at = record["lsn"]
-            if at and self.sent_hashes.get(at) == bytes.fromhex(record["hash"]):
-                self.events = [event for event in self.events if event.lsn <= at]
-                self.head = Head(self.head.epoch + 1, at, bytes.fromhex(record["hash"]), "the record is behind")
-            else:
-                self.head = Head(self.head.epoch + 1, 0, NO_HASH, "the record is of another history")
-                self.events.clear()
-            return self.head
+            cause = self._cause(writer, record)
+            if cause:
+                self.head = Head(self.head.epoch + 1, self.head.lsn, self.head.hash)
+                self.writer = writer
+            return replace(self.head, cause=cause)
+
+    def _cause(self, writer: str, record: Mapping[str, Any] | None) -> str:
+        """Why a new epoch is due, by the rules of a real node."""
+        if not self.head.epoch:
+            return "first"
+        if self.writer != writer:
+            return "another writer"
+        if self.head.hash == NO_HASH:
+            return ""
+        if record is None:
+            return "record lost"
+        if record["epoch"] != self.head.epoch:
+            return "record of another epoch"
+        if record["lsn"] < self.head.lsn:
+            return "record behind"
+        differs = record["lsn"] == self.head.lsn and bytes.fromhex(record["hash"]) != self.head.hash
+        return "record differs" if differs else ""
 
     def send(self, stream: str, host: str, buffers: Sequence[bytes]) -> None:
         self._answer()

@@ -1,0 +1,42 @@
+"""`python -m engine.agent agent --home BCS_HOME --host NAME --socket PATH`: what a host's service starts."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from engine.agent.run import run
+from engine.model.errors import BcsError
+from engine.model.times import parse_size
+
+
+def main() -> int:
+    """Parse, run until SIGTERM or SIGINT, exit 0; 1 with one line on standard error when it can't run."""
+    parser = argparse.ArgumentParser(prog="engine.agent", description=__doc__)
+    parser.add_argument("role", choices=["agent"], help="what this process is, for those who look at process lists")
+    parser.add_argument("--home", type=Path, default=os.environ.get("BCS_HOME"), help="where the agent keeps its state")
+    parser.add_argument("--host", default="localhost", help="the name by which policies call this host")
+    parser.add_argument("--socket", type=Path, help="the node's socket; by default run/node.sock below the home")
+    parser.add_argument("--spool-limit", default="10GiB", help="how much may wait on disk while the node is away")
+    arguments = parser.parse_args()
+    if arguments.home is None:
+        parser.error("name a home: --home, or BCS_HOME in the environment")
+    home = arguments.home.absolute()
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    try:
+        limit = parse_size(arguments.spool_limit)
+        run(home, arguments.host, arguments.socket or home / "run" / "node.sock", stopping, spool_limit_bytes=limit)
+    except (BcsError, OSError) as error:
+        print(f"agent: {error}", file=sys.stderr, flush=True)
+        return error.exit_code if isinstance(error, BcsError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,213 @@
+"""The agent of a host: keeps the sources that its node wants protected, and reports on them each second.
+
+What the node wanted last is kept on disk, so that a host that starts while its node is away is protected all the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.agent.client import HttpNode, Node
+from engine.agent.clock import SiteClock
+from engine.agent.source import Settings, Source
+from engine.drivers.files import Scope
+from engine.env import durable, processes
+from engine.env.clock import SYSTEM, Clock
+from engine.env.randomness import token_hex
+from engine.model.errors import BcsError
+
+STATUS_SECONDS = 1.0
+DESIRED_WAIT_SECONDS = 20.0
+RETRY_SECONDS = 0.5
+OWN_DIRECTORIES = ("journal", "agent", "node", "run", "keys")
+POLICY_CHANGED = "the policy changed"
+
+
+@dataclass(slots=True)
+class Protected:
+    """A source as desired, and the thread that protects it; None where there is no way to, `message` says why."""
+
+    wanted: dict[str, Any]
+    source: Source | None
+    message: str = ""
+
+
+class Agent:
+    """Sources by stream. `run` returns when `stopping` is set."""
+
+    def __init__(
+        self,
+        home: Path,
+        host: str,
+        connect: Callable[[], Node],
+        stopping: threading.Event,
+        *,
+        clock: Clock = SYSTEM,
+        spool_limit_bytes: int = 10 << 30,
+    ) -> None:
+        self._home, self._host, self._connect, self._stopping = home, host, connect, stopping
+        self._clock, self._site_clock = clock, SiteClock(clock)
+        self._spool_limit_bytes = spool_limit_bytes
+        self._directory = home / "agent"
+        self._sources: dict[str, Protected] = {}
+        self._lock = threading.Lock()
+        self._generation = -1
+        self._writer = ""
+        self._version = os.environ.get("BCS_AGENT_VERSION", "")
+
+    def run(self) -> None:
+        """Protect until told to stop; then end every source in good order."""
+        durable.make_directories(self._directory)
+        self._writer = self._identity()
+        self._apply(self._desired_last())
+        asking = threading.Thread(target=self._ask_for_desired, name="desired", daemon=True)
+        asking.start()
+        node = self._connect()
+        while not self._stopping.wait(STATUS_SECONDS):
+            self._report(node)
+        stopping = [
+            threading.Thread(target=each.source.stop, daemon=True) for each in self._sources.values() if each.source
+        ]
+        for thread in stopping:
+            thread.start()
+        for thread in stopping:
+            thread.join()
+        self._report(node)
+        node.close()
+
+    def _identity(self) -> str:
+        """This agent's id as a writer of streams: made once, kept with the records."""
+        path = self._directory / "identity"
+        if not path.exists():
+            durable.replace(path, token_hex(8).encode())
+        return path.read_text("ascii").strip()
+
+    def _desired_last(self) -> dict[str, Any]:
+        try:
+            value = json.loads((self._directory / "desired.json").read_bytes())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    def _ask_for_desired(self) -> None:
+        node = self._connect()
+        greeted = False
+        while not self._stopping.is_set():
+            try:
+                if not greeted:
+                    self._hello(node)
+                    greeted = True
+                desired = node.desired(self._host, self._generation, DESIRED_WAIT_SECONDS)
+                if desired.get("generation") != self._generation:
+                    self._apply(desired)
+                    durable.replace(self._directory / "desired.json", json.dumps(desired).encode())
+            except (BcsError, OSError):
+                greeted = False
+                self._stopping.wait(RETRY_SECONDS)
+        node.close()
+
+    def _hello(self, node: Node) -> None:
+        facts = {
+            "version": self._version,
+            "mechanism": next((each.source.view.mechanism for each in self._sources.values() if each.source), ""),
+            "home": str(self._home),
+            "pid": os.getpid(),
+            "wall": self._clock.now(),
+            "boottime": self._clock.boottime(),
+        }
+        self._measured(lambda: node.hello(self._host, facts))
+
+    def _measured(self, call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """A call whose answer tells the node's time."""
+        sent = self._clock.boottime()
+        answer = call()
+        received = self._clock.boottime()
+        if isinstance(answer.get("time"), int):
+            self._site_clock.measure(answer["time"], sent, received)
+        return answer
+
+    def _apply(self, desired: Mapping[str, Any]) -> None:
+        """Start, restart and end sources so that they are as desired."""
+        wanted = {each["stream"]: each for each in desired.get("sources", ())}
+        with self._lock:
+            for stream in [each for each in self._sources if each not in wanted]:
+                self._end(stream)
+            for stream, each in wanted.items():
+                have = self._sources.get(stream)
+                if have is not None and _same_scope(have.wanted, each):
+                    have.wanted = each
+                    continue
+                changed = have is not None
+                if changed:
+                    self._end(stream)
+                self._sources[stream] = self._begin(stream, each, POLICY_CHANGED if changed else "")
+            for mark in desired.get("marks", ()):
+                protected = self._sources.get(mark["stream"])
+                if protected is not None and protected.source is not None:
+                    protected.source.ask_mark(mark["id"], mark["label"])
+            self._generation = desired.get("generation", -1)
+
+    def _begin(self, stream: str, wanted: dict[str, Any], reason: str) -> Protected:
+        own = [os.fsencode(self._home / name) for name in OWN_DIRECTORIES]
+        try:
+            if wanted.get("kind", "files") != "files":
+                return Protected(wanted, None, f"this agent does not protect sources of kind {wanted['kind']} yet")
+            scope = Scope(wanted["paths"], wanted.get("exclude", ()), own)
+        except BcsError as error:
+            return Protected(wanted, None, error.message)
+        directory = self._directory / stream
+        settings = Settings(
+            stream, self._host, self._writer, directory, scope, self._connect, self._clock, self._site_clock,
+            spool_limit_bytes=self._spool_limit_bytes,
+        )  # fmt: skip
+        source = Source(settings, reason)
+        source.start()
+        return Protected(wanted, source)
+
+    def _end(self, stream: str) -> None:
+        protected = self._sources.pop(stream)
+        if protected.source is not None:
+            protected.source.stop()
+
+    def _report(self, node: Node) -> None:
+        with self._lock:
+            sources = list(self._sources.items())
+            generation = self._generation
+        rows = []
+        done: list[str] = []
+        for stream, each in sources:
+            if each.source is None:
+                rows.append({"stream": stream, "state": "failed", "message": each.message})
+                continue
+            rows.append(each.source.report())
+            done += each.source.view.marks_done
+        body = {"sources": rows, "version": self._version, "marks_done": done, "generation": generation}
+        try:
+            self._measured(lambda: node.status(self._host, body))
+        except BcsError:
+            return  # the node will hear the next one; that it heard nothing is for it to say
+        for _, each in sources:
+            if each.source is not None:
+                each.source.forget_marks(done)
+
+
+def _same_scope(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
+    return all(left.get(name) == right.get(name) for name in ("kind", "paths", "exclude"))
+
+
+def run(home: Path, host: str, socket: Path, stopping: threading.Event, *, spool_limit_bytes: int = 10 << 30) -> None:
+    """Run the agent of `host` until `stopping` is set. Its pid is in run/agent.pid meanwhile."""
+    pid_path = home / "run" / "agent.pid"
+    durable.make_directories(pid_path.parent)
+    processes.write_pid_file(pid_path)
+    try:
+        Agent(home, host, lambda: HttpNode(socket), stopping, spool_limit_bytes=spool_limit_bytes).run()
+    finally:
+        if processes.read_pid(pid_path) == os.getpid():
+            pid_path.unlink(missing_ok=True)
