@@ -1,0 +1,177 @@
+"""What a journal knows that reports need, as tables of a DuckDB connection of their own (queries/_facts.sql).
+
+Reads policies, footers, marks and records; changes nothing. What can't be read is not passed over: it is handed
+back as a sentence for the report's limits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from engine.journal import control, documents
+from engine.model.errors import Damaged, NothingThere, UsageError
+from engine.model.events import BASELINE
+from engine.model.ids import Position
+from engine.model.lineage import Span, lineage
+from engine.model.times import parse_duration, parse_time
+from engine.query import asof, sql
+from engine.query.session import Session
+from engine.query.streams import StreamInfo, streams
+from reports.catalog import query
+
+Row = Sequence[Any]
+_FOREVER = (1 << 63) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The filled tables, when the journal was made (microseconds), and what could not be read, in sentences."""
+
+    connection: duckdb.DuckDBPyConnection
+    journal_from: int
+    unreadable: list[str] = field(default_factory=list)
+
+
+def gather(
+    journal: Any, session: Session, *, from_at: int, to_at: int, now: int, grace: int, group: str | None
+) -> Facts:
+    """Fill the tables from an open journal. All times and durations in microseconds.
+
+    NothingThere for a group that neither a policy nor a stream has.
+    """
+    connection = duckdb.connect(":memory:", config={"threads": 2, "memory_limit": "1GB"})
+    facts = Facts(connection, _journal_from(journal))
+    connection.execute(query("_facts"))
+    known = streams(journal)
+    _insert(facts, "period", [(from_at, to_at, now, facts.journal_from, grace, group)])
+    _insert(facts, "streams", [(one.id, str(one.address), one.created_at) for one in known.values()])
+    lines = {one.id: _line(one) for one in known.values() if one.epoch}
+    _insert(
+        facts,
+        "spans",
+        [(id_, one.epoch, one.lsn_first, _open_end(one)) for id_, line in lines.items() for one in line],
+    )
+    _policies(journal, facts)
+    session.reading(lambda: _segments(session, facts))
+    _insert(facts, "baseline_sizes", _baselines(session, facts, lines))
+    _damage(session, facts)
+    if group is not None:
+        _refuse_unknown(facts, group)
+    return facts
+
+
+def _insert(facts: Facts, table: str, rows: Iterable[Row]) -> None:
+    listed = list(rows)
+    if listed:
+        columns = [pa.array(column) for column in zip(*listed, strict=True)]
+        facts.connection.register("rows_made", pa.table(columns, names=[f"c{index}" for index in range(len(columns))]))
+        facts.connection.execute(f"INSERT INTO {table} SELECT * FROM rows_made")
+        facts.connection.unregister("rows_made")
+
+
+def _journal_from(journal: Any) -> int:
+    return int(documents.get(journal.store, "bcs.json")["created_at"])
+
+
+def _line(stream: StreamInfo) -> tuple[Span, ...]:
+    return lineage(stream.epochs, stream.epoch)
+
+
+def _open_end(span: Span) -> int:
+    return _FOREVER if span.lsn_last is None else span.lsn_last
+
+
+def _policies(journal: Any, facts: Facts) -> None:
+    """Every applied policy, with the objective and retention of each of its sources."""
+    for number in control.numbers(journal.store, control.POLICIES):
+        try:
+            value = control.read(journal.store, control.POLICIES, number)
+            applied_at = _time(value["applied_at"])
+            sources = list(_policy_sources(number, value["sources"]))
+        except (Damaged, UsageError, KeyError, TypeError, ValueError) as error:
+            facts.unreadable.append(
+                f"Applied policy {number} can't be read ({error}): which objectives it held is not known."
+            )
+            continue
+        row = (number, applied_at, value.get("by"), value.get("commit"), value.get("dirty"), value.get("message"))
+        _insert(facts, "policies", [row])
+        _insert(facts, "policy_sources", sources)
+
+
+def _policy_sources(number: int, sources: Any) -> Iterator[Row]:
+    named = sources.items() if isinstance(sources, dict) else ((one["address"], one) for one in sources)
+    for address, source in named:
+        retention = json.dumps(source.get("retention"))
+        yield number, source["stream"], address, parse_duration(source["rpo"]), retention
+
+
+def _time(value: Any) -> int:
+    return value if isinstance(value, int) else parse_time(value, 0)
+
+
+def _segments(session: Session, facts: Facts) -> None:
+    """Marks, records and watermarks of all segments. May be run again when segments were merged meanwhile."""
+    for table in ("marks", "records", "watermarks"):
+        facts.connection.execute(f"DELETE FROM {table}")
+    keys = sorted(session.held.footers)
+    _insert(facts, "watermarks", _watermarks(session, keys))
+    if not keys:
+        return
+    relation = sql.parquet([session.journal.files.path(key) for key in keys])
+    rows = session.table(query("_marks").replace("{segments}", relation))
+    facts.connection.register("rows_read", rows)
+    facts.connection.execute(
+        'INSERT INTO marks SELECT stream, epoch, lsn, "at", committed_at, mark, label, point_class, gap_from '
+        "FROM rows_read WHERE kind = 4"
+    )
+    facts.connection.execute(
+        'INSERT INTO records SELECT stream, epoch, lsn, "at", committed_at, mark, payload FROM rows_read WHERE kind = 5'
+    )
+    facts.connection.unregister("rows_read")
+
+
+def _watermarks(session: Session, keys: Sequence[str]) -> Iterator[Row]:
+    for key in keys:
+        footer = session.held.footers[key]
+        merged = footer.seq_last > footer.seq_first
+        for stream, each in footer.streams.items():
+            if each.through_at or merged:
+                yield stream, each.through_at, footer.committed_at_first, footer.committed_at_last, merged
+
+
+def _baselines(session: Session, facts: Facts, lines: dict[str, tuple[Span, ...]]) -> Iterator[Row]:
+    """The size of each stream's first baseline, where all events up to its mark are still there."""
+    found = facts.connection.execute(
+        "SELECT marks.stream, arg_min(marks.epoch, lsn), min(lsn) FROM marks JOIN spans ON spans.stream = marks.stream "
+        "AND spans.epoch = marks.epoch AND lsn BETWEEN lsn_first AND lsn_last WHERE mark = ? GROUP BY marks.stream",
+        [BASELINE],
+    ).fetchall()
+    for stream, epoch, lsn in found:
+        events = asof.whole_line(session, stream, Position(epoch, lsn))
+        [(count, files, size)] = session.rows(query("_baseline_size").replace("{events}", events))
+        if count == lsn:
+            yield stream, lsn, files, size
+
+
+def _damage(session: Session, facts: Facts) -> None:
+    for key in sorted(session.held.damaged):
+        facts.unreadable.append(f"Object {key} can't be read: what it says of this period is not in the report.")
+    for hole in session.held.holes:
+        facts.unreadable.append(f"The journal lacks {hole}: what it said of this period is not in the report.")
+
+
+def _refuse_unknown(facts: Facts, group: str) -> None:
+    rows = facts.connection.execute(
+        "SELECT DISTINCT split_part(address, '/', 1) FROM (SELECT address FROM streams UNION "
+        "SELECT address FROM policy_sources) WHERE NOT starts_with(address, '_') ORDER BY 1"
+    ).fetchall()
+    names = [name for (name,) in rows]
+    if group not in names:
+        hint = f"there is {', '.join(names[:8])}" if names else "nothing is protected yet: see `bcsctl apply`"
+        raise NothingThere(f"there is no group '{group}'", hint=hint, details={"groups": names})

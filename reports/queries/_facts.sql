@@ -1,0 +1,24 @@
+-- The tables that every report's queries read, filled by reports.facts. Times and durations in microseconds (times
+-- since 1970, UTC); `at` is site time, `committed_at` and `applied_at` the node's.
+CREATE TABLE period (from_at BIGINT, to_at BIGINT, now BIGINT, journal_from BIGINT, grace BIGINT, only_group VARCHAR);
+CREATE TABLE policies (
+    number BIGINT, applied_at BIGINT, applied_by VARCHAR, git_commit VARCHAR, dirty BOOLEAN, message VARCHAR
+);
+CREATE TABLE policy_sources (number BIGINT, stream VARCHAR, address VARCHAR, rpo BIGINT, retention VARCHAR);
+CREATE TABLE streams (stream VARCHAR, address VARCHAR, created_at BIGINT);
+-- The lineage of each stream's current epoch.
+CREATE TABLE spans (stream VARCHAR, epoch BIGINT, lsn_first BIGINT, lsn_last BIGINT);
+CREATE TABLE marks (
+    stream VARCHAR, epoch BIGINT, lsn BIGINT, "at" BIGINT, committed_at BIGINT, mark VARCHAR, label VARCHAR,
+    point_class VARCHAR, gap_from BIGINT
+);
+CREATE TABLE records (
+    stream VARCHAR, epoch BIGINT, lsn BIGINT, "at" BIGINT, committed_at BIGINT, topic VARCHAR, payload VARCHAR
+);
+-- What each segment's footer says of a stream. A merged segment keeps the last watermark of its commits only.
+CREATE TABLE watermarks (
+    stream VARCHAR, through_at BIGINT, committed_at_first BIGINT, committed_at_last BIGINT, merged BOOLEAN
+);
+-- Files and bytes (logical) that a stream's first baseline described; a stream whose baseline has been compacted
+-- away is not in it.
+CREATE TABLE baseline_sizes (stream VARCHAR, lsn BIGINT, files BIGINT, bytes BIGINT);

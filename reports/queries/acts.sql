@@ -1,0 +1,21 @@
+-- The audit records of the period, of all nodes, with the source that each is about where its details name one.
+-- Columns: at (microseconds), node, what, who, address (null for none), details (JSON); by at.
+WITH own AS (
+    SELECT records."at", split_part(streams.address, '/', 2) AS node, topic AS what,
+        json_extract_string(payload, '$.who') AS who,
+        json_extract_string(payload, '$.details.address') AS named,
+        json_extract_string(payload, '$.details.stream') AS stream,
+        json_extract(payload, '$.details') AS details, lsn
+    FROM records
+    JOIN streams USING (stream)
+    CROSS JOIN period
+    WHERE starts_with(streams.address, '_audit/') AND json_valid(payload)
+      AND records."at" >= period.from_at AND records."at" < period.to_at
+)
+SELECT own."at", node, what, coalesce(who, '') AS who, coalesce(sources.address, own.named) AS address, details
+FROM own
+LEFT JOIN sources ON sources.stream = own.stream OR sources.address = own.named
+CROSS JOIN period
+WHERE only_group IS NULL OR coalesce(sources.address, own.named) IS NULL
+   OR only_group = split_part(coalesce(sources.address, own.named), '/', 1)
+ORDER BY own."at", node, lsn

@@ -1,0 +1,17 @@
+-- Restores made in the period and what they verified.
+-- Columns: made_at (microseconds), who, address, path (null for all of it), at, point, target (as recorded), files,
+-- bytes, seconds, verified (true, false, or null for not said), read_back (whether the disk was read again; likewise),
+-- failures (count, null for not said); by made_at.
+SELECT "at" AS made_at, who, address, json_extract_string(details, '$.path') AS path,
+    json_extract_string(details, '$.at') AS "at",
+    json_extract_string(details, '$.point') AS point, json_extract_string(details, '$.target') AS target,
+    try_cast(json_extract_string(details, '$.files') AS BIGINT) AS files,
+    try_cast(json_extract_string(details, '$.bytes') AS BIGINT) AS bytes,
+    try_cast(json_extract_string(details, '$.seconds') AS DOUBLE) AS seconds,
+    try_cast(json_extract_string(details, '$.verified') AS BOOLEAN) AS verified,
+    try_cast(json_extract_string(details, '$.read_back') AS BOOLEAN) AS read_back,
+    CASE json_type(details, '$.failures') WHEN 'ARRAY' THEN json_array_length(details, '$.failures')
+         ELSE try_cast(json_extract_string(details, '$.failures') AS BIGINT) END AS failures
+FROM acts
+WHERE what = 'restore' OR starts_with(what, 'restore-')
+ORDER BY made_at

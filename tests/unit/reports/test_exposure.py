@@ -1,0 +1,216 @@
+"""The arithmetic of RPO against a naive oracle that looks at every tick and every definition in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import duckdb
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from reports.build import run
+from reports.catalog import REPORTS, Report, query
+
+TICK = 1000
+"""Microseconds of a tick: times are whole ticks, so that rounding quantiles to microseconds shows no difference."""
+
+BEGIN, END = 10, 50
+REPORT = REPORTS["recovery-audit"]
+UNTIL_VERDICTS = Report("", "", REPORT.queries[: REPORT.queries.index("verdicts") + 1], REPORT.steps)
+
+
+@dataclass(frozen=True)
+class Point:
+    at: int
+    committed_at: int
+
+
+@dataclass(frozen=True)
+class Gap:
+    from_at: int
+    to_at: int
+    committed_at: int
+
+
+@dataclass(frozen=True)
+class Told:
+    """A watermark as of a commit; `first_at` is earlier than `committed_at` in a merged segment."""
+
+    through_at: int
+    first_at: int
+    committed_at: int
+
+
+@dataclass(frozen=True)
+class History:
+    points: tuple[Point, ...]
+    gaps: tuple[Gap, ...]
+    told: tuple[Told, ...]
+    policies: tuple[tuple[int, int], ...]
+    """(applied_at, rpo) each."""
+
+
+def complete_at(history: History, moment: int) -> int | None:
+    """Up to when everything was durable at `moment`; straight from the definition."""
+    found = [max([point.at, *idle_after(history, point)]) for point in history.points if point.committed_at <= moment]
+    if not found:
+        return None
+    holding = [gap.from_at for gap in history.gaps if gap.from_at <= moment < max(gap.committed_at, gap.to_at)]
+    return min([max(found), *holding])
+
+
+def idle_after(history: History, point: Point) -> list[int]:
+    """The watermarks that say that nothing happened between a point and them."""
+    return [
+        told.through_at
+        for told in history.told
+        if told.through_at >= point.at and not any(point.at < other.at <= told.through_at for other in history.points)
+    ]
+
+
+def objective(history: History, moment: int) -> int | None:
+    held = [rpo for applied_at, rpo in history.policies if applied_at <= moment]
+    return held[-1] if held else None
+
+
+def ticks(history: History) -> list[tuple[int, int]]:
+    """(exposure at its begin, objective) of each judged tick; negative while the source was known to be idle."""
+    found = []
+    for moment in range(BEGIN, END):
+        complete, rpo = complete_at(history, moment), objective(history, moment)
+        if complete is not None and rpo is not None:
+            found.append((moment - complete, rpo))
+    return found
+
+
+def share_below(exposures: Sequence[int], value: float) -> float:
+    """The share of time with an exposure of at most `value` ticks."""
+    below = sum(1.0 if low < 0 else min(1.0, max(0.0, value - low)) for low in exposures)
+    return below / len(exposures)
+
+
+def measured(history: History) -> dict[str, dict[str, float]]:
+    """The report's own queries over the history: by bound, in ticks. Word is never 'on its way' here."""
+    connection = duckdb.connect(":memory:")
+    connection.execute(query("_facts"))
+    now = 10_000 * TICK
+    fill(connection, "period", [(BEGIN * TICK, END * TICK, now, 0, 0, None)])
+    fill(connection, "streams", [("s", "g/h/s", 0)])
+    fill(connection, "spans", [("s", 1, 1, 1 << 40)])
+    fill(connection, "policies", [(n, at * TICK, "", "", False, "") for n, (at, _) in enumerate(history.policies, 1)])
+    sources = [(n, "s", "g/h/s", rpo * TICK, "[]") for n, (_, rpo) in enumerate(history.policies, 1)]
+    fill(connection, "policy_sources", sources)
+    marks = [
+        ("s", 1, lsn, point.at * TICK, point.committed_at * TICK, "baseline" if lsn == 1 else "pass", "", "quiet", 0)
+        for lsn, point in enumerate(history.points, 1)
+    ]
+    marks += [
+        ("s", 1, lsn, gap.to_at * TICK, gap.committed_at * TICK, "gap", "why", "", gap.from_at * TICK)
+        for lsn, gap in enumerate(history.gaps, 1000)
+    ]
+    fill(connection, "marks", marks)
+    told = [
+        ("s", one.through_at * TICK, one.first_at * TICK, one.committed_at * TICK, one.first_at < one.committed_at)
+        for one in history.told
+    ]
+    fill(connection, "watermarks", told)
+    answers = run(connection, UNTIL_VERDICTS).rows
+    connection.close()
+    [verdict] = answers["verdicts"]
+    columns = ("judged", "worst", "p99", "median", "over")
+    found = {row["bound"]: {name: row[name] / TICK for name in columns} for row in answers["rpo"]}
+    lasting: dict[str, float] = {"all": sum(row["to_at"] - row["from_at"] for row in answers["timeline"]) / TICK}
+    return {**found, "lasting": lasting, "verdict": {verdict["verdict"]: 1}}
+
+
+def fill(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[tuple[object, ...]]) -> None:
+    if rows:
+        columns = [pa.array(column) for column in zip(*rows, strict=True)]
+        made = pa.table(columns, names=[f"c{n}" for n in range(len(columns))])
+        connection.register("made", made)
+        connection.execute(f"INSERT INTO {table} SELECT * FROM made")
+
+
+moments = st.integers(0, 60)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> History:
+    ats = sorted(draw(st.sets(moments, max_size=8)))
+    commits = sorted(at + draw(st.integers(0, 6)) for at in ats)
+    points = tuple(Point(at, max(at, commit)) for at, commit in zip(ats, commits, strict=True))
+    gaps = []
+    for _ in range(draw(st.integers(0, 2))):
+        begin, lasts, late = draw(moments), draw(st.integers(1, 12)), draw(st.integers(0, 3))
+        gaps.append(Gap(begin, begin + lasts, begin + lasts + late))
+    told, committed_at = [], 0
+    for through in sorted(draw(st.sets(moments, max_size=8))):
+        committed_at = max(committed_at + 1, through + draw(st.integers(0, 4)))
+        told.append(Told(through, committed_at, committed_at))
+    applied = sorted(draw(st.sets(st.integers(0, 45), min_size=1, max_size=3)))
+    policies = tuple((at, draw(st.integers(1, 12))) for at in applied)
+    return History(points, tuple(gaps), tuple(told), policies)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(histories())
+@example(History((Point(5, 6), Point(30, 31)), (Gap(12, 20, 21),), (Told(29, 31, 31),), ((0, 5),)))
+@example(History((Point(12, 14),), (Gap(0, 13, 13),), (), ((0, 5), (20, 9))))
+def test_rpo_is_what_a_look_at_every_tick_finds(history: History) -> None:
+    found = measured(history)
+    judged = ticks(history)
+    assert found["lasting"]["all"] == END - BEGIN
+    if not judged:
+        assert "proved" not in found
+        return
+    proved, exposures = found["proved"], [low for low, _ in judged]
+    assert proved["judged"] == len(judged)
+    assert proved["worst"] == max(0, *(low + 1 for low in exposures))
+    assert proved["over"] == sum(low >= rpo for low, rpo in judged)
+    for name, share in (("p99", 0.99), ("median", 0.5)):
+        # The smallest exposure that is not passed for this share of the time: enough there, too little just below.
+        assert share_below(exposures, proved[name] + 0.001) >= share - 1e-9
+        if proved[name] > 0.002:
+            assert share_below(exposures, proved[name] - 0.002) < share
+    assert found["verdict"] == {"missed" if proved["over"] else "met": 1}
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(histories(), st.sets(st.integers(0, 8)))
+def test_after_merging_the_truth_lies_between_the_bounds(history: History, joined: set[int]) -> None:
+    """Merging forgets watermarks; what is proved may only grow worse by it, what is possible only better."""
+    truth = measured(history)
+    after = measured(History(history.points, history.gaps, merged(history.told, joined), history.policies))
+    assert set(after) == set(truth)
+    if "proved" not in truth:
+        return
+    for name in ("worst", "p99", "median", "over"):
+        assert after["possible"][name] <= truth["proved"][name] <= after["proved"][name]
+    if after["verdict"].keys() & {"met", "missed"}:
+        assert after["verdict"] == truth["verdict"]
+
+
+def merged(told: Sequence[Told], joined: set[int]) -> tuple[Told, ...]:
+    """Neighbours made one at the places in `joined`, keeping only the last watermark."""
+    found: list[Told] = []
+    for place, one in enumerate(told):
+        if found and place in joined:
+            found[-1] = Told(one.through_at, found[-1].first_at, one.committed_at)
+        else:
+            found.append(one)
+    return tuple(found)
+
+
+def test_the_oracle_agrees_with_an_example_worked_by_hand() -> None:
+    """A point of 10 durable at 12, one of 30 durable at 33, in between idle until 25, as was told at 26."""
+    history = History((Point(10, 12), Point(30, 33)), (), (Told(25, 26, 26),), ((0, 5),))
+    exposures = [low for low, _ in ticks(history)]
+    # Exposed from 25 on until 33 (8 ticks), then from 30 on (at 33: 3) until the period's end at 50 (20).
+    assert max(exposures) + 1 == 20
+    assert [round(value) for value in (measured(history)["proved"][name] for name in ("worst", "over"))] == [20, 18]
+    assert all(after - before in (1, 1 - 5) or before < 0 for before, after in pairwise(exposures))
+    assert share_below(exposures, 0) == pytest.approx(13 / 38)
