@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.format.names import CheckpointName
+from engine.journal import checkpoints
 from engine.model.errors import Damaged
 from engine.model.ids import Position
 from engine.model.lineage import Lineage, lineage, until
 from engine.query import sql
-from engine.query.checkpoints import checkpoints
 from engine.query.held import Range
 from engine.store.base import Missing
 
@@ -42,10 +42,12 @@ class AsOf:
 def resolve(session: Session, stream: str, position: Position) -> AsOf:
     """Find the rows and prove them complete. Damaged names what is missing; NothingThere an unknown epoch."""
     line = until(lineage(session.epochs(stream), position.epoch), position)
-    for checkpoint in reversed(checkpoints(session.journal, stream)):
+    for checkpoint in reversed(checkpoints.checkpoints(session.journal, stream)):
         if not any(span.holds(checkpoint.position) for span in line):
             continue
         try:
+            if checkpoints.read_footer(session.journal, checkpoint).line != until(line, checkpoint.position):
+                continue
             found = _relation(session, stream, position, line, checkpoint)
         except (Damaged, Missing):
             continue  # a checkpoint only saves work: the events themselves are there
@@ -114,9 +116,9 @@ def incomplete(session: Session, stream: str, position: Position, later: str, af
     missing = session.rows(
         sql.fill("missing", events=later), {"lsn_after": after, "lsn_last": position.lsn, "ranges_max": 8}
     )
-    suspects = suspected(session, stream)
+    suspects = [each.name for each in session.held.lost if each.may_hold(stream)]
     text = ", ".join(f"{first} to {last}" if first != last else str(first) for first, last in missing)
-    objects = f"; unreadable or missing: {', '.join(suspects[:4])}" if suspects else ""
+    objects = f"; damaged or not there: {', '.join(suspects[:4])}" if suspects else ""
     return Damaged(
         f"events {text} of stream {stream} are missing before {position}{objects}",
         hint="other points may be whole: `bcsctl check` lists what is damaged and what it affects",
@@ -128,11 +130,6 @@ def incomplete(session: Session, stream: str, position: Position, later: str, af
             "object": suspects[0] if suspects else None,
         },
     )
-
-
-def suspected(session: Session, stream: str) -> list[str]:
-    """Objects that are damaged or not there, and so may have held events of the stream."""
-    return sorted(session.held.damaged) + list(session.held.holes)
 
 
 def _refers_to_dropped(session: Session, found: AsOf) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.model.errors import NothingThere
+from engine.model.errors import Damaged, NothingThere
 from engine.model.events import Mark
 from engine.model.ids import Position
 from engine.model.lineage import lineage
@@ -148,6 +148,7 @@ def _refuse_when_later_is_missing(session: Session, stream: str, line: _Line, fo
     if rows:
         until = Position(*rows[0])
     else:
+        _refuse_when_the_end_is_lost(session, stream, found)
         events = whole_line(session, stream, Position(line.epoch, LSN_MAX), after)
         [(last,)] = session.rows(f"SELECT max(lsn) FROM {events}")
         until = Position(line.epoch, max(after, last or 0))
@@ -155,3 +156,14 @@ def _refuse_when_later_is_missing(session: Session, stream: str, line: _Line, fo
     [(count,)] = session.rows(f"SELECT count(DISTINCT lsn) FROM {later}")
     if count != until.lsn - after:
         raise incomplete(session, stream, until, later, after)
+
+
+def _refuse_when_the_end_is_lost(session: Session, stream: str, found: Point) -> None:
+    ranges = session.held.ranges.get(stream, ())
+    lost = [each.name for each in session.held.lost if each.may_end(stream, ranges)]
+    if lost:
+        raise Damaged(
+            f"stream {stream} may have newer points than {found.position}: damaged or not there: {', '.join(lost[:4])}",
+            hint=f"`bcsctl check` lists what is damaged; --at point:{found.position} is the last point that is whole",
+            details={"stream": stream, "point": str(found.position), "objects": lost, "object": lost[0]},
+        )

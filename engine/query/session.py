@@ -7,7 +7,8 @@ asked of them lives in the modules around it. It writes nothing and reaches no n
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -107,19 +108,31 @@ class Session:
 
     def table(self, query: str, values: Values = None) -> pa.Table:
         """The answer to a query as an Arrow table."""
-        connection = getattr(self._connections, "one", None)
-        if connection is None:
-            connection = self._connections.one = self._database.cursor()
+        connection = self._connection()
         answer = connection.sql(query, params=values) if values else connection.sql(query)
         return answer.to_arrow_table()
 
     def rows(self, query: str, values: Values = None) -> list[tuple[Any, ...]]:
         """The answer as tuples, for the few rows that Python looks at itself."""
+        found: list[tuple[Any, ...]] = self._connection().execute(query, values).fetchall()
+        return found
+
+    @contextmanager
+    def lent(self, name: str, table: pa.Table) -> Iterator[str]:
+        """An Arrow table as a relation, for this thread's queries inside the block. Answers its name."""
+        connection = self._connection()
+        connection.register(name, table)
+        try:
+            yield name
+        finally:
+            connection.unregister(name)
+
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        """This thread's own connection to the one database."""
         connection = getattr(self._connections, "one", None)
         if connection is None:
             connection = self._connections.one = self._database.cursor()
-        found: list[tuple[Any, ...]] = connection.execute(query, values).fetchall()
-        return found
+        return connection
 
     def as_of(self, stream: str, position: Position) -> asof.AsOf:
         """The events that count at a position, proved to be complete. Damaged when they are not."""
