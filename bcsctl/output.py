@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.model.errors import BcsError
-from engine.model.times import format_time
+from engine.model.times import format_size, format_time
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -138,23 +138,24 @@ def local_time(at: int | None, seconds_digits: int = 0) -> str:
 
 @contextmanager
 def progress(as_json: bool = False) -> Iterator[Progress]:
-    """A progress display on standard error; nothing is drawn when that is no terminal."""
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    """A progress display on standard error; nothing is drawn when that is no terminal. It counts bytes."""
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.text import Text
+
+    class Amount(ProgressColumn):
+        """`5.0 MiB of 1.2 GiB, 80.0 MiB/s`; nothing before the first byte."""
+
+        def render(self, task: Task) -> Text:
+            if not task.completed and not task.total:
+                return Text("")
+            amount = format_size(int(task.completed)) + (f" of {format_size(int(task.total))}" if task.total else "")
+            return Text(amount + (f", {format_size(int(task.speed))}/s" if task.speed else ""))
 
     shown = not as_json and sys.stderr.isatty()
     with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(compact=True),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        Amount(),
         console=console(stderr=True),
         disable=not shown,
         transient=True,

@@ -94,7 +94,7 @@ def _policies(paths: Sequence[str], written: str | None, file: Path | None) -> t
         # A repository that says where its policies are may be named as a whole.
         return tuple(_inside(Path(path), written, file) for path in paths)
     if written:
-        return (Path(written).expanduser(),)
+        return (_from_here(Path(written).expanduser()),)
     if file is None and Path("policies").is_dir():
         return (Path("policies"),)
     return (file.parent if file else Path("."),)
@@ -102,4 +102,10 @@ def _policies(paths: Sequence[str], written: str | None, file: Path | None) -> t
 
 def _inside(path: Path, written: str | None, file: Path | None) -> Path:
     named_whole = written is not None and file is not None and path.absolute() == file.parent
-    return Path(written) if named_whole and written else path
+    return _from_here(Path(written)) if named_whole and written else path
+
+
+def _from_here(path: Path) -> Path:
+    """A path below the working directory as people would write it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

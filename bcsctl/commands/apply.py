@@ -134,6 +134,8 @@ def render(at: Settings, plan: Plan, done: ApplyResult) -> None:
             tell(f"{result.kind} {result.name}: {result.state}: {result.message}", BAD)
             if result.hint:
                 tell(f"  {result.hint}")
+    if done.ok and not plan.noop:
+        tell(f"Applied: number {done.number}.", GOOD)
     if plan.desired.embedded:
         from engine.reconcile.embedded import shortcomings
 
@@ -142,5 +144,3 @@ def render(at: Settings, plan: Plan, done: ApplyResult) -> None:
                 say(text, BUSY)
         tell()
         status_command.render(status_command.site(at))
-    if done.ok and not plan.noop:
-        tell(f"Applied: number {done.number}.", GOOD)

@@ -58,3 +58,26 @@ def test_a_lost_segment_is_named_and_refused(run: Run, site: PlainSite, tmp_path
     assert not (tmp_path / "back").exists()
     early = run("cat", f"{ADDRESS}:/data/a.txt", "--at", "point:1.16", home=home)
     assert early.out == b"one"
+
+
+def test_check_finds_nothing_in_a_sound_journal(run: Run, site: PlainSite) -> None:
+    for arguments in ([], ["--read-data"], ["--read-data", "--sample", "50%"]):
+        done = run("check", *arguments, "--json", home=site.home)
+        assert done.code == 0, done.text
+        assert done.json["errors"] == []
+        assert done.json["objects"] > 10
+    assert "no error in" in run("check", home=site.home).text
+    assert run("check", "--sample", "200%", home=site.home).code == 2
+
+
+def test_check_names_the_pack_and_the_path(run: Run, site: PlainSite, damaged: Path) -> None:
+    assert run("check", home=damaged).code == 0
+    done = run("check", "--read-data", "--json", home=damaged)
+    assert done.code == 6
+    assert {error["object"].split("/")[0] for error in done.json["errors"]} == {"packs"}
+    affected = [one for error in done.json["errors"] for one in error["affected"]]
+    assert [(one["address"], one["path"]) for one in affected] == [(ADDRESS, "/data/sub/b.bin")]
+    assert affected[0]["from"] == format_time(site.first)
+    human = run("check", "--read-data", home=damaged)
+    assert human.code == 6
+    assert f"{ADDRESS}:/data/sub/b.bin from " in human.text

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bcsctl.commands import history, ls, plan, points, query, restore, status
+from bcsctl.commands import check, history, ls, plan, points, query, restore, status
 from bcsctl.output import fail
+from engine.journal.findings import Affected, CheckError, Report
 from engine.model.errors import NothingThere, PolicyInvalid
 from engine.model.events import Inode
 from engine.model.ids import Address, Position
@@ -178,3 +179,16 @@ def test_errors(golden: Golden) -> None:
     ]
     fail(PolicyInvalid("2 errors in the policies", details={"errors": rows}), False)
     golden("errors")
+
+
+def test_check(golden: Golden) -> None:
+    lost = Affected("finance/sf-db1/files", "", NOON, NOON + SECOND)
+    paths = tuple(Affected("finance/sf-db1/files", f"/srv/{number}", NOON, None) for number in range(22))
+    errors = [
+        CheckError("L0/n1.00000001/000000000002", "hole", "commit 2 is not there", (lost,)),
+        CheckError("packs/n1.00000001/000000000001", "changed", "the frame at 64 can't be opened", paths),
+    ]
+    orphan = CheckError("packs/n1.00000001/000000000009", "orphan", "no commit names it")
+    check.render(Report(errors, [orphan], 1234, 5 << 30), True)
+    check.render(Report([], [], 1234, 5 << 30), False)
+    golden("check")
