@@ -145,8 +145,9 @@ class Walk:
         with os.scandir(fd) as entries:
             for entry in entries:
                 number += 1
+                # After every file: sixteen of four MiB each are more than a batch may hold.
+                capture.outbox.close_if_full()
                 if not number & 15:
-                    capture.outbox.close_if_full()
                     capture.outbox.breathe()
                 name = os.fsencode(entry.name)
                 if not scope.excludes_nothing and scope.excluded(join(path, name), entry.is_dir(follow_symlinks=False)):
