@@ -3,82 +3,90 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from engine.journal.commit import Ack, Conflict, Opened
 from engine.model.errors import Refused, UsageError
 from engine.model.ids import parse_address
-from engine.node.parts import Agent, Parts
+from engine.node import fields, reports
+from engine.node.bodies import TooLarge
+from engine.node.desired import bounded
+from engine.node.parts import Parts
 from engine.node.status import Report
-from engine.node.web import answering, read_body, read_json
-from engine.wire.batch import Batch, decode
+from engine.node.web import Answer, answering, read_json
+from engine.wire.batch import HASH_BYTES, Batch, decode
 from engine.wire.errors import Malformed
 from engine.wire.limits import BATCH_BYTES_MAX
 
 WAIT_SECONDS_MAX = 60.0
+_HOST_CHARS = 253
+_WORD_CHARS = 200
+
+
+class Foreign(Refused):
+    """A stream that by the applied policies is another host's, or nobody's."""
+
+    code = "foreign"
+
+
+RECORDED = (Malformed, Conflict, Foreign, TooLarge)
+"""Refusals that go into the audit stream: an agent of ours brings none of them about by itself."""
 
 
 def routes(parts: Parts) -> list[Route]:
     """The agents' routes, each bound to the node's parts."""
 
     async def hello(request: Request) -> Response:
-        host = request.path_params["host"]
-        body = await read_json(request)
-        now = parts.clock.now()
-        parts.agents[host] = Agent(
-            str(body.get("version", "")), str(body.get("mechanism", "")), int(body.get("pid", 0)), now
-        )
-        return JSONResponse({"time": now, "generation": parts.desired.generation})
+        host = host_of(request)
+        body = await read_json(request, parts.bodies)
+        version = fields.text(body, "version", "", chars_max=_WORD_CHARS)
+        mechanism = fields.text(body, "mechanism", "", chars_max=_WORD_CHARS)
+        pid = fields.whole(body, "pid", 0)
+        agent = parts.heard(host)
+        agent.version, agent.mechanism, agent.pid = version, mechanism, pid
+        return Answer({"time": agent.heard_at, "generation": parts.desired.generation})
 
     async def desired(request: Request) -> Response:
-        host = request.path_params["host"]
+        host = host_of(request)
         try:
             generation = int(request.query_params.get("generation", "-1"))
-            seconds = min(float(request.query_params.get("wait", "0")), WAIT_SECONDS_MAX)
+            seconds = bounded(float(request.query_params.get("wait", "0")), WAIT_SECONDS_MAX)
         except ValueError:
             raise UsageError("generation and wait are numbers") from None
         await parts.desired.wait(generation, seconds)
-        return JSONResponse({**parts.desired.for_host(host), "time": parts.clock.now()})
+        return Answer({**parts.desired.for_host(host), "time": parts.clock.now()})
 
     async def status(request: Request) -> Response:
-        host = request.path_params["host"]
-        body = await read_json(request)
-        now = parts.clock.now()
-        agent = parts.agents.setdefault(host, Agent())
-        agent.heard_at, agent.version = now, str(body.get("version", agent.version))
-        agent.generation = int(body.get("generation", -1))
-        for row in body.get("sources", ()):
-            take_report(parts, host, row, agent.generation, now)
-        parts.desired.marks_done([str(mark) for mark in body.get("marks_done", ())])
-        return JSONResponse({"time": now, "generation": parts.desired.generation})
+        take_report(parts, host_of(request), await read_json(request, parts.bodies))
+        return Answer({"time": parts.clock.now(), "generation": parts.desired.generation})
 
     async def open_stream(request: Request) -> Response:
         stream = request.path_params["stream"]
-        body = await read_json(request)
-        address, _ = owned(parts, stream, str(body.get("host", "")))
-        record = read_record(body.get("record"))
-        opened = await asyncio.to_thread(open_stream_for, parts, stream, address, str(body.get("writer", "")), record)
-        head = opened.head
-        return JSONResponse({"epoch": head.epoch, "lsn": head.lsn, "hash": head.hash.hex(), "cause": opened.cause})
+        body = await read_json(request, parts.bodies)
+        host = fields.text(body, "host", chars_max=_HOST_CHARS)
+        writer = fields.label(body, "writer", chars_max=_WORD_CHARS)
+        record = read_record(body)
+        async with recording(parts, "open-refused", host, {"stream": stream}):
+            address = owned(parts, stream, host)
+        return Answer(await asyncio.to_thread(open_stream_for, parts, stream, address, writer, record))
 
     async def batches(request: Request) -> Response:
         stream = request.path_params["stream"]
         host = request.query_params.get("host", "")
-        address, _ = owned(parts, stream, host)
-        body = await read_body(request, BATCH_BYTES_MAX)
-        loop = asyncio.get_running_loop()
-        try:
-            ack = await loop.run_in_executor(parts.ingest, take_batch, parts, stream, address, body)
-            done = await asyncio.wrap_future(ack)
-        except (Malformed, Conflict) as error:
-            details = {"stream": stream, "host": host, "bytes": len(body), "error": error.message}
-            await asyncio.to_thread(parts.audit.refusal, "batch-refused", f"agent {host}", details)
-            raise
-        return JSONResponse(
+        async with recording(parts, "batch-refused", host, {"stream": stream}):
+            owned(parts, stream, host)
+            async with parts.bodies.whole(request, BATCH_BYTES_MAX) as body:
+                loop = asyncio.get_running_loop()
+                ack = await loop.run_in_executor(parts.ingest, take_batch, parts, stream, body)
+                done = await asyncio.wrap_future(ack)
+        return Answer(
             {
                 "position": {"epoch": done.position.epoch, "lsn": done.position.lsn},
                 "hash": done.hash.hex(),
@@ -89,72 +97,110 @@ def routes(parts: Parts) -> list[Route]:
 
     return [
         Route("/v1/agents/{host}/hello", answering(hello), methods=["POST"]),
-        Route("/v1/agents/{host}/desired", answering(desired)),
+        Route("/v1/agents/{host}/desired", answering(desired), methods=["GET"]),
         Route("/v1/agents/{host}/status", answering(status), methods=["POST"]),
         Route("/v1/streams/{stream}/open", answering(open_stream), methods=["POST"]),
         Route("/v1/streams/{stream}/batches", answering(batches), methods=["POST"]),
     ]
 
 
-def owned(parts: Parts, stream: str, host: str) -> tuple[str, dict[str, Any]]:
-    """The stream's address and source; Refused for a stream that is not this host's by policy."""
-    owner = parts.desired.owner(stream)
-    if owner is None or owner[0].split("/")[1] != host:
-        raise Refused(
-            f"stream {stream} is not one that host '{host}' protects",
+@asynccontextmanager
+async def recording(parts: Parts, what: str, host: str, details: Mapping[str, Any]) -> AsyncIterator[None]:
+    """Refusals that concern the audit are in its stream before they are answered."""
+    try:
+        yield
+    except RECORDED as error:
+        told = {**details, "host": host, "error": error.message}
+        await asyncio.to_thread(parts.audit.refusal, what, f"agent {host}", told, error.code)
+        raise
+
+
+def host_of(request: Request) -> str:
+    host: str = request.path_params["host"]
+    if len(host) > _HOST_CHARS or not host.isprintable():
+        raise UsageError(f"a host's name is 1 to {_HOST_CHARS} printable characters")
+    return host
+
+
+def owned(parts: Parts, stream: str, host: str) -> str:
+    """The stream's address; Foreign for a stream that is not this host's by policy."""
+    address = parts.desired.owner(stream, host)
+    if address is None:
+        raise Foreign(
+            f"stream {stream[:_WORD_CHARS]} is not one that host '{host[:_HOST_CHARS]}' protects",
             hint="the applied policies say which sources a host has",
         )
-    return owner
+    return address
 
 
-def read_record(value: Any) -> tuple[int, int, bytes] | None:
-    """A writer's last position as it travels: {epoch, lsn, hash}, or None."""
-    if value is None:
+def read_record(body: Mapping[str, Any]) -> tuple[int, int, bytes] | None:
+    """A writer's last position as it travels: `record` is {epoch, lsn, hash}, or null."""
+    if body.get("record") is None:
         return None
+    record = fields.mapping(body, "record")
+    digest = fields.text(record, "hash", chars_max=2 * HASH_BYTES)
     try:
-        return int(value["epoch"]), int(value["lsn"]), bytes.fromhex(value["hash"])
-    except (KeyError, TypeError, ValueError):
-        raise UsageError("a record is {epoch, lsn, hash}") from None
+        raw = bytes.fromhex(digest)
+    except ValueError:
+        raise fields.wrong("hash", digest, "hexadecimal") from None
+    return fields.whole(record, "epoch"), fields.whole(record, "lsn"), raw
 
 
 def open_stream_for(
     parts: Parts, stream: str, address: str, writer: str, record: tuple[int, int, bytes] | None
-) -> Opened:
+) -> dict[str, Any]:
     """Where the writer goes on. A stream is registered under the address of its first writer."""
     if stream not in parts.committer.streams():
         registered = parts.committer.register(parse_address(address))
         if registered.id != stream:
             raise Refused(f"stream {stream} was never opened, and {address} begins another one")
-    return parts.committer.open_stream(stream, writer, record)
+    opened: Opened = parts.committer.open_stream(stream, writer, record)
+    head = opened.head
+    known = parts.committer.heads().get(stream)
+    return {
+        "epoch": head.epoch,
+        "lsn": head.lsn,
+        "hash": head.hash.hex(),
+        "cause": opened.cause,
+        "through_at": known.through_at if known else 0,
+    }
 
 
-def take_batch(parts: Parts, stream: str, address: str, body: bytearray) -> Any:
+def take_batch(parts: Parts, stream: str, body: bytearray) -> Future[Ack]:
     """Open one batch and hand it to the committer; the answer is a future of its Ack."""
     batch = decode(body)
     if batch.stream != stream:
-        raise Malformed(f"a batch of stream {batch.stream} came for stream {stream}")
+        raise Malformed(f"a batch of stream {batch.stream[:_WORD_CHARS]} came for stream {stream}")
     future = parts.committer.submit(batch)
     future.add_done_callback(lambda done: _acknowledged(parts, batch, done))
     return future
 
 
-def _acknowledged(parts: Parts, batch: Batch, done: Any) -> None:
+def _acknowledged(parts: Parts, batch: Batch, done: Future[Ack]) -> None:
     if done.cancelled() or done.exception() is not None:
         return
-    ack: Ack = done.result()
+    ack = done.result()
     if not ack.duplicate:
         parts.facts.acknowledged(batch, ack.committed_at)
 
 
-def take_report(parts: Parts, host: str, row: dict[str, Any], generation: int, now: int) -> None:
-    """Keep what an agent says of one of its own sources, and how far it is complete."""
-    stream = str(row.get("stream", ""))
-    owner = parts.desired.owner(stream)
-    if owner is None or owner[0].split("/")[1] != host:
-        return
-    parts.reports[stream] = Report(now, generation, row)
-    through_at = row.get("through_at")
-    # An agent's word about the future is bounded by what the node's own clock has reached.
-    if isinstance(through_at, int) and 0 < through_at <= now:
-        parts.facts.through(stream, through_at)
-        parts.committer.watermark(stream, through_at)
+def take_report(parts: Parts, host: str, body: Mapping[str, Any]) -> None:
+    """Keep what an agent says of its own sources, and how far they are complete. All of it or, raising, nothing."""
+    version = fields.text(body, "version", "", chars_max=_WORD_CHARS)
+    generation = fields.whole(body, "generation", -1, low=-1)
+    rows = reports.read_sources(body)
+    marks_done = reports.read_marks_done(body)
+    agent = parts.heard(host)
+    agent.version, agent.generation = version or agent.version, generation
+    parts.desired.marks_done(host, marks_done)
+    now = agent.heard_at
+    for row in rows:
+        stream = row["stream"]
+        if parts.desired.owner(stream, host) is None:
+            continue
+        parts.reports[stream] = Report(now, generation, row)
+        # An agent's word about the future is bounded by what the node's own clock has reached.
+        through_at = row["through_at"]
+        if through_at and through_at <= now:
+            parts.facts.through(stream, through_at)
+            parts.committer.watermark(stream, through_at)

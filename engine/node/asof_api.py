@@ -6,15 +6,16 @@ import asyncio
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import parse_qs
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from engine.model.points import Point, parse_moment
 from engine.model.times import format_time
 from engine.node.parts import Parts
-from engine.node.web import answering
+from engine.node.web import Answer, answering
 from engine.query import points, streams, tree
 from engine.query.content import content
 from engine.query.session import Session
@@ -27,7 +28,7 @@ def routes(parts: Parts) -> list[Route]:
 
     def asking(read: Callable[[Session, Request], Any]) -> Callable[[Request], Any]:
         async def route(request: Request) -> Response:
-            return JSONResponse(await asyncio.to_thread(_in_session, parts, read, request))
+            return Answer(await _reading(parts, _in_session, parts, read, request))
 
         return answering(route)
 
@@ -61,7 +62,7 @@ def routes(parts: Parts) -> list[Route]:
 
     def ls(session: Session, request: Request) -> dict[str, Any]:
         at = point(session, request)
-        path = request.query_params.get("path", "/").encode("utf-8", "surrogateescape")
+        path = _path(request, "/")
         recursive = request.query_params.get("recursive") == "true"
         found = tree.entries(session, request.path_params["stream"], at.position, path, recursive)
         return {
@@ -82,7 +83,7 @@ def routes(parts: Parts) -> list[Route]:
     async def cat(request: Request) -> Response:
         parts_of_file = _content(parts, request, point)
         # The first part is asked for here, so that what can't be found is an error and no broken answer.
-        first = await asyncio.to_thread(next, parts_of_file, b"")
+        first = await _reading(parts, next, parts_of_file, b"")
         return StreamingResponse(itertools.chain([first], parts_of_file))
 
     return [
@@ -93,6 +94,21 @@ def routes(parts: Parts) -> list[Route]:
     ]
 
 
+async def _reading(parts: Parts, read: Callable[..., Any], *arguments: Any) -> Any:
+    """read(*arguments) on a reader's thread, where it goes on when nobody waits for it any more."""
+    reading = parts.readers.submit(read, *arguments)
+    parts.reads.add(reading)
+    reading.add_done_callback(parts.reads.discard)
+    return await asyncio.wrap_future(reading)
+
+
+def _path(request: Request, otherwise: str) -> bytes:
+    """The path asked for, in the bytes that it has on its host."""
+    query = parse_qs(request.scope["query_string"].decode("ascii", "replace"), errors="surrogateescape")
+    path: str = query.get("path", [otherwise])[-1]
+    return path.encode("utf-8", "surrogateescape")
+
+
 def _in_session(parts: Parts, read: Callable[[Session, Request], Any], request: Request) -> Any:
     with Session(parts.journal) as session:
         return read(session, request)
@@ -100,7 +116,7 @@ def _in_session(parts: Parts, read: Callable[[Session, Request], Any], request: 
 
 def _content(parts: Parts, request: Request, point: Callable[[Session, Request], Point]) -> Iterator[bytes]:
     """A file's bytes as an iterator that reads as it goes."""
-    path = request.query_params.get("path", "").encode("utf-8", "surrogateescape")
+    path = _path(request, "")
     with Session(parts.journal) as session:
         stream = streams.info(parts.journal, request.path_params["stream"])
         position = point(session, request).position

@@ -12,13 +12,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.env.clock import Clock
-from engine.journal.commit import Ack, Committer
+from engine.journal.commit import Ack, Committer, Conflict, OutOfOrder
 from engine.model.ids import Address
 from engine.model.times import MINUTE
-from engine.wire.batch import BatchBuilder, decode
+from engine.wire.batch import Batch, BatchBuilder, decode
 
 AUDIT_GROUP = "_audit"
 REFUSALS_A_MINUTE = 30
+TEXT_CHARS_MAX = 500
+"""Texts in a refusal's details are cut here: they come from whoever was refused."""
+
+_TRIES = 3
 
 
 def audit_address(node: str) -> Address:
@@ -32,43 +36,79 @@ class AuditLog:
     def __init__(self, committer: Committer, node: str, clock: Clock) -> None:
         self._committer = committer
         self._clock = clock
-        self._lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._counting = threading.Lock()
         self._minute = 0
-        self._refusals: dict[str, int] = {}
-        stream = committer.register(audit_address(node))
-        self._stream = stream.id
-        head = committer.heads().get(stream.id)
+        self._refusals: dict[tuple[str, str], int] = {}
+        self._over: dict[tuple[str, str], int] = {}
+        self.stream = committer.register(audit_address(node)).id
+        head = committer.heads().get(self.stream)
         record = (head.epoch, head.lsn, head.hash) if head else None
         # The node is the stream's only writer, so what is committed is what it last wrote.
-        self._head = committer.open_stream(stream.id, f"node {node}", record).head
+        self._head = committer.open_stream(self.stream, f"node {node}", record).head
 
     def act(self, what: str, who: str, details: Mapping[str, Any]) -> Ack:
-        """Record one act; returns once it is durable."""
-        now = self._clock.now()
-        payload = json.dumps({"what": what, "who": who, "details": dict(details)}, ensure_ascii=False, sort_keys=True)
-        with self._lock:
-            builder = BatchBuilder(self._stream, self._head.epoch, self._head.lsn + 1, self._head.hash)
-            builder.record(now, what, payload)
-            buffers, _ = builder.encode()
-            batch = decode(b"".join(buffers))
-            try:
-                ack = self._committer.submit(batch).result()
-            finally:
-                self._head = self._committer.heads().get(self._stream, self._head)
-            return ack
+        """Record one act; returns once it is durable. Raises NotCommitted when the store fails."""
+        payload = json.dumps({"what": what, "who": who, "details": dict(details)}, sort_keys=True)
+        topic = what.encode("utf-8", "replace").decode()
+        with self._writing:
+            for tries_left in reversed(range(_TRIES)):
+                try:
+                    ack = self._committer.submit(self._batch(topic, payload)).result()
+                except (OutOfOrder, Conflict) as error:
+                    # An act that failed before us was committed after all, once the store was back.
+                    if error.expected is None or not tries_left:
+                        raise
+                    self._head = error.expected
+                else:
+                    self._head = self._committer.heads()[self.stream]
+                    return ack
+        raise AssertionError("unreachable")
 
-    def refusal(self, what: str, who: str, details: Mapping[str, Any]) -> None:
-        """Record a refusal; beyond REFUSALS_A_MINUTE of a kind only their number is kept."""
+    def refusal(self, what: str, who: str, details: Mapping[str, Any], kind: str = "") -> bool:
+        """Record a refusal, or only count it when REFUSALS_A_MINUTE of its kind have been; whether it was recorded.
+
+        `kind` says which sort of `what` it is, and goes into the details.
+        """
+        self.flush()
+        key = (what, kind)
+        with self._counting:
+            count = self._refusals[key] = self._refusals.get(key, 0) + 1
+        if count > REFUSALS_A_MINUTE:
+            return False
+        self.act(what, who[:TEXT_CHARS_MAX], {"kind": kind, **{name: _cut(value) for name, value in details.items()}})
+        return True
+
+    def flush(self, *, at_once: bool = False) -> None:
+        """Record how many refusals of earlier minutes were only counted; `at_once` those of this minute too.
+
+        What can't be recorded now stays counted, and the store's error is raised.
+        """
         minute = self._clock.now() // MINUTE
-        with self._lock:
-            if minute != self._minute:
-                over = {kind: count - REFUSALS_A_MINUTE for kind, count in self._refusals.items()}
+        with self._counting:
+            if minute != self._minute or at_once:
+                for key, count in self._refusals.items():
+                    if count > REFUSALS_A_MINUTE:
+                        self._over[key] = self._over.get(key, 0) + count - REFUSALS_A_MINUTE
                 self._minute, self._refusals = minute, {}
-            else:
-                over = {}
-            count = self._refusals[what] = self._refusals.get(what, 0) + 1
-        for kind, extra in over.items():
-            if extra > 0:
-                self.act("refused-more", "node", {"what": kind, "count": extra})
-        if count <= REFUSALS_A_MINUTE:
-            self.act(what, who, details)
+            over, self._over = self._over, {}
+        while over:
+            key = next(iter(over))
+            try:
+                self.act("refused-more", "node", {"what": key[0], "kind": key[1], "count": over[key]})
+            except BaseException:
+                with self._counting:
+                    for other, count in over.items():
+                        self._over[other] = self._over.get(other, 0) + count
+                raise
+            del over[key]
+
+    def _batch(self, topic: str, payload: str) -> Batch:
+        builder = BatchBuilder(self.stream, self._head.epoch, self._head.lsn + 1, self._head.hash)
+        builder.record(self._clock.now(), topic, payload)
+        buffers, _ = builder.encode()
+        return decode(b"".join(buffers))
+
+
+def _cut(value: Any) -> Any:
+    return value[:TEXT_CHARS_MAX] if isinstance(value, str) else value

@@ -7,11 +7,25 @@ newest waits here until there is something newer.
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from engine.env import randomness
-from engine.model.times import parse_duration
+from engine.model.times import SECOND, parse_duration
+from engine.plan.desired import escaped
+
+MARKS_KEPT = 10_000
+"""Marks that are remembered, done or not; the oldest are forgotten first."""
+
+GENERATIONS_A_BOOT = 1 << 24
+
+
+def first_generation(boot: int) -> int:
+    """Where a boot begins to count. Those of different boots are never equal, so an agent that waited for a newer one
+    at the node's last boot is answered at once; below 2**53 for the first 500 million boots."""
+    return boot * GENERATIONS_A_BOOT
 
 
 @dataclass(slots=True)
@@ -27,44 +41,66 @@ class MarkRequest:
 
 @dataclass(slots=True)
 class Desired:
-    """The applied policies as agents see them. Lives on the event loop; nothing here blocks."""
+    """The applied policies as agents see them. Lives on the event loop; nothing here blocks.
+
+    `sources` by address. `sources_generation` is the one since which they are as they are: an agent that has it is in
+    step with the policies, whatever marks were asked for since.
+    """
 
     number: int = 0
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
     marks: dict[str, MarkRequest] = field(default_factory=dict)
     generation: int = 0
+    sources_generation: int = 0
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     closing: bool = False
+    _addresses: dict[str, str] = field(default_factory=dict)
 
-    async def replace(self, applied: dict[str, Any] | None) -> None:
-        """Take over an applied control value, None when there is none."""
-        self.number = applied["number"] if applied else 0
-        self.sources = dict(applied["sources"]) if applied else {}
-        await self._ring()
+    def begin(self, boot: int, applied: dict[str, Any] | None) -> None:
+        """What holds when the node starts; `applied` is None where nothing was."""
+        self.generation = self.sources_generation = first_generation(boot)
+        if applied is not None:
+            self._take(applied)
+
+    async def replace(self, applied: dict[str, Any]) -> None:
+        """Take over a newer applied control value. An older one, overtaken on its way here, changes nothing."""
+        if applied["number"] > self.number:
+            self._take(applied)
+            self.sources_generation = self.generation + 1
+            await self._ring()
+
+    def _take(self, applied: dict[str, Any]) -> None:
+        self.number = applied["number"]
+        self.sources = dict(applied["sources"])
+        self._addresses = {source["stream"]: address for address, source in self.sources.items()}
 
     async def ask_marks(self, group: str, label: str) -> list[MarkRequest]:
-        """Ask for a mark on every stream of a group."""
+        """Ask for a mark on every stream of a group; none where there is no such group."""
         asked = [
             MarkRequest(randomness.token_hex(8), source["stream"], address, label)
             for address, source in sorted(self.sources.items())
             if address.split("/")[0] == group
         ]
-        self.marks.update({mark.id: mark for mark in asked})
-        await self._ring()
+        if asked:
+            self.marks.update({mark.id: mark for mark in asked})
+            for mark in list(self.marks)[: max(0, len(self.marks) - MARKS_KEPT)]:
+                del self.marks[mark]
+            await self._ring()
         return asked
 
-    def marks_done(self, ids: list[str]) -> None:
+    def marks_done(self, host: str, ids: Iterable[str]) -> None:
+        """A host's agent has set these marks; those of other hosts' streams are not its to call done."""
         for mark in ids:
-            if mark in self.marks:
-                self.marks[mark].done = True
+            asked = self.marks.get(mark)
+            if asked is not None and asked.address.split("/")[1] == host:
+                asked.done = True
 
     async def wait(self, generation: int, seconds: float) -> None:
         """Return once the generation is another than the one given, or the time is over."""
         async with self.changed:
             try:
-                await asyncio.wait_for(
-                    self.changed.wait_for(lambda: self.closing or self.generation != generation), seconds
-                )
+                async with asyncio.timeout(seconds):
+                    await self.changed.wait_for(lambda: self.closing or self.generation != generation)
             except TimeoutError:
                 pass
 
@@ -88,12 +124,10 @@ class Desired:
             ],
         }
 
-    def owner(self, stream: str) -> tuple[str, dict[str, Any]] | None:
-        """The address and the source that a stream belongs to by the applied policies."""
-        for address, source in self.sources.items():
-            if source["stream"] == stream:
-                return address, source
-        return None
+    def owner(self, stream: str, host: str) -> str | None:
+        """The address of a stream that is this host's by the applied policies, else None."""
+        address = self._addresses.get(stream)
+        return address if address is not None and address.split("/")[1] == host else None
 
     async def _ring(self) -> None:
         async with self.changed:
@@ -102,13 +136,18 @@ class Desired:
 
 
 def _for_agent(address: str, source: dict[str, Any]) -> dict[str, Any]:
-    ignored = [entry["path"] for entry in source.get("ignore", ())]
+    ignored = [escaped(entry["path"]) for entry in source.get("ignore") or ()]
     return {
         "stream": source["stream"],
         "address": address,
         "kind": source["kind"],
         "paths": source["paths"],
         "exclude": [*source["exclude"], *ignored],
-        "settings": source.get("settings", {}),
-        "rpo_seconds": parse_duration(source["rpo"]) / 1e6,
+        "settings": source.get("settings") or {},
+        "rpo_seconds": parse_duration(source["rpo"]) / SECOND,
     }
+
+
+def bounded(seconds: float, seconds_max: float) -> float:
+    """A time to wait from 0 to `seconds_max`, whatever was asked for."""
+    return 0.0 if math.isnan(seconds) else min(max(seconds, 0.0), seconds_max)

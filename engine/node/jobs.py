@@ -36,11 +36,15 @@ class Upkeep:
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Ask the running job to be the last one, and wait for it."""
+    def ask_to_stop(self) -> None:
+        """Let the running job be the last one."""
         self._stop.set()
-        if self._thread:
-            self._thread.join()
+
+    def join(self, timeout_seconds: float | None = None) -> bool:
+        """Wait for the running job after `ask_to_stop`; whether it has ended."""
+        if self._thread is not None:
+            self._thread.join(timeout_seconds)
+        return self._thread is None or not self._thread.is_alive()
 
     def _run(self) -> None:
         due = {job.name: self.clock.monotonic() + job.every_seconds for job in self.jobs}

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 from engine.env.clock import Clock
 from engine.journal.commit import Committer
 from engine.journal.open import Journal
 from engine.node.audit import AuditLog
+from engine.node.bodies import Bodies
 from engine.node.desired import Desired
 from engine.node.status import Report
 from engine.node.streams import StreamFacts
+
+AGENTS_MAX = 10_000
+READERS = 2
+"""As-of reads at once: each may take a gigabyte."""
 
 
 @dataclass(slots=True)
@@ -22,12 +28,16 @@ class Agent:
     mechanism: str = ""
     pid: int = 0
     heard_at: int = 0
-    generation: int = 0
+    generation: int = -1
 
 
 @dataclass(slots=True)
 class Parts:
-    """Everything that requests need. `ingest` is the pool in which batches are opened and hashed."""
+    """Everything that requests need. `ingest` is the pool in which batches are opened and hashed, `readers` the
+    one in which the past is read; `reads` are what it is busy with.
+
+    `agents` by host, in the order in which they were last heard; `reports` by stream.
+    """
 
     name: str
     boot: int
@@ -37,6 +47,27 @@ class Parts:
     audit: AuditLog
     facts: StreamFacts
     desired: Desired = field(default_factory=Desired)
+    bodies: Bodies = field(default_factory=Bodies)
     agents: dict[str, Agent] = field(default_factory=dict)
     reports: dict[str, Report] = field(default_factory=dict)
     ingest: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "ingest"))
+    readers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(READERS, "reader"))
+    reads: set[Future[Any]] = field(default_factory=set)
+
+    def heard(self, host: str) -> Agent:
+        """The agent of a host, which has just come. Of too many the one that was silent longest is forgotten."""
+        agent = self.agents.pop(host, None) or Agent()
+        agent.heard_at = self.clock.now()
+        self.agents[host] = agent
+        while len(self.agents) > AGENTS_MAX:
+            del self.agents[next(iter(self.agents))]
+        return agent
+
+    def close(self) -> None:
+        """Commit all that was taken. Nothing is taken afterwards."""
+        self.readers.shutdown(wait=False, cancel_futures=True)
+        self.ingest.shutdown()
+        try:
+            self.audit.flush(at_once=True)
+        finally:
+            self.committer.close()

@@ -9,83 +9,130 @@ import asyncio
 import os
 import signal
 import socket
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 
-from engine.env import durable, processes, randomness
+from engine.env import durable, randomness
 from engine.env.clock import SYSTEM, Clock
 from engine.journal import control
 from engine.journal.commit import Committer
 from engine.journal.open import Journal, open_local
-from engine.model.errors import Failed
-from engine.model.times import format_time
-from engine.node import agents_api, asof_api, control_api, recovered
+from engine.model.errors import BcsError, Damaged, UsageError
+from engine.node import agents_api, asof_api, control_api, place, recovered
+from engine.node.applied import check_sources
 from engine.node.audit import AuditLog
 from engine.node.jobs import Upkeep
+from engine.node.log import log, log_failure
 from engine.node.master_key import ensure_master_key
 from engine.node.parts import Parts
 from engine.node.upkeep import jobs_of
+from engine.node.web import no_route
 
-STOP_SECONDS = 10
+STOP_SECONDS = 4
+"""For answering what was taken before a stop. Who stops a node kills it after 9 s; committing comes after this."""
+
+UPKEEP_SECONDS = 2.0
+"""For the upkeep's running job to end by itself; any may be cut off anywhere."""
 
 
 def serve(home: Path, *, version: str, clock: Clock = SYSTEM) -> int:
-    """Serve the embedded site at `home` until SIGTERM or SIGINT; answers the exit code."""
+    """Serve the embedded site at `home` until SIGTERM or SIGINT; answers the exit code.
+
+    Raises Failed when another node does, Damaged when the journal's tail can't be trusted.
+    """
     for part in ("run", "node"):
         durable.make_directories(home / part, mode=0o700)
-    journal = open_local(home / "journal", read_master_key(home), create=True, clock=clock)
-    parts = wire(home, journal, clock)
-    processes.write_pid_file(home / "run" / "node.pid")
-    listener = listen(home / "run" / "node.sock")
-    upkeep = Upkeep(jobs_of(parts), clock, lambda job, error: log(clock, f"{job} failed and is tried again: {error}"))
+    with ExitStack() as stack:
+        # First of all: nothing of a node that is already there may be touched.
+        stack.enter_context(place.held(home))
+        stack.enter_context(place.pid_noted(home))
+        journal = stack.enter_context(open_local(home / "journal", read_master_key(home), create=True, clock=clock))
+        parts = wire(home, journal, clock)
+        stack.callback(parts.close)
+        listener = stack.enter_context(place.listening(home / "run" / "node.sock"))
+        upkeep = Upkeep(jobs_of(parts), clock, lambda job, error: _job_failed(job, error, clock))
+        log(f"node {parts.name} boot {parts.boot} serves {home / 'journal'}", clock)
+        upkeep.start()
+        try:
+            _run(parts, version, listener)
+        finally:
+            upkeep.ask_to_stop()
+        parts.close()
+        ended = upkeep.join(UPKEEP_SECONDS) and not parts.reads
+    log("stopped" if ended else "stopped; what still ran was cut off", clock)
+    if not ended:
+        # A thread inside a database can't be ended, and would be torn down under its feet.
+        os._exit(0)
+    return 0
+
+
+def _run(parts: Parts, version: str, listener: socket.socket) -> None:
     config = uvicorn.Config(
-        application(parts, version, upkeep),
+        application(parts, version),
+        http="h11",
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
         log_level="warning",
-        timeout_graceful_shutdown=STOP_SECONDS,
-        lifespan="on",
         access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=STOP_SECONDS,
     )
-    server = _Server(config, parts)
-    log(clock, f"node {parts.name} boot {parts.boot} serves {home / 'journal'}")
     # uvicorn raises the signal that stopped it once more behind its own handlers: without these it
     # would end the process before what was taken is committed.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    try:
-        asyncio.run(server.serve(sockets=[listener]))
-    finally:
-        upkeep.stop()
-        parts.ingest.shutdown()
-        parts.committer.close()
-        journal.close()
-        with suppress(FileNotFoundError):
-            (home / "run" / "node.sock").unlink()
-        if processes.read_pid(home / "run" / "node.pid") == os.getpid():
-            (home / "run" / "node.pid").unlink(missing_ok=True)
-    log(clock, "stopped")
-    return 0
+    asyncio.run(_Server(config, parts).serve(sockets=[listener]))
+
+
+def _job_failed(job: str, error: Exception, clock: Clock) -> None:
+    if isinstance(error, BcsError):
+        log(f"{job} failed and is tried again: {error.message}", clock)
+    else:
+        log_failure(job, error, clock)
 
 
 def wire(home: Path, journal: Journal, clock: Clock) -> Parts:
     """All parts of a node over an open journal, recovered from it."""
     name = node_name(home)
-    committer = Committer(journal, name, clock=clock)
-    audit = AuditLog(committer, name, clock)
-    facts = recovered.facts(journal, committer)
-    parts = Parts(name, committer.boot, clock, journal, committer, audit, facts)
-    # Generations of different boots must never be equal by chance: an agent that waits would sleep on.
-    parts.desired.generation = clock.now() // 1000
-    recovered.pending_acts(home, audit)
+    try:
+        committer = Committer(journal, name, clock=clock)
+    except Damaged as error:
+        raise Damaged(f"the node can't start: {error.message}", hint=error.hint, details=error.details) from None
+    try:
+        audit = AuditLog(committer, name, clock)
+        facts = recovered.facts(journal, committer)
+        parts = Parts(name, committer.boot, clock, journal, committer, audit, facts)
+        parts.desired.begin(committer.boot, _applied(journal, clock))
+        recovered.pending_acts(home, audit)
+    except BaseException:
+        committer.close()
+        raise
     return parts
 
 
+def _applied(journal: Journal, clock: Clock) -> dict[str, Any] | None:
+    """The policies that hold. Sources that this release can't work with are left out, and so shown by nobody as
+    protected: refusing to start would leave no node to apply better ones to."""
+    applied = control.latest(journal.store, control.POLICIES)
+    if applied is None:
+        return None
+    sources: dict[str, dict[str, Any]] = {}
+    for address, source in applied["sources"].items():
+        try:
+            sources |= check_sources({address: source})
+        except UsageError as error:
+            log(f"left out of policies {applied['number']}: {error.message}", clock)
+    return {**applied, "sources": sources}
+
+
 class _Server(uvicorn.Server):
-    """Sends those home who wait for something newer, so that they don't hold up a stop."""
+    """Sends those home who wait for something newer, or whose requests are not whole, so that they hold up no stop."""
 
     def __init__(self, config: uvicorn.Config, parts: Parts) -> None:
         super().__init__(config)
@@ -93,67 +140,20 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._parts.desired.release()
+        self._parts.bodies.stop()
         await super().shutdown(sockets)
 
 
-def application(parts: Parts, version: str, upkeep: Upkeep) -> Starlette:
+def application(parts: Parts, version: str) -> Starlette:
     """The ASGI application over a node's parts."""
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        applied = await asyncio.to_thread(control.latest, parts.journal.store, control.POLICIES)
-        await parts.desired.replace(applied)
-        upkeep.start()
-        yield
-
     return Starlette(
         routes=[*agents_api.routes(parts), *control_api.routes(parts, version), *asof_api.routes(parts)],
-        lifespan=lifespan,
+        exception_handlers={HTTPException: no_route},
     )
 
 
-def listen(path: Path) -> socket.socket:
-    """The node's socket, for its owner only. Failed when another node answers there."""
-    probe = socket.socket(socket.AF_UNIX)
-    try:
-        with _reachable(path) as where:
-            probe.connect(where)
-        raise Failed(f"another node answers at {path}", hint="`bcsctl down` stops it")
-    except (FileNotFoundError, ConnectionRefusedError):
-        path.unlink(missing_ok=True)
-    finally:
-        probe.close()
-    listener = socket.socket(socket.AF_UNIX)
-    before = os.umask(0o177)
-    try:
-        with _reachable(path) as where:
-            listener.bind(where)
-    finally:
-        os.umask(before)
-    listener.listen(128)
-    return listener
-
-
-class _reachable:
-    """A socket's path in a form short enough for the kernel (unix(7): 107 bytes)."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._folder = -1
-
-    def __enter__(self) -> str:
-        if len(os.fsencode(self._path)) <= 107:
-            return str(self._path)
-        self._folder = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        return f"/proc/self/fd/{self._folder}/{self._path.name}"
-
-    def __exit__(self, *_: object) -> None:
-        if self._folder >= 0:
-            os.close(self._folder)
-
-
 def node_name(home: Path) -> str:
-    """The node's own id, made once: 8 hexadecimal digits."""
+    """The node's own id, made once: `n` and 8 hexadecimal digits."""
     path = home / "node" / "id"
     try:
         return path.read_text().strip()
@@ -166,8 +166,3 @@ def node_name(home: Path) -> str:
 def read_master_key(home: Path) -> bytes:
     """The embedded site's master key, made when neither it nor a journal is there; Failed when it is no key."""
     return bytes.fromhex(ensure_master_key(home).read_text("ascii").strip())
-
-
-def log(clock: Clock, text: str) -> None:
-    """A line of the node's log, on standard error."""
-    print(f"{format_time(clock.now())} {text}", file=sys.stderr, flush=True)

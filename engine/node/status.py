@@ -44,7 +44,10 @@ class Stored:
 def source_status(
     address: str, source: Mapping[str, Any], report: Report | None, stored: Stored, generation: int, now: int
 ) -> dict[str, Any]:
-    """One row of `bcsctl status --json` (see docs/reference for the fields)."""
+    """One row of `bcsctl status --json` (see docs/reference for the fields).
+
+    `generation` is the one since which the source is as the policies say.
+    """
     healthy = _healthy(report, now)
     body = report.body if report else {}
     rpo = parse_duration(source["rpo"])
@@ -53,7 +56,7 @@ def source_status(
     open_gap = body.get("gap_from")
     return {
         "address": address,
-        "synced": "synced" if report and report.generation == generation and healthy == "healthy" else "drifted",
+        "synced": "synced" if report and report.generation >= generation and healthy == "healthy" else "drifted",
         "healthy": healthy,
         "protected": _protected(stored, body, healthy, lag, rpo),
         "state": body.get("state", "waiting"),

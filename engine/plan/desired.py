@@ -21,6 +21,11 @@ def desired_state(policies: PolicySet, host: str, generation: int) -> dict[str, 
     return {"generation": generation, "sources": sources}
 
 
+def escaped(path: str) -> str:
+    """A path as a pattern that matches only itself."""
+    return _WILD.sub(r"\\\g<0>", path)
+
+
 def _source(source: SourceSpec) -> dict[str, Any]:
     hooks = source.consistency.hooks
     return {
@@ -28,7 +33,7 @@ def _source(source: SourceSpec) -> dict[str, Any]:
         "address": str(source.address),
         "kind": source.kind,
         "paths": list(source.paths),
-        "exclude": [*source.exclude, *(_WILD.sub(r"\\\g<0>", ignored.path) for ignored in source.ignore)],
+        "exclude": [*source.exclude, *(escaped(ignored.path) for ignored in source.ignore)],
         "rpo_seconds": source.rpo / SECOND,
         "crash_point_every_seconds": source.consistency.crash_point_every / SECOND,
         "freeze": source.consistency.freeze_allowed,

@@ -1,0 +1,54 @@
+"""What an agent says of its sources each second, read strictly: one wrong row refuses the whole report.
+
+A report is shown to people again and again. A value in it that can't be shown must not get in, and an agent whose
+reports are refused is soon called silent, which is what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from engine.node import fields
+
+SOURCES_MAX = 10_000
+MARKS_MAX = 10_000
+_WORD_CHARS = 40
+_MESSAGE_CHARS = 2_000
+
+
+def read_sources(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a report, each with `stream` and `state`. Raises UsageError; unknown fields are left out."""
+    return [_row(row) for row in fields.objects(report, "sources", count_max=SOURCES_MAX)]
+
+
+def read_marks_done(report: Mapping[str, Any]) -> list[str]:
+    return fields.texts(report, "marks_done", count_max=MARKS_MAX, chars_max=_WORD_CHARS)
+
+
+def _row(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "stream": fields.label(row, "stream", chars_max=_WORD_CHARS),
+        "state": fields.label(row, "state", chars_max=_WORD_CHARS),
+        "mechanism": fields.text(row, "mechanism", "", chars_max=_WORD_CHARS),
+        "costs": fields.text(row, "costs", "", chars_max=_MESSAGE_CHARS),
+        "message": fields.text(row, "message", "")[:_MESSAGE_CHARS],
+        "through_at": fields.time_or_none(row, "through_at"),
+        "last_change_at": fields.time_or_none(row, "last_change_at"),
+        "gap_from": fields.time_or_none(row, "gap_from"),
+        "pending": fields.whole(row, "pending", 0),
+        "unreadable": fields.whole(row, "unreadable", 0),
+        "baseline": _baseline(row),
+    }
+
+
+def _baseline(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """{files, bytes, done}, and the totals once they are known; None when the agent says nothing of it."""
+    told = fields.mapping(row, "baseline", {})
+    if not told:
+        return None
+    baseline: dict[str, Any] = {name: fields.whole(told, name, 0) for name in ("files", "bytes")}
+    for name in ("files_total", "bytes_total"):
+        if told.get(name) is not None:
+            baseline[name] = fields.whole(told, name)
+    return {**baseline, "done": told.get("done") is True}
