@@ -77,8 +77,7 @@ class Committer:
         tail = heads.recover(journal)
         self._ledger = Ledger(tail.streams)
         self._intake = Intake(self._ledger)
-        self._last = tail.last  # content hash of the last commit
-        self._committed_at = tail.committed_at
+        self._last, self._committed_at = tail.last, tail.committed_at  # the last commit's content hash, and time
         self.boot = boot if boot is not None else boots.take_boot(journal.store, node, tail.last, clock)
         self._seq = names.SEQ_FIRST - 1  # the last one used in this boot
         self._changed = threading.Condition()
@@ -86,13 +85,12 @@ class Committer:
         self._gathering = False  # between taking tickets and handing their commit over
         self._unsettled: tuple[str, pa.Buffer, _Commit] | None = None
         self._broken: BaseException | None = None
-        self._closing = self._gathered_all = False
-        self._ended_with_events = False
+        self._closing = self._gathered_all = self._ended_with_events = False
         self._gathered_at = clock.monotonic() - commit_every_seconds
         self._syncer = ThreadPoolExecutor(1, "commit-sync")
         self._threads = [
-            threading.Thread(target=loop, name=name, daemon=True)
-            for name, loop in (("commit-gather", self._gather), ("commit-publish", self._publish))
+            threading.Thread(target=self._gather, name="commit-gather", daemon=True),
+            threading.Thread(target=self._publish, name="commit-publish", daemon=True),
         ]
         for thread in self._threads:
             thread.start()
@@ -242,7 +240,7 @@ class Committer:
                 self._lay_out(tickets, watermarks)
 
     def _is_over(self) -> bool:
-        done = self._closing and not self._intake and not self._under_way
+        done = self._closing and not (self._intake or self._under_way)
         return done and (self._broken is not None or not self._ended_with_events)
 
     def _is_due(self) -> bool:
@@ -262,8 +260,7 @@ class Committer:
 
     def _is_idle(self) -> bool:
         """Whether watermarks have waited long enough for a commit to go along with."""
-        waited = self._seconds_since_gathered() >= self._idle
-        return waited and self._ledger.advanced and not self._under_way
+        return self._ledger.advanced and not self._under_way and self._seconds_since_gathered() >= self._idle
 
     def _seconds_since_gathered(self) -> float:
         return self._clock.monotonic() - self._gathered_at
@@ -278,8 +275,7 @@ class Committer:
 
     def _watermarks(self, with_events: bool) -> dict[str, int]:
         """Those for the next commit; some, even if none has advanced, for the commit that ends the boot."""
-        ends = self._closing and not self._intake and not self._under_way and not with_events
-        ending = ends and self._ended_with_events
+        ending = self._ended_with_events and self._closing and not (with_events or self._intake or self._under_way)
         taken = self._ledger.take_watermarks() if with_events or ending or self._is_idle() else {}
         if ending and not taken:
             return {name: head.through_at for name, head in list(self._ledger.heads().items())[:1]}
@@ -346,9 +342,7 @@ class Committer:
         self._last = names.hash_in(key) or ""
         with self._changed:
             for ticket in commit.tickets:
-                sequence = self._ledger.sequence(ticket.batch)
-                assert sequence is not None
-                sequence.committed(ticket.batch, commit.draft.committed_at)
+                self._ledger.committed(ticket.batch, commit.draft.committed_at)
             self._ended_with_events = bool(commit.tickets)
             self._unsettled = None
 
@@ -386,7 +380,6 @@ class Committer:
         with self._changed:
             self._changed.wait_for(lambda: not self._under_way)
             self._ledger.forget_pending()
-        failed: list[Ticket] = []
         broken: Exception | None = None
         try:
             if self._unsettled is not None:
@@ -400,8 +393,7 @@ class Committer:
             broken = error
         with self._changed:
             self._broken = broken
-            if broken is not None:
-                failed = self._intake.clear()
+            failed = self._intake.clear() if broken is not None else []
             self._intake.release()
             self._changed.notify_all()
         if broken is not None:

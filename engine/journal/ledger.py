@@ -69,6 +69,10 @@ class Ledger:
         known = sequence.known(batch) if sequence else None
         return known if known and known.committed_at else None
 
+    def committed(self, batch: Batch, committed_at: int) -> None:
+        """`batch`, which was on its way, is committed."""
+        self._sequences[batch.stream][batch.epoch].committed(batch, committed_at)
+
     def forget_pending(self) -> None:
         """Nothing is on its way any more: what was, has failed."""
         for sequences in self._sequences.values():
