@@ -119,3 +119,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         sys.exit(fail(Failed(f"{where}{error.strerror or error}"), as_json))
+    except Exception as error:
+        import traceback
+
+        traceback.print_exc()
+        fault = Failed(
+            f"a fault in bcsctl itself: {type(error).__name__}: {error}", hint="report it, with what is above"
+        )
+        sys.exit(fail(fault, as_json))

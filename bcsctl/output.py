@@ -91,13 +91,15 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[
     drawn = [[(printable(str(text)), colour) for text, colour in row] for row in cells]
     widths = [max([len(title), *(cell_width(row[at][0]) for row in drawn)]) for at, title in enumerate(titles)]
     coloured = colours(sys.stdout)
+    lines: list[str] = []
     for row in [[(title, BOLD) for title in titles], *drawn]:
         line = ""
         for at, (text, colour) in enumerate(row):
             space = " " * (widths[at] - cell_width(text))
             shown = _styled(text, colour) if coloured else text
             line += (space + shown if titles[at] in right else shown + space) + "  "
-        tell(line.rstrip())
+        lines.append(line.rstrip())
+    tell("\n".join(lines))
 
 
 def _styled(text: str, colour: str | None) -> str:
