@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -47,12 +48,22 @@ def build(name: str, journal: Any, *, from_at: int, to_at: int, group: str | Non
             f"the period from {format_time(from_at)} to {format_time(to_at)} holds no moment that has passed",
             hint="give --from a time before --to, and before now",
         )
-    with Session(journal) as session:
-        facts = gather(journal, session, from_at=from_at, to_at=min(to_at, now), now=now, grace=GRACE, group=group)
-    try:
-        answers = run(facts.connection, report)
-    finally:
-        facts.connection.close()
+    with TemporaryDirectory(prefix="bcs-report-") as spill:
+        with Session(journal) as session:
+            facts = gather(
+                journal,
+                session,
+                from_at=from_at,
+                to_at=min(to_at, now),
+                now=now,
+                grace=GRACE,
+                group=group,
+                spill=spill,
+            )
+        try:
+            answers = run(facts.connection, report)
+        finally:
+            facts.connection.close()
     head = {
         "report": name,
         "format": FORMAT,

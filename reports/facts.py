@@ -39,15 +39,14 @@ class Facts:
 
 
 def gather(
-    journal: Any, session: Session, *, from_at: int, to_at: int, now: int, grace: int, group: str | None
+    journal: Any, session: Session, *, from_at: int, to_at: int, now: int, grace: int, group: str | None, spill: str
 ) -> Facts:
-    """Fill the tables from an open journal. All times and durations in microseconds.
+    """Fill the tables from an open journal. All times and durations in microseconds; `spill` is as of `connect`.
 
     NothingThere for a group that neither a policy nor a stream has.
     """
-    connection = duckdb.connect(":memory:", config={"threads": 2, "memory_limit": "1GB"})
+    connection = connect(spill)
     facts = Facts(connection, _journal_from(journal))
-    connection.execute(query("_facts"))
     known = streams(journal)
     _insert(facts, "period", [(from_at, to_at, now, facts.journal_from, grace, group)])
     _insert(facts, "streams", [(one.id, str(one.address), one.created_at) for one in known.values()])
@@ -64,6 +63,15 @@ def gather(
     if group is not None:
         _refuse_unknown(facts, group)
     return facts
+
+
+def connect(spill: str) -> duckdb.DuckDBPyConnection:
+    """An empty database for a report's tables; what exceeds its memory goes to the directory `spill`."""
+    connection = duckdb.connect(":memory:", config={"threads": 2, "memory_limit": "1GB", "temp_directory": spill})
+    # It takes a few thousand rows for few, and then compares each with each.
+    connection.execute("SET asof_loop_join_threshold = 0")
+    connection.execute(query("_facts"))
+    return connection
 
 
 def _insert(facts: Facts, table: str, rows: Iterable[Row]) -> None:

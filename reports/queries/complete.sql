@@ -33,11 +33,13 @@ unsure AS (
       ON watermarks.stream = told.stream AND watermarks.committed_at_first > told.committed_at_last
     WHERE merged
 ),
+ahead AS (
+    SELECT stream, after_at, max(through_at) OVER (PARTITION BY stream ORDER BY after_at) AS through_at FROM unsure
+),
 idle_merged AS (
-    SELECT following.stream, following."at", max(least(next_at, through_at)) AS idle_until
-    FROM following JOIN unsure
-      ON unsure.stream = following.stream AND through_at > following."at" AND after_at < next_at
-    GROUP BY following.stream, following."at"
+    SELECT following.stream, following."at", least(next_at, through_at) AS idle_until
+    FROM following ASOF JOIN ahead ON ahead.stream = following.stream AND following.next_at > ahead.after_at
+    WHERE through_at > following."at"
 ),
 effects AS (
     SELECT 'proved' AS bound, stream, committed_at, greatest("at", coalesce(idle_until, "at")) AS complete_at

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from reports.build import run
-from reports.catalog import REPORTS, Report, query
+from reports.catalog import REPORTS, Report
+from reports.facts import connect
 
 TICK = 1000
 """Microseconds of a tick: times are whole ticks, so that rounding quantiles to microseconds shows no difference."""
@@ -95,8 +96,7 @@ def share_below(exposures: Sequence[int], value: float) -> float:
 
 def measured(history: History) -> dict[str, dict[str, float]]:
     """The report's own queries over the history: by bound, in ticks. Word is never 'on its way' here."""
-    connection = duckdb.connect(":memory:")
-    connection.execute(query("_facts"))
+    connection = connect("")
     now = 10_000 * TICK
     fill(connection, "period", [(BEGIN * TICK, END * TICK, now, 0, 0, None)])
     fill(connection, "streams", [("s", "g/h/s", 0)])
