@@ -96,6 +96,20 @@ def _link(draw: st.DrawFn, writer: _Writer) -> None:
     )
 
 
+def _revive(draw: st.DrawFn, writer: _Writer) -> None:
+    """Unlink names until most files have none, end the pass, and give one of them a name again."""
+    gone = {(event.parent, event.name) for event in writer.events if isinstance(event, Dentry)}
+    for parent, name in sorted(gone)[: draw(st.integers(0, 8))]:
+        writer.events.append(Dentry(*writer.next(), parent, name, None))
+    writer.events.append(Mark(*writer.next(), PASS, "", "fuzzy"))
+    if writer.files:
+        lsn, at = writer.next()
+        writer.events.append(
+            Dentry(lsn, at, ROOT_ID, draw(st.sampled_from(NAMES)), draw(st.sampled_from(writer.files)))
+        )
+        writer.events.append(Mark(*writer.next(), PASS, "", "quiet"))
+
+
 def _unlink(draw: st.DrawFn, writer: _Writer) -> None:
     lsn, at = writer.next()
     writer.events.append(
@@ -169,6 +183,7 @@ _STEPS = {
     "describe unnamed": lambda draw, writer: _inode(draw, writer, None, draw(st.sampled_from([FILE, DIRECTORY]))),
     "link": _link,
     "unlink": _unlink,
+    "revive": _revive,
     "extent": _extent,
     "truncate": _truncate,
     "mark": _mark,
