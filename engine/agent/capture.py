@@ -119,11 +119,13 @@ class Capture:
         try:
             for number, name in enumerate(names):
                 self.look_at(directory, path, name, fd, event=True)
+                self.outbox.close_if_full()
                 if number & 15 == 15:
-                    self.outbox.close_if_full()
                     self.outbox.breathe()
         finally:
             os.close(fd)
+        # Even a name that leads where it did may have been made anew: then only the directory's times tell.
+        self.touched.add(directory)
 
     def look_in_stem(self, directory: int, path: bytes, names: Iterable[bytes], *, event: bool) -> None:
         """Look at names in a directory above the source's paths: links are followed there."""
