@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import os
 import stat as st
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from engine.agent.capture import GONE, Capture, unchanged
 from engine.agent.inodes import OPEN_FLAGS
 from engine.agent.places import Moved, join
-from engine.agent.record import Known
+from engine.agent.record import Known, number_of
 from engine.model.events import ROOT_ID
 from engine.tree.attributes import read_xattrs
+
+HELD_MAX = 50_000
+"""The record's names of larger directories are not held in memory, but looked up one by one."""
 
 _STICKY = st.S_ISVTX
 
@@ -34,6 +37,7 @@ class Walk:
         """The whole source, from `/` down. At the end names that have gone are unlinked."""
         capture = self._capture
         self.ensure_root()
+        self._follow_devices()
         self._fresh = capture.record.counts()[0] <= 1
         self.directories([ROOT_ID], deep=True)
         capture.finish()
@@ -46,6 +50,19 @@ class Walk:
         known = capture.record.inode(ROOT_ID)
         if known is None:
             capture.inodes.described(status, b"", read_xattrs(b"/"), None, capture.wall_now_ns(), ROOT_ID)
+
+    def _follow_devices(self) -> None:
+        """A file system may come back under another device number after a restart: its inodes are the same ones."""
+        capture = self._capture
+        for root in capture.scope.roots:
+            directory = self._directory_at(root)
+            known = capture.record.inode(directory) if directory is not None else None
+            try:
+                dev, ino = number_of(os.stat(root))
+            except OSError:
+                continue
+            if known is not None and known.ino == ino and known.dev != dev:
+                capture.record.renumber_device(known.dev, dev)
 
     def stems(self) -> None:
         """The directories above the source's paths, which may not be watched: do the paths lead where they did?"""
@@ -139,7 +156,7 @@ class Walk:
         status, known = os.fstat(fd), capture.record.inode(directory)
         if known is not None and not unchanged(known, status):
             capture.inodes.described(status, b"", read_xattrs(fd), known, capture.wall_now_ns())
-        rows = capture.record.names_in(directory)
+        rows = capture.record.names_in(directory, HELD_MAX)
         below: list[int] = []
         scope, number = capture.scope, 0
         with os.scandir(fd) as entries:
@@ -152,7 +169,7 @@ class Walk:
                 name = os.fsencode(entry.name)
                 if not scope.excludes_nothing and scope.excluded(join(path, name), entry.is_dir(follow_symlinks=False)):
                     continue
-                row = rows.pop(name, None)
+                row = rows.pop(name, None) if rows is not None else capture.record.row(directory, name)
                 if row is None and self._fresh and entry.is_file(follow_symlinks=False):
                     self._new_file(directory, path, name, fd)
                 elif row is None or not self._as_before(row, entry):
@@ -162,7 +179,7 @@ class Walk:
                     below.append(row[0])
                 else:
                     self.files += 1
-        capture.gone += [(directory, name) for name in rows]
+        capture.gone += [(directory, name) for name in (rows if rows is not None else self._missing(directory, fd))]
         # Its attributes were read before it was listed; what comes later shows as an event.
         capture.touched.discard(directory)
         capture.unreadable.pop((directory, b""), None)
@@ -171,6 +188,19 @@ class Walk:
             capture.to_scan = []
             below += new
         return below
+
+    def _missing(self, directory: int, fd: int) -> Iterator[bytes]:
+        """The names of a large directory that the record has and the disk has not, or that are excluded now."""
+        capture = self._capture
+        path = capture.places.path(directory) or b"/"
+        for name in capture.record.each_name(directory):
+            try:
+                is_directory = st.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
+            except OSError:
+                yield name
+                continue
+            if capture.scope.excluded(join(path, name), is_directory):
+                yield name
 
     def _as_before(self, row: tuple[Any, ...], entry: os.DirEntry[str]) -> bool:
         try:

@@ -33,7 +33,7 @@ GONE = (errno.ENOENT, errno.ENOTDIR)
 LIMBO_SECONDS = 1.0
 """How long an inode without a name is remembered: the other half of its rename may still come."""
 
-PACED_BYTES = 64 << 20
+PACED_BYTES = 4 << 20
 PACE = 4.0
 """A file larger than PACED_BYTES is left alone for this many times as long as comparing it took."""
 
@@ -110,6 +110,7 @@ class Capture:
         try:
             fd = self.places.open(directory)
         except Moved:
+            self.places.clear()
             self.pending.again.update((directory, name) for name in names)
             self.pending.again.update(self.record.places_of(directory))
             return
@@ -300,6 +301,12 @@ class Capture:
             self.watcher.remove_directory(directory)
         self.pending.held = {where for where in self.pending.held if self.record.inode(where[0]) is not None}
 
+    def forget_unreadable(self) -> None:
+        """Drop what was said of names in directories that are no more."""
+        gone = [where for where in self.unreadable if self.record.inode(where[0]) is None]
+        for where in gone:
+            del self.unreadable[where]
+
     def _watch_links(self, where: Where, status: os.stat_result) -> None:
         """A file with several names may be written to through one that lies elsewhere."""
         if status.st_nlink > 1 and st.S_ISREG(status.st_mode) and where not in self._linked:
@@ -317,6 +324,7 @@ class Capture:
         try:
             fd = self.places.open(directory)
         except Moved:
+            self.places.clear()
             self.pending.again.update(self.record.places_of(directory))
             return
         except OSError as error:

@@ -16,7 +16,7 @@ from engine.agent.baseline import Walk
 from engine.agent.capture import Capture, Where
 from engine.agent.outbox import Outbox
 from engine.agent.places import Places
-from engine.agent.record import NOWHERE, Record
+from engine.agent.record import Record
 from engine.agent.ship import Shipper
 from engine.agent.spool import Spool
 from engine.agent.watch.base import Watcher
@@ -33,7 +33,8 @@ BREATHE_SECONDS = 0.005
 HOUSEKEEPING_SECONDS = 1.0
 UNREADABLE_RETRY_SECONDS = 10.0
 SETTLING_ROUNDS = 5
-STOP_SECONDS = 5.0
+STOP_SECONDS = 3.0
+DIRTY_MAX = 200_000
 OVERFLOW = "event queue overflow"
 
 
@@ -86,6 +87,7 @@ class Live:
         self._dirty: set[Where] = set()
         self._own: set[int] = set()
         self._overflowed = False
+        self._look_everywhere = False
         self._eventful = False
         self._last_event_at = 0
         self._drained_at = 0
@@ -105,6 +107,10 @@ class Live:
             return False
         self._last_event_at = self._site.now()
         self._eventful = True
+        if len(self._dirty) > DIRTY_MAX:
+            # Looking at everything, a directory at a time, takes less memory than remembering where to look.
+            self._dirty.clear()
+            self._look_everywhere = True
         self._dirty |= drained.dirty
         self._own |= drained.self_dirty
         self._overflowed |= drained.overflowed
@@ -134,37 +140,40 @@ class Live:
     def catch_up(self, reason: str) -> None:
         """Look at everything. What it finds ends in the baseline's mark, or in a gap and a pass mark.
 
-        A watcher that only ever scans leaves no gap: its passes are that far apart, and its `costs` say so.
+        `reason` says why changes may have been missed; "" that none were, so there is no gap: a watcher that only
+        ever scans has its passes that far apart, and its `costs` say so.
         """
         record, outbox, view, site = self._record, self._outbox, self._view, self._site
         first = not record.fact("baseline_lsn")
         view.state = "baseline" if first else "catching-up"
         gap_from = max(record.fact("through_at", 0), record.fact("mark_at", 0))
-        view.gap_from = 0 if first else gap_from
+        view.gap_from = gap_from if reason else 0
         outbox.direct = self._reopen()
-        self._overflowed = self._eventful = False
+        self._overflowed = self._look_everywhere = self._eventful = False
         before = outbox.builder.lsn_next
         self._drain()
+        through_at = self._drained_at
         self._walk.everything()
         for _ in range(SETTLING_ROUNDS):
             self._drain()
+            through_at = self._drained_at
             if not self._dirty and not self._own:
                 break
             self._look()
-        through_at = self._drained_at
         for orphan in record.orphans():
             self._capture.forget(orphan)
+        record.forget_stray_blocks()
         at = max(site.now(), outbox.at)
         point_class = FUZZY if self._eventful or self._capture.pending.again or not first else QUIET
-        scanning = self._watcher.mechanism == "scan" and reason == OVERFLOW
-        if gap_from and not scanning:
+        if gap_from and reason:
             outbox.builder.mark(at, GAP, reason, "", gap_from)
-        if first or not scanning or outbox.builder.lsn_next > before:
+        if first or reason or outbox.builder.lsn_next > before:
             self._mark(BASELINE if first else PASS, point_class, at, through_at)
         record.set_fact("clean", 0)
         outbox.close_batch(at, through_at)
         outbox.direct = False
         view.state, view.gap_from = "protected", 0
+        self._note_baseline()
 
     def _mark(self, kind: str, point_class: str, at: int, through_at: int) -> None:
         lsn = self._outbox.builder.mark(at, kind, "", point_class)
@@ -185,11 +194,13 @@ class Live:
     def run(self) -> None:
         """Capture until the source is stopped."""
         while True:
-            self._watcher.wait(self._wait_seconds())
+            woke = self._watcher.wait(self._wait_seconds())
             if self._stopping.is_set():
                 break
             self._housekeeping()
-            self._pass()
+            if not self._pass() and woke:
+                # What others do on the same file system wakes us too: reading that eagerly would cost them and us.
+                self._clock.sleep(NAP_SECONDS / 2)
         self._finishing = True
         self._pass()
         self._record.set_fact("clean", 1)
@@ -201,30 +212,32 @@ class Live:
         pending = self._capture.pending
         return AGAIN_SECONDS if pending.again or self._dirty or self._own else WAIT_SECONDS
 
-    def _pass(self) -> None:
-        """Drain, nap, look, mark. Without anything to look at: note that the state is complete up to now."""
+    def _pass(self) -> bool:
+        """Drain, nap, look, mark; whether there was anything to look at. If not, the state is complete up to now."""
         self._eventful = False
         self._drain()
         polled = self._due_again()
         asked = any(not mark.lsn for mark in self._asked)
-        if self._overflowed:
-            self.catch_up(OVERFLOW)
-            return
+        if self._overflowed or self._look_everywhere:
+            scans = self._watcher.mechanism == "scan"
+            self.catch_up(OVERFLOW if self._overflowed and not scans else "")
+            return True
         if not (self._dirty or self._own or polled or asked):
             self._idle()
-            return
+            return False
         if self._eventful:
             self._clock.sleep(NAP_SECONDS)
             self._eventful = self._drain()
         through_at = self._drained_at
-        if self._overflowed:
-            return
+        if self._overflowed or self._look_everywhere:
+            return True
         self._look()
         if polled:
             self._walk.stems()
             self._capture.finish()
         self._drain()
         self._end_pass(through_at, polled, asked)
+        return True
 
     def _look(self) -> None:
         dirty, self._dirty = self._dirty, set()
@@ -237,6 +250,8 @@ class Live:
         changed = outbox.builder.lsn_next - 1 > self._marked_lsn
         if quiet:
             through_at = self._drained_at
+        elif pending.later:
+            through_at = 0  # of these files changes are known and not looked at yet
         if changed or asked or (quiet and self._last_class == FUZZY):
             at = self._last_event_at if quiet and not (polled or asked) else self._site.now()
             at = max(at, outbox.at)
@@ -271,6 +286,7 @@ class Live:
             raise Resync("a link on the way to the source leads elsewhere")
         if self._capture.unreadable and now - self._retried > UNREADABLE_RETRY_SECONDS:
             self._retried = now
+            self._capture.forget_unreadable()
             self._dirty |= {where for where in self._capture.unreadable if where[1]}
             self._capture.to_scan += [directory for directory, name in self._capture.unreadable if not name]
         return True
@@ -295,9 +311,15 @@ class Live:
             view.message = self._shipper.message
         self._capture.forget_the_left()
         self._record.commit(lazily=True)
-        places = [each.place for each in self._record.sent() if each.place.segment >= 0]
-        self._spool.release(places[0] if places else NOWHERE)
+        self._spool.release(self._record.first_spooled())
         view.pending, view.unreadable = self._waiting(), len(self._capture.unreadable)
+
+    def _note_baseline(self) -> None:
+        """Show that the baseline is restorable, once it is."""
+        record, view = self._record, self._view
+        if not view.baseline_done and 0 < record.fact("baseline_lsn", 0) <= record.fact("acked_lsn", 0):
+            view.files, view.bytes = record.counts()
+            view.baseline_done = True
 
     def _take_acknowledgements(self) -> None:
         parcel, record, view = self._shipper.acknowledged, self._record, self._view
@@ -305,10 +327,7 @@ class Live:
             return
         record.acknowledge(parcel.lsn_last, parcel.hash)
         view.through_at = max(view.through_at, parcel.through_at)
-        baseline_lsn = record.fact("baseline_lsn", 0)
-        if not view.baseline_done and 0 < baseline_lsn <= parcel.lsn_last:
-            view.files, view.bytes = record.counts()
-            view.baseline_done = True
+        self._note_baseline()
         for mark in [mark for mark in self._asked if 0 < mark.lsn <= parcel.lsn_last]:
             self._asked.remove(mark)
             view.marks_done.append(mark.id)

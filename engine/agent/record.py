@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -110,15 +110,38 @@ class Record:
             return None
         return UNKNOWN_ID if row[1] is None else Known._make(row)
 
-    def names_in(self, parent: int) -> dict[bytes, tuple[Any, ...]]:
-        """name -> (file_id, ...) with the fields of Known in order; all None after an UNKNOWN_ID."""
+    def names_in(self, parent: int, count_max: int) -> dict[bytes, tuple[Any, ...]] | None:
+        """name -> (file_id, ...) with the fields of Known in order; all None after an UNKNOWN_ID.
+
+        None when there are more than `count_max`: see `each_name` and `row`.
+        """
         self._flush()
         rows = self._db.execute(
             f"SELECT n.name, n.file_id, {_INODE} FROM names n LEFT JOIN inodes i USING (file_id) "
-            "WHERE n.parent = ? AND n.file_id IS NOT NULL",
-            (parent,),
+            "WHERE n.parent = ? AND n.file_id IS NOT NULL LIMIT ?",
+            (parent, count_max + 1),
         )
-        return {row[0]: row[1:] for row in rows}
+        found = {row[0]: row[1:] for row in rows}
+        return found if len(found) <= count_max else None
+
+    def row(self, parent: int, name: bytes) -> tuple[Any, ...] | None:
+        """One name as `names_in` has it."""
+        known = self.name(parent, name)
+        return known if known is None or isinstance(known, Known) else (UNKNOWN_ID, None)
+
+    def each_name(self, parent: int) -> Iterator[bytes]:
+        """The names in a directory, one by one."""
+        last = b""
+        while True:
+            self._flush()
+            rows = self._db.execute(
+                "SELECT name FROM names WHERE parent = ? AND name > ? AND file_id IS NOT NULL ORDER BY name LIMIT 1000",
+                (parent, last),
+            ).fetchall()
+            yield from (row[0] for row in rows)
+            if not rows:
+                return
+            last = rows[-1][0]
 
     def inode(self, file_id: int) -> Known | None:
         self._flush()
@@ -204,10 +227,16 @@ class Record:
         )
         return [row[0] for row in rows]
 
-    def renumber_device(self, old: int, new: int) -> None:
-        """A file system came back under another device number."""
+    def forget_stray_blocks(self) -> None:
+        """Drop digests of files that were never described: their capture was cut off."""
         self._flush()
-        self._change("UPDATE inodes SET dev = ? WHERE dev = ?", [(new, old)])
+        self._change("DELETE FROM blocks WHERE file_id NOT IN (SELECT file_id FROM inodes)", [()])
+
+    def renumber_device(self, old: int, new: int) -> None:
+        """A file system came back under another device number; nothing when that number is in use already."""
+        self._flush()
+        if self._db.execute("SELECT 1 FROM inodes WHERE dev = ? LIMIT 1", (new,)).fetchone() is None:
+            self._change("UPDATE inodes SET dev = ? WHERE dev = ?", [(new, old)])
 
     # Batches.
 
@@ -217,6 +246,13 @@ class Record:
             "SELECT lsn_first, lsn_last, hash, at, through_at, segment, offset, length FROM batches ORDER BY lsn_last"
         )
         return [Sent(first, last, hash, at, through, Place(*place)) for first, last, hash, at, through, *place in rows]
+
+    def first_spooled(self) -> Place:
+        """Where the first batch is that the spool must keep."""
+        row = self._db.execute(
+            "SELECT segment, offset, length FROM batches WHERE segment >= 0 ORDER BY lsn_last LIMIT 1"
+        ).fetchone()
+        return Place(*row) if row else NOWHERE
 
     def add_sent(self, sent: Sent) -> None:
         row = (sent.lsn_first, sent.lsn_last, sent.hash, sent.at, sent.through_at, *sent.place)
@@ -251,7 +287,7 @@ class Record:
             f"UPDATE names SET file_id = {UNKNOWN_ID} WHERE lsn > ?",
         ):
             self._change(statement, [(lsn,)])
-        self._change("DELETE FROM blocks WHERE file_id NOT IN (SELECT file_id FROM inodes)", [()])
+        self.forget_stray_blocks()
         self._change("DELETE FROM names WHERE parent NOT IN (SELECT file_id FROM inodes)", [()])
         if self.fact("baseline_lsn", 0) > lsn:
             self.set_fact("baseline_lsn", 0)

@@ -20,6 +20,7 @@ from engine.model.errors import BcsError, Unreachable
 IN_MEMORY_BYTES = 48 << 20
 RETRY_SECONDS_FIRST, RETRY_SECONDS_MAX = 0.05, 2.0
 REFUSED_RETRY_SECONDS = 5.0
+STOP_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -45,6 +46,7 @@ class Shipper:
         self._changed = threading.Condition()
         self._queue: deque[Parcel] = deque()
         self._bytes_in_memory = 0
+        self.waiting_events = 0
         self._released = False
         self._stopping = False
         self.acknowledged: Parcel | None = None
@@ -61,6 +63,7 @@ class Shipper:
             if parcel.buffers is not None:
                 self._bytes_in_memory += parcel.stored_bytes
             self._queue.append(parcel)
+            self.waiting_events += parcel.events
             self._changed.notify_all()
 
     def wait_until(self, waiting_max: int, timeout_seconds: float) -> bool:
@@ -75,11 +78,6 @@ class Shipper:
         """Batches not acknowledged."""
         return len(self._queue)
 
-    @property
-    def waiting_events(self) -> int:
-        with self._changed:
-            return sum(parcel.events for parcel in self._queue)
-
     def release(self) -> None:
         """The stream is open at the node: begin to send."""
         with self._changed:
@@ -90,7 +88,7 @@ class Shipper:
         """Forget what waits, and send nothing until the next `release`."""
         with self._changed:
             self._queue.clear()
-            self._bytes_in_memory = 0
+            self._bytes_in_memory = self.waiting_events = 0
             self._released, self.trouble, self.acknowledged = False, None, None
 
     def stop(self) -> None:
@@ -98,7 +96,7 @@ class Shipper:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        self._thread.join(10)
+        self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
         node = self._connect()
@@ -136,6 +134,7 @@ class Shipper:
             if not self._queue or self._queue[0] is not parcel:
                 return
             self._queue.popleft()
+            self.waiting_events -= parcel.events
             if parcel.buffers is not None:
                 self._bytes_in_memory -= parcel.stored_bytes
             self.acknowledged = parcel

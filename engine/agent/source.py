@@ -30,6 +30,7 @@ from engine.env.clock import Clock
 from engine.model.errors import BcsError
 
 RETRY_SECONDS = 2.0
+RESYNC_SECONDS = 0.1
 OPEN_SECONDS = 1.0
 STOP_SECONDS = 5.0
 
@@ -103,7 +104,7 @@ class Source:
         """End in good order: what was captured is shipped if the node takes it within seconds."""
         self._stopping.set()
         if self._thread.ident is not None:
-            self._thread.join(STOP_SECONDS * 3)
+            self._thread.join(STOP_SECONDS)
 
     def report(self) -> dict[str, Any]:
         """The source's row in the agent's status report."""
@@ -139,6 +140,7 @@ class Source:
             return
         except Resync as asked:
             self._reason = asked.reason
+            self._stopping.wait(RESYNC_SECONDS)
             return
         except WatchRefused as error:
             self._weaker_than = error.details.get("mechanism", view.mechanism)
@@ -193,6 +195,7 @@ class _Session:
 
     def _with_shipper(self) -> None:
         settings, view, record = self._settings, self._view, self._record
+        view.state = "opening"
         # Without the node only a record that needs nothing from it may go on: one whose batches are all in the spool.
         must = not record.fact("epoch") or any(each.place.segment < 0 for each in record.sent())
         self._open_at_node(must=must)
@@ -237,8 +240,7 @@ class _Session:
             if acked is not None:
                 self._record.acknowledge(acked.lsn_last, acked.hash)
                 self._record.commit()
-                places = [each.place for each in self._record.sent() if each.place.segment >= 0]
-                self._spool.release(places[0] if places else NOWHERE)
+                self._spool.release(self._record.first_spooled())
             if self._shipper.trouble is not None:
                 raise Resync("the spool was full")
             if self._source._stopping.is_set():

@@ -24,6 +24,7 @@ class _Server(ThreadingMixIn, UnixStreamServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         pass  # an agent that was killed does not hear its answer
+
     node: FakeNode
 
 

@@ -104,7 +104,6 @@ def test_a_crash_in_a_baseline_of_several_batches(host: Host, place: str, times:
     time.sleep(0.02)
     host.start(f"{place}:{times}")
     assert host.ended() == 137
-    sent = host.node.raw_bytes
     # What the lost agent had captured changes, vanishes and moves.
     for number in range(0, 20, 3):
         (host.tree / f"d{number}" / "a").unlink()
@@ -116,7 +115,7 @@ def test_a_crash_in_a_baseline_of_several_batches(host: Host, place: str, times:
     host.start()
     host.settle()
     assert host.node.head.epoch == 1
-    assert host.node.raw_bytes - sent < 62_000_000 - sent + 26_000_000, "what the node had was sent again"
+    assert host.node.raw_bytes < 75_000_000, "what the node had was sent again"
     os.truncate(host.tree / "large", 21_000_000)
     host.settle()
 
