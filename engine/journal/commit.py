@@ -323,14 +323,8 @@ class Committer:
                 self._fail(broken, commit.tickets, commit.draft.watermarks, commit)
 
     def _make_durable(self, commit: _Commit) -> None:
-        """The pack, then the segment. The segment is encoded while the pack is being synced."""
-        upload = commit.draft.upload
-        syncing = self._syncer.submit(upload.commit) if upload is not None else None
-        try:
-            key, content = l0.encode(commit.draft, self._last)
-        finally:
-            if syncing is not None:
-                syncing.result()
+        """The pack, then the segment."""
+        key, content = l0.finish(commit.draft, self._last, self._syncer)
         self._unsettled = (key, content, commit)
         self.journal.store.put(key, memoryview(content))
         self._settle()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -18,6 +19,8 @@ from engine.format.tables import Placed, Prepared
 from engine.journal.keyring import NUMBER
 from engine.journal.open import Journal
 from engine.store.base import Upload
+
+OVERLAP_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,23 @@ def lay_out(
         pack = Pack(key, sealer.size, hasher.hexdigest(names.HASH_BYTES))
     rows = tables.assemble(placed, key, committed_at) if prepared else EVENTS.empty_table()
     return Draft(node, boot, seq, committed_at, tuple(prepared), dict(watermarks), rows, pack, upload)
+
+
+def finish(draft: Draft, prev: str, syncer: Executor) -> tuple[str, pa.Buffer]:
+    """Make the pack durable; the segment's key and content, which is encoded while a large pack is being synced.
+
+    `prev` is the content hash of the commit before.
+    """
+    if draft.upload is None or draft.pack is None:
+        return encode(draft, prev)
+    if draft.pack.bytes < OVERLAP_BYTES:  # both together would only wait for each other
+        draft.upload.commit()
+        return encode(draft, prev)
+    syncing = syncer.submit(draft.upload.commit)
+    try:
+        return encode(draft, prev)
+    finally:
+        syncing.result()
 
 
 def encode(draft: Draft, prev: str) -> tuple[str, pa.Buffer]:
