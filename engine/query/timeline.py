@@ -1,0 +1,178 @@
+"""The versions of one path: what each recovery point holds there, one entry for each change.
+
+A path is followed through the history of every directory on its way, so what happened above it
+(a directory renamed or replaced) shows as well. Changes between two points make one version.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from engine.model.errors import NothingThere
+from engine.model.events import EXTENT, ROOT_ID, Inode
+from engine.model.ids import Position
+from engine.model.points import Point
+from engine.query import sql
+from engine.query.asof import incomplete, whole_line
+from engine.query.points import points
+from engine.query.session import Session
+
+CREATED, CHANGED, ATTRIBUTES, REMOVED = "created", "changed", "attributes", "removed"
+RENAMED_FROM, RENAMED_TO = "renamed from", "renamed to"
+_END = 1 << 62
+_DEPTH_MAX = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What a path became at a point. `at` and `position` are those of the first point that holds it.
+
+    `change` is one of created, changed (content), attributes, removed, renamed from, renamed to; `other` the path
+    that it was renamed from or to. `size` in bytes and `mode` are None once nothing is there any more.
+    """
+
+    at: int
+    position: Position
+    change: str
+    size: int | None
+    mode: int | None
+    file_id: int | None
+    other: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Stay:
+    """The path led to `file_id` from LSN `first` on, up to before LSN `end`."""
+
+    file_id: int
+    first: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What a point holds at the path: an inode and the LSN of its last extent."""
+
+    inode: Inode | None = None
+    written: int = 0
+
+
+def versions(session: Session, stream: str, path: bytes) -> list[Version]:
+    """Every version of a path along the current lineage, oldest first. NothingThere when it never was."""
+
+    def read() -> list[Version]:
+        kept = points(session, stream)
+        if not kept:
+            raise NothingThere("there is no recovery point yet", hint="the baseline has not ended: see `bcsctl status`")
+        events = whole_line(session, stream, kept[-1].position)
+        [(count,)] = session.rows(f"SELECT count(DISTINCT lsn) FROM {events}")
+        if count != kept[-1].position.lsn:
+            raise incomplete(session, stream, kept[-1].position, events, 0)
+        found = _versions(session, events, kept, _stays(session, events, path))
+        if not found:
+            text = path.decode("utf-8", "backslashreplace")
+            raise NothingThere(f"there never was a {text} at any recovery point", hint="`bcsctl search` finds names")
+        return found
+
+    return session.reading(read)
+
+
+def _stays(session: Session, events: str, path: bytes) -> list[_Stay]:
+    """What the path led to, and when, in order of LSN."""
+    stays = [_Stay(ROOT_ID, 0, _END)]
+    for name in filter(None, path.split(b"/")):
+        below: list[_Stay] = []
+        for stay in stays:
+            query = sql.fill("name_history", events=events)
+            rows = session.rows(query, {"parent": stay.file_id, "name": name})
+            steps = [*((lsn, file_id) for lsn, _, file_id in rows), (_END, None)]
+            for (lsn, file_id), (until, _) in pairwise(steps):
+                first, end = max(lsn, stay.first), min(until, stay.end)
+                if file_id is not None and first < end:
+                    below.append(_Stay(file_id, first, end))
+        stays = sorted(below, key=lambda stay: stay.first)
+    return stays
+
+
+def _versions(session: Session, events: str, kept: Sequence[Point], stays: Sequence[_Stay]) -> list[Version]:
+    lsns = [point.position.lsn for point in kept]
+    histories = {file_id: _history(session, events, file_id) for file_id in {stay.file_id for stay in stays}}
+    looks: set[int] = set()
+    for stay in stays:
+        inside = [lsn for lsn, *_ in histories[stay.file_id] if stay.first <= lsn < stay.end]
+        looks.update(bisect_left(lsns, lsn) for lsn in (stay.first, stay.end, *inside))
+    found: list[Version] = []
+    before = _Held()
+    for index in sorted(look for look in looks if look < len(kept)):
+        now = _held(stays, histories, lsns[index])
+        last = lsns[index - 1] if index else 0
+        version = _version(session, events, kept[index], before, now, last)
+        if version:
+            found.append(version)
+        before = now
+    return found
+
+
+def _history(session: Session, events: str, file_id: int) -> list[tuple[int, Inode | None]]:
+    """(lsn, the inode as it was set, None for bytes written) of one file, by LSN."""
+    rows = session.rows(sql.fill("file_history", events=events), {"file_id": file_id})
+    return [
+        (lsn, None if kind == EXTENT else Inode(lsn, at, file_id, chr(letter), *rest))
+        for lsn, at, kind, letter, *rest in rows
+    ]
+
+
+def _held(stays: Sequence[_Stay], histories: dict[int, list[tuple[int, Inode | None]]], lsn: int) -> _Held:
+    for stay in stays:
+        if stay.first <= lsn < stay.end:
+            history = histories[stay.file_id]
+            before = history[: bisect_right(history, lsn, key=lambda step: step[0])]
+            inode = next((inode for _, inode in reversed(before) if inode), None)
+            written = next((at for at, inode in reversed(before) if inode is None), 0)
+            return _Held(inode, written if inode else 0)
+    return _Held()
+
+
+def _version(session: Session, events: str, point: Point, before: _Held, now: _Held, last: int) -> Version | None:
+    """What changed at the path since the point before, at LSN `last`, None for nothing."""
+    old, new = before.inode, now.inode
+    change, other = "", None
+    if old is None and new is not None:
+        other = _path_at(session, events, new.file_id, last) if last and new.file_id <= last else None
+        change = RENAMED_FROM if other else CREATED
+    elif old is not None and new is None:
+        other = _path_at(session, events, old.file_id, point.position.lsn)
+        change = RENAMED_TO if other else REMOVED
+    elif old is not None and new is not None:
+        if (old.file_id, old.size, before.written) != (new.file_id, new.size, now.written):
+            change = CHANGED
+        elif _attributes(old) != _attributes(new):
+            change = ATTRIBUTES
+    if not change:
+        return None
+    size, mode, file_id = (new.size, new.mode, new.file_id) if new else (None, None, None)
+    return Version(point.at, point.position, change, size, mode, file_id, other)
+
+
+def _attributes(inode: Inode) -> tuple[object, ...]:
+    time = 0 if inode.type == "d" else inode.mtime_ns
+    return (inode.type, inode.mode, inode.uid, inode.gid, time, inode.rdev, inode.target, inode.xattrs)
+
+
+def _path_at(session: Session, events: str, file_id: int, lsn: int) -> bytes | None:
+    """A path that led to a file at an LSN, None if none did."""
+    names: list[bytes] = []
+    while file_id != ROOT_ID:
+        live: dict[tuple[int, bytes], int | None] = {}
+        for parent, name, at, target in session.rows(sql.fill("names_of", events=events), {"file_id": file_id}):
+            if at <= lsn:
+                live[parent, name] = target
+        above = next(((parent, name) for (parent, name), target in live.items() if target == file_id), None)
+        if above is None or len(names) > _DEPTH_MAX:
+            return None
+        file_id = above[0]
+        names.append(above[1])
+    return b"".join(b"/" + name for name in reversed(names))

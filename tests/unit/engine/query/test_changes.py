@@ -1,0 +1,124 @@
+"""Differences between two points, and the versions of a path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.model.errors import NothingThere
+from engine.model.events import DataRef, Dentry, Event, Extent, Inode, Mark
+from engine.model.ids import Position
+from engine.model.lineage import Epoch, Span
+from engine.query.diff import common_lsn, diff
+from engine.query.session import Session
+from engine.query.timeline import versions
+
+from .plain_journal import STREAM, PlainJournal
+
+
+def inode(lsn: int, file_id: int | None = None, type: str = "f", size: int = 0, mode: int = 0o644) -> Inode:
+    return Inode(lsn, lsn, lsn if file_id is None else file_id, type, mode, 1, 2, size, 77)
+
+
+def extent(lsn: int, file_id: int, length: int, content: int) -> Extent:
+    return Extent(lsn, lsn, file_id, 0, length, DataRef("packs/p", lsn, 9, 0), bytes([content]) * 16)
+
+
+HISTORY: list[Event] = [
+    inode(1, 0, "d"),
+    inode(2, type="d"),
+    Dentry(3, 3, 0, b"d", 2),
+    inode(4, size=5),
+    extent(5, 4, 5, 1),
+    Dentry(6, 6, 2, b"file", 4),
+    inode(7, size=1),
+    Dentry(8, 8, 2, b"stays", 7),
+    inode(9, size=1),
+    Dentry(10, 10, 2, b"goes", 9),
+    Mark(11, 11, "baseline", "", "quiet"),
+    extent(12, 4, 5, 2),
+    inode(13, 7, size=1, mode=0o600),
+    Mark(14, 14, "pass", "", "quiet"),
+    extent(15, 4, 5, 2),
+    Mark(16, 16, "pass", "", "quiet"),
+    Dentry(17, 17, 2, b"goes", None),
+    Dentry(18, 18, 0, b"d", None),
+    Dentry(19, 19, 0, b"e", 2),
+    inode(20),
+    Dentry(21, 21, 2, b"new\xff", 20),
+    Mark(22, 22, "pass", "", "quiet"),
+]
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    journal = PlainJournal(tmp_path)
+    journal.add_stream()
+    journal.commit(HISTORY[:12])
+    journal.commit(HISTORY[12:])
+    return Session(journal)
+
+
+def changes(session: Session, left: int, right: int, path: bytes = b"/") -> list[tuple[object, ...]]:
+    found = diff(session, STREAM, Position(1, left), Position(1, right), path)
+    return [(c.kind, c.old_path, c.path, c.content, c.attributes) for c in found]
+
+
+def test_content_and_attributes_that_changed(session: Session) -> None:
+    expected = [("changed", None, b"/d/file", True, False), ("changed", None, b"/d/stays", False, True)]
+    assert changes(session, 11, 14) == expected
+    assert changes(session, 14, 11) == expected
+    assert changes(session, 11, 14, b"/d/stays") == expected[1:]
+
+
+def test_bytes_written_again_as_they_were_are_no_change(session: Session) -> None:
+    assert changes(session, 14, 16) == []
+    assert changes(session, 16, 16) == []
+
+
+def test_renames_additions_and_removals(session: Session) -> None:
+    assert changes(session, 16, 22) == [
+        ("removed", None, b"/d/goes", False, False),
+        ("renamed", b"/d", b"/e", False, False),
+        ("renamed", b"/d/file", b"/e/file", False, False),
+        ("added", None, b"/e/new\xff", False, False),
+        ("renamed", b"/d/stays", b"/e/stays", False, False),
+    ]
+    assert changes(session, 16, 22, b"/d/goes") == [("removed", None, b"/d/goes", False, False)]
+    with pytest.raises(NothingThere):
+        changes(session, 16, 22, b"/never")
+
+
+def test_branches_differ_from_where_they_part(tmp_path: Path) -> None:
+    journal = PlainJournal(tmp_path)
+    first, second = Epoch(1, None, "first", "a", 1), Epoch(2, Position(1, 11), "another writer", "b", 2)
+    journal.add_stream(epochs=[first, second])
+    journal.commit(HISTORY[:16])
+    journal.commit([extent(12, 4, 5, 3), Mark(13, 60, "pass", "", "quiet")], epoch=2)
+    with Session(journal) as session:
+        found = diff(session, STREAM, Position(1, 14), Position(2, 13))
+        assert [(c.path, c.content, c.attributes) for c in found] == [
+            (b"/d/file", True, False),
+            (b"/d/stays", False, True),
+        ]
+    assert common_lsn((Span(1, 1, 14),), (Span(1, 1, 11), Span(2, 12, 13))) == 11
+
+
+def test_versions_of_a_path(session: Session) -> None:
+    found = versions(session, STREAM, b"/d/file")
+    assert [(v.position.lsn, v.change, v.size, v.other) for v in found] == [
+        (11, "created", 5, None),
+        (14, "changed", 5, None),
+        (16, "changed", 5, None),
+        (22, "renamed to", None, b"/e/file"),
+    ]
+    [only] = versions(session, STREAM, b"/e/file")
+    assert (only.position.lsn, only.change, only.other) == (22, "renamed from", b"/d/file")
+    assert [(v.change, v.mode) for v in versions(session, STREAM, b"/d/stays")][:2] == [
+        ("created", 0o644),
+        ("attributes", 0o600),
+    ]
+    assert [(v.at, v.change) for v in versions(session, STREAM, b"/d/goes")] == [(11, "created"), (22, "removed")]
+    with pytest.raises(NothingThere, match="never was"):
+        versions(session, STREAM, b"/d/never")
