@@ -49,9 +49,14 @@ def point_json(point: Point) -> Mapping[str, str]:
     return {"point": str(point.position), "at": format_time(point.at), "class": point.point_class}
 
 
+def when(point: Point) -> str:
+    """`2026-11-22 10:00:00.123456 +0000 (point:1.99 quiet)`."""
+    return f"{local_time(point.at, 6)} (point:{point.position} {point.point_class})"
+
+
 def as_of(point: Point) -> str:
-    """`as of 2026-11-22 10:00:00.123456 +0000 (point:1.99 quiet)`."""
-    return f"as of {local_time(point.at, 6)} (point:{point.position} {point.point_class})"
+    """Which point answers, for the eye."""
+    return f"as of {when(point)}"
 
 
 def mode_text(inode: Inode) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bcsctl.entries import as_of, inode_json, path_json
+from bcsctl.entries import inode_json, path_json, when
 from bcsctl.opening import named, scene
 from bcsctl.options import exits
 from bcsctl.output import BAD, BUSY, DIM, GOOD, json_option, local_time, print_json, printable, say, tell
@@ -62,6 +62,8 @@ def change_json(change: Change) -> dict[str, Any]:
         **path_json(change.path),
         "change": change.kind,
         **(path_json(change.old_path, "old_path") if change.old_path else {}),
+        "content": change.content,
+        "attributes": change.attributes,
         "from": inode_json(change.left) if change.left else None,
         "to": inode_json(change.right) if change.right else None,
     }
@@ -69,8 +71,8 @@ def change_json(change: Change) -> dict[str, Any]:
 
 def render(found: Sequence[Change], left: Point, right: Point) -> None:
     """A line a change, then how many there are."""
-    say(f"from {as_of(left)}", DIM)
-    say(f"  to {as_of(right)}", DIM)
+    say(f"from {when(left)}", DIM)
+    say(f"  to {when(right)}", DIM)
     for change in found:
         sign, colour = SIGNS[change.kind]
         name = printable(os.fsdecode(change.path))
@@ -92,6 +94,8 @@ def details(change: Change) -> str:
         said.append(f"type {left.type} -> {right.type}")
     if left.size != right.size and right.type == "f":
         said.append(f"{format_size(left.size)} -> {format_size(right.size)}")
+    elif change.content:
+        said.append("content")
     if left.mode != right.mode:
         said.append(f"mode {left.mode:04o} -> {right.mode:04o}")
     if (left.uid, left.gid) != (right.uid, right.gid):

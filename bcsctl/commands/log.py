@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -51,13 +52,14 @@ def command(address: str, limit: int | None, home: str | None, as_json: bool) ->
 
 
 def version_json(version: Version) -> dict[str, Any]:
-    """One version, and the point at which it can be had."""
+    """One version, and the point at which it can be had; `other` is the path it was renamed from or to."""
     return {
         "point": str(version.position),
         "at": format_time(version.at),
         "change": version.change,
         "size": version.size,
         "mode": version.mode,
+        **(path_json(version.other, "other") if version.other else {"other": None}),
     }
 
 
@@ -67,7 +69,7 @@ def render(found: Sequence[Version], count: int) -> None:
         [
             local_time(one.at, 6),
             f"point:{one.position}",
-            (one.change, COLOURS.get(one.change, BUSY)),
+            (one.change + (f" {os.fsdecode(one.other)}" if one.other else ""), COLOURS.get(one.change, BUSY)),
             "-" if one.size is None else format_size(one.size),
             "-" if one.mode is None else f"{one.mode:04o}",
         ]

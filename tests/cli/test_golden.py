@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bcsctl.commands import check, history, ls, plan, points, query, restore, status
+from bcsctl.commands import check, diff, history, log, ls, plan, points, query, restore, status
 from bcsctl.output import fail
 from engine.journal.findings import Affected, CheckError, Report
 from engine.model.errors import NothingThere, PolicyInvalid
@@ -15,7 +15,9 @@ from engine.model.points import Gap, Point
 from engine.model.policy.resolved import PolicySet
 from engine.plan.reconcile import Action, Change, Guard, Plan
 from engine.plan.restore import Made, RestorePlan
+from engine.query.diff import Change as Difference
 from engine.query.streams import StreamInfo
+from engine.query.timeline import Version
 from engine.query.tree import Entry
 from engine.recovery.restore import Restored
 from engine.recovery.restoring import Outcome, Prepared
@@ -192,3 +194,28 @@ def test_check(golden: Golden) -> None:
     check.render(Report(errors, [orphan], 1234, 5 << 30), True)
     check.render(Report([], [], 1234, 5 << 30), False)
     golden("check")
+
+
+def test_diff(golden: Golden) -> None:
+    old = Inode(1, NOON, 1, "f", 0o644, 0, 0, 1000, NOON * 1000)
+    new = Inode(9, NOON, 1, "f", 0o600, 1, 1, 3000, NOON * 1000 + 10**9)
+    found = [
+        Difference(b"/srv/added", "added", None, new),
+        Difference(b"/srv/changed", "changed", old, new, True, True),
+        Difference(b"/srv/gone", "removed", old, None),
+        Difference(b"/srv/new\nname", "renamed", old, old, old_path=b"/srv/old name"),
+        Difference(b"/srv/rewritten", "changed", old, old, True, False),
+    ]
+    diff.render(found, Point(Position(1, 5), NOON - SECOND, NOON, "fuzzy"), POINT)
+    golden("diff")
+
+
+def test_log(golden: Golden) -> None:
+    found = [
+        Version(NOON - 3 * SECOND, Position(1, 10), "created", 812, 0o644, 5),
+        Version(NOON - 2 * SECOND, Position(1, 20), "changed", 1536, 0o644, 5),
+        Version(NOON - SECOND, Position(1, 30), "renamed to", None, None, None, b"/srv/caf\xe9"),
+        Version(NOON, Position(1, 40), "removed", None, None, None),
+    ]
+    log.render(found, 7)
+    golden("log")

@@ -148,3 +148,35 @@ def test_a_home_without_a_journal_is_named(run: Run, tmp_path: Path) -> None:
         assert done.code == 5
         assert str(tmp_path / "empty") in done.err
     assert not (tmp_path / "empty").exists()
+
+
+def test_diff_of_two_points(run: Run, site: PlainSite) -> None:
+    done = run("diff", ADDRESS, "--from", at(site.first), "--to", at(site.second), "--json", home=site.home)
+    assert done.code == 0, done.err
+    [change] = done.json["entries"]
+    assert (change["path"], change["change"], change["content"]) == ("/data/a.txt", "changed", True)
+    assert (change["from"]["size"], change["to"]["size"]) == (3, 4)
+    later = run("diff", ADDRESS, "--from", "mark:before-upgrade", "--json", home=site.home).json
+    assert [(one["change"], one["path"]) for one in later["entries"]] == [
+        ("renamed", "/data/renamed.txt"),
+        ("removed", "/data/sub/b.bin"),
+    ]
+    assert later["entries"][0]["old_path"] == "/data/a.txt"
+    assert later["to"]["at"] == at(site.third)
+    text = run("diff", ADDRESS, "--from", at(site.second), home=site.home).text
+    assert text.splitlines() == ["> /data/a.txt -> /data/renamed.txt", "- /data/sub/b.bin  (500.0 KiB)"]
+    same = run("diff", ADDRESS, "--from", at(site.first), "--to", at(site.first), home=site.home)
+    assert (same.code, same.out) == (0, b"")
+    assert run("diff", f"{ADDRESS}:/nowhere", "--from", at(site.first), home=site.home).code == 5
+
+
+def test_log_of_a_path(run: Run, site: PlainSite) -> None:
+    found = run("log", f"{ADDRESS}:/data/a.txt", "--json", home=site.home).json["entries"]
+    assert [(one["change"], one["size"], one["at"]) for one in found] == [
+        ("created", 3, at(site.first)),
+        ("changed", 4, at(site.second)),
+        ("renamed to", None, at(site.third)),
+    ]
+    assert found[-1]["other"] == "/data/renamed.txt"
+    assert run("log", f"{ADDRESS}:/data/never", home=site.home).code == 5
+    assert run("log", ADDRESS, home=site.home).code == 2
