@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from engine.model.errors import NothingThere
 from engine.model.points import Point, parse_moment
 from engine.model.times import format_time
 from engine.node.parts import Parts
@@ -34,7 +35,7 @@ def routes(parts: Parts) -> list[Route]:
 
     def point(session: Session, request: Request) -> Point:
         moment = parse_moment(request.query_params.get("at", "latest"), parts.clock.now())
-        return points.point_for(session, request.path_params["stream"], moment, parts.clock.now())
+        return points.point_for(session, _stream(parts, request), moment, parts.clock.now())
 
     def list_streams(session: Session, request: Request) -> dict[str, Any]:
         found = streams.streams(parts.journal)
@@ -43,7 +44,7 @@ def routes(parts: Parts) -> list[Route]:
         }
 
     def list_points(session: Session, request: Request) -> dict[str, Any]:
-        stream = request.path_params["stream"]
+        stream = _stream(parts, request)
         found = points.points(session, stream, limit=POINTS_MAX)
         gaps = points.gaps(session, stream)
         return {
@@ -64,7 +65,7 @@ def routes(parts: Parts) -> list[Route]:
         at = point(session, request)
         path = _path(request, "/")
         recursive = request.query_params.get("recursive") == "true"
-        found = tree.entries(session, request.path_params["stream"], at.position, path, recursive)
+        found = tree.entries(session, _stream(parts, request), at.position, path, recursive)
         return {
             "point": str(at.position),
             "at": format_time(at.at),
@@ -102,6 +103,14 @@ async def _reading(parts: Parts, read: Callable[..., Any], *arguments: Any) -> A
     return await asyncio.wrap_future(reading)
 
 
+def _stream(parts: Parts, request: Request) -> str:
+    """The stream asked for; NothingThere for one that this site has not."""
+    stream: str = request.path_params["stream"]
+    if stream not in parts.committer.streams():
+        raise NothingThere(f"there is no stream {stream[:40]}", hint="/v1/streams lists them")
+    return stream
+
+
 def _path(request: Request, otherwise: str) -> bytes:
     """The path asked for, in the bytes that it has on its host."""
     query = parse_qs(request.scope["query_string"].decode("ascii", "replace"), errors="surrogateescape")
@@ -118,7 +127,7 @@ def _content(parts: Parts, request: Request, point: Callable[[Session, Request],
     """A file's bytes as an iterator that reads as it goes."""
     path = _path(request, "")
     with Session(parts.journal) as session:
-        stream = streams.info(parts.journal, request.path_params["stream"])
+        stream = streams.info(parts.journal, _stream(parts, request))
         position = point(session, request).position
         _, found = content(session, parts.journal, stream, position, path)
     for part in found:
