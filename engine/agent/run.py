@@ -23,6 +23,8 @@ from engine.env.randomness import token_hex
 from engine.model.errors import BcsError
 
 STATUS_SECONDS = 1.0
+LOOK_SECONDS = 0.05
+"""How soon news is told; without any, a report goes out each STATUS_SECONDS."""
 DESIRED_WAIT_SECONDS = 20.0
 RETRY_SECONDS = 0.5
 OWN_DIRECTORIES = ("journal", "agent", "node", "run", "keys")
@@ -69,8 +71,13 @@ class Agent:
         asking = threading.Thread(target=self._ask_for_desired, name="desired", daemon=True)
         asking.start()
         node = self._connect()
-        while not self._stopping.wait(STATUS_SECONDS):
-            self._report(node)
+        told: object = None
+        told_at = self._clock.monotonic() - STATUS_SECONDS
+        while not self._stopping.wait(LOOK_SECONDS):
+            now, news = self._clock.monotonic(), self._news()
+            if news != told or now - told_at >= STATUS_SECONDS:
+                told, told_at = news, now
+                self._report(node)
         stopping = [
             threading.Thread(target=each.source.stop, daemon=True) for each in self._sources.values() if each.source
         ]
@@ -80,6 +87,12 @@ class Agent:
             thread.join()
         self._report(node)
         node.close()
+
+    def _news(self) -> object:
+        """What someone may be waiting for, and is told at once: a state, a mark that is done, policies taken over."""
+        with self._lock:
+            views = [each.source.view for each in self._sources.values() if each.source is not None]
+            return self._generation, [(view.state, tuple(view.marks_done)) for view in views]
 
     def _identity(self) -> str:
         """This agent's id as a writer of streams: made once, kept with the records."""

@@ -160,3 +160,14 @@ def target_key(records: bytes, offset: int) -> bytes:
     """
     kind, _, _, _, handle_bytes, _ = _INFO_FID.unpack_from(records, offset)
     return records[offset + 4 : offset + 20 + handle_bytes] if kind == FAN_EVENT_INFO_TYPE_FID else b""
+
+
+def inode_number(key: bytes) -> int | None:
+    """The inode's number as its handle carries it; None for kinds of handles that don't.
+
+    FILEID_INO32_GEN of include/linux/exportfs.h, what ext4 gives: 32 bits of number, 32 of generation.
+    """
+    length, kind = _HANDLE.unpack_from(key, _FSID.size)
+    if (length, kind) != (8, 1):
+        return None
+    return int.from_bytes(key[_FSID.size + _HANDLE.size :][:4], sys.byteorder)

@@ -200,8 +200,14 @@ class FanotifyGroup:
             try:
                 fd = self._open(key)
             except OSError as error:
-                # Gone is fine. Anything else means that it can't be told which file it was.
-                found.overflowed = found.overflowed or error.errno != errno.ESTALE
+                if error.errno == errno.ESTALE:
+                    continue  # it has gone
+                # A file system under load answers ENOMEM for strangers' files: the handle may tell all the same.
+                number = fan.inode_number(key)
+                if number is None:
+                    found.overflowed = True
+                else:
+                    found.inodes.update((device, number) for device in self._devices[key[: fan.FSID_SIZE]])
                 continue
             status = os.fstat(fd)
             os.close(fd)
