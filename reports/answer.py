@@ -56,7 +56,7 @@ def _notes(source: Mapping[str, Any]) -> Iterator[str]:
         nothing = "" if source["in_journal"] else "; nothing of it has ever arrived"
         yield f"unprotected for all of the {span(states['unprotected'])} that a policy asked for it: no point{nothing}"
     else:
-        if states["unprotected"]:
+        if states["unprotected"] > rpo["objective_seconds"]:
             yield f"had no recovery point for the first {span(states['unprotected'])} that a policy asked for one"
         aim = objective(rpo["objective_seconds"])
         if verdict == "missed":

@@ -1,7 +1,7 @@
 """From a journal to a report's structure: fill the facts, run the report's queries in order, arrange the answers.
 
 The structure is what `--format json` prints; HTML and Markdown show it and add nothing. Fields are additive: a field,
-once published, keeps its name and meaning (docs/reference/reports.md).
+once published, keeps its name and meaning (docs/reports.md).
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ from tests.unit.reports.synthetic import (
 )
 
 NAME = "recovery-audit"
+ROOT = Path(__file__).parents[3]
 NOW = minute(60)
 
 
@@ -175,7 +176,18 @@ def test_a_source_that_has_just_begun(tmp_path: Path) -> None:
     made.commit(minute(0) + 9 * SECOND, {}, {IDLE: minute(0) + 8 * SECOND})
     report = structure(made, now=begun)
     assert report["answer"]["text"] == "1 of 1 source met its objective in this period."
-    assert report["sources"][0]["notes"] == ["had no recovery point for the first 3.0 s that a policy asked for one"]
+    assert report["sources"][0]["state_seconds"]["unprotected"] == 3
+    assert report["sources"][0]["notes"] == []
+
+
+def test_a_baseline_that_took_longer_than_the_objective_is_said(tmp_path: Path) -> None:
+    made = Synthetic(tmp_path, minute(0))
+    made.add_stream(IDLE, minute(0))
+    made.apply(minute(0), {IDLE: "5s"}, None)
+    made.commit(minute(9), {IDLE: baseline(minute(9) - SECOND, 1)})
+    made.commit(minute(9) + 2 * SECOND, {}, {IDLE: minute(9) + SECOND})
+    [source] = structure(made, now=minute(9) + 3 * SECOND)["sources"]
+    assert source["notes"] == ["had no recovery point for the first 9 m that a policy asked for one"]
 
 
 def test_what_an_older_epoch_wrote_late_does_not_count(tmp_path: Path) -> None:
@@ -277,3 +289,17 @@ def test_every_query_says_what_it_answers_and_names_its_columns() -> None:
         for name in report.queries:
             assert purpose(name).endswith(".")
             assert "-- Columns:" in query(name)
+
+
+def test_every_field_is_in_the_reference(journal: Synthetic) -> None:
+    reference = (ROOT / "docs" / "reports.md").read_text("utf-8")
+    missing = [name for name in fields(structure(journal)) if f"`{name}`" not in reference]
+    assert missing == []
+
+
+def fields(value: Any) -> set[str]:
+    """The names of all fields, except those of recorded details, which are as their writers chose."""
+    if isinstance(value, dict):
+        inner = (fields(each) for name, each in value.items() if name not in ("details", "versions"))
+        return set(value).union(*inner)
+    return set().union(*map(fields, value)) if isinstance(value, list) else set()
