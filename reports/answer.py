@@ -95,7 +95,7 @@ def _limits(report: Mapping[str, Any]) -> Iterator[str]:
     if not report["verifications"]:
         yield (
             "No check of the journal's data was recorded in this period: that the stored bytes are still what "
-            "was stored is not shown here. `bcsctl check --read-data` shows it."
+            "was stored is not shown here. The command bcsctl check --read-data shows it."
         )
     if any(
         one["rpo"] and one["rpo"]["worst_seconds_at_least"] < one["rpo"]["worst_seconds"] for one in report["sources"]
