@@ -24,13 +24,17 @@ class Job:
 
 @dataclass(slots=True)
 class Upkeep:
-    """Runs jobs one at a time on a thread of its own, until `stop`."""
+    """Runs jobs one at a time on a thread of its own, until asked to stop.
+
+    `on_failure` hears of a job's failure once, and again when it becomes another.
+    """
 
     jobs: Sequence[Job]
     clock: Clock
     on_failure: Callable[[str, Exception], None]
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
+    _failing: dict[str, str] = field(default_factory=dict)
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
@@ -52,8 +56,17 @@ class Upkeep:
             for job in self.jobs:
                 if self._stop.is_set() or self.clock.monotonic() < due[job.name]:
                     continue
-                try:
-                    job.run()
-                except Exception as error:  # a job's failure is a fact to report, not the end of upkeep
-                    self.on_failure(job.name, error)
+                self.run(job)
                 due[job.name] = self.clock.monotonic() + job.every_seconds
+
+    def run(self, job: Job) -> None:
+        """Run one job now. Its failure is a fact to report, not the end of upkeep."""
+        try:
+            job.run()
+        except Exception as error:
+            told = f"{type(error).__name__} {error}"
+            if self._failing.get(job.name) != told:
+                self._failing[job.name] = told
+                self.on_failure(job.name, error)
+        else:
+            self._failing.pop(job.name, None)

@@ -27,7 +27,7 @@ from engine.query.session import Session
 
 def make_due(session: Session, now: int) -> list[str]:
     """Write the checkpoints that are due, of every stream with events. `now` in microseconds. Answers their keys."""
-    made = (_make_if_due(session, stream, now) for stream in sorted(session.held.ranges))
+    made = (make_if_due(session, stream, now) for stream in sorted(session.held.ranges))
     return [key for key in made if key]
 
 
@@ -83,7 +83,8 @@ def _needed(extents: pa.Table) -> pa.Table:
     return pa.concat_tables([extents.filter(pc.invert(crowded)), table.take(pa.array(sorted(shown), pa.int64()))])
 
 
-def _make_if_due(session: Session, stream: str, now: int) -> str:
+def make_if_due(session: Session, stream: str, now: int) -> str:
+    """One stream's checkpoint, if it is due. Answers its key, "" without one; raises Damaged."""
     epochs = session.epochs(stream)
     if not epochs:
         return ""
