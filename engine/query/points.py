@@ -75,6 +75,12 @@ def marks(session: Session, stream: str, epoch: int | None = None) -> list[Mark]
     return session.reading(read)
 
 
+def table_of(session: Session, stream: str) -> str:
+    """The name of the table of all points along the current lineage (line_points.sql), "" without epochs."""
+    line = _line(session, stream, None)
+    return line.points if line else ""
+
+
 def point_for(session: Session, stream: str, moment: Moment, now: int) -> Point:
     """The point that answers a moment, as `engine.model.points.choose` says. `now` in microseconds.
 
