@@ -96,9 +96,16 @@ def _sources() -> Iterator[tuple[str, Path]]:
     root = Path(engine.__file__).parent
     yield "lib/engine/__init__.py", root / "__init__.py"
     for part in PARTS:
-        for path in (root / part).rglob("*"):
-            if path.is_file() and not _left_out(path):
+        for path in files_below(root / part):
+            if not _left_out(path):
                 yield f"lib/engine/{path.relative_to(root)}", path
+
+
+def files_below(directory: Path) -> Iterator[Path]:
+    """All files of a part, in order, without what Python caches there (which may come and go meanwhile)."""
+    for folder, folders, names in os.walk(directory):
+        folders[:] = sorted(name for name in folders if name != "__pycache__")
+        yield from (Path(folder, name) for name in sorted(names))
 
 
 def _dependencies() -> Iterator[tuple[str, Path]]:

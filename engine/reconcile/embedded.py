@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import engine
+from engine.deploy.bundle import files_below
 from engine.env import durable, processes
 from engine.env.clock import SYSTEM, Clock
 from engine.env.unix_http import request_json
@@ -46,8 +47,8 @@ def node_version() -> str:
     """The program's version, `+`, and 12 digits of its sources: a changed program is another version."""
     digest = hashlib.sha256()
     for part in _VERSIONED:
-        for path in sorted((ROOT / part).rglob("*")):
-            if path.suffix in (".py", ".sql", ".j2") and "__pycache__" not in path.parts:
+        for path in files_below(ROOT / part):
+            if path.suffix in (".py", ".sql", ".j2"):
                 digest.update(f"{path.relative_to(ROOT)}\0".encode())
                 digest.update(path.read_bytes())
     return f"{importlib.metadata.version('bcsctl')}+{digest.hexdigest()[:12]}"
