@@ -1,0 +1,54 @@
+-- Files that were there at some recovery point, deleted ones too: one row for each stay of a file at a name.
+-- {events} are those of one lineage, {points} its points (line_points.sql); {condition} narrows by name_text,
+-- path_text, size, at_last, file_id. A directory's own path is the last that it had.
+-- Columns: path, file_id, type (letter's code), mode, size (bytes), mtime_ns, epoch_first, lsn_first, at_first,
+-- epoch_last, lsn_last, at_last (the first and the last point that hold it there; microseconds), gone (boolean);
+-- by path and lsn_first, at most $count rows.
+WITH RECURSIVE
+stays AS MATERIALIZED (
+    SELECT subject AS parent, name, file_id, lsn AS begins,
+        coalesce(lead(lsn) OVER (PARTITION BY subject, name ORDER BY lsn), 1::UBIGINT << 62) AS ends
+    FROM (SELECT DISTINCT subject, name, file_id, lsn FROM {events} WHERE kind = 1)
+),
+inodes AS MATERIALIZED (
+    SELECT DISTINCT subject AS file_id, lsn, "type", mode, size, mtime_ns FROM {events} WHERE kind = 2
+),
+-- Each directory has one last place, so the walk down from the root ends.
+places AS MATERIALIZED (
+    SELECT file_id, arg_max(parent, begins) AS parent, arg_max(name, begins) AS name
+    FROM stays
+    WHERE file_id > 0 AND file_id IN (SELECT file_id FROM inodes WHERE "type" = ord('d'))
+    GROUP BY file_id
+),
+directories(file_id, path) AS (
+    SELECT 0::UBIGINT, ''::BLOB
+    UNION ALL
+    SELECT places.file_id, directories.path || '/'::BLOB || places.name
+    FROM directories JOIN places ON places.parent = directories.file_id
+),
+first_points AS (
+    SELECT s.*, p.epoch AS epoch_first, p.lsn AS lsn_first, p."at" AS at_first
+    FROM stays s ASOF JOIN {points} p ON p.lsn >= s.begins
+    WHERE s.file_id IS NOT NULL
+),
+held AS (
+    SELECT f.*, p.epoch AS epoch_last, p.lsn AS lsn_last, p."at" AS at_last
+    FROM first_points f ASOF JOIN {points} p ON p.lsn < f.ends
+    WHERE f.lsn_first < f.ends
+),
+described AS (
+    SELECT h.*, i."type", i.mode, i.size, i.mtime_ns
+    FROM held h ASOF JOIN inodes i ON i.file_id = h.file_id AND i.lsn <= h.lsn_last
+),
+placed AS (
+    SELECT t.*, d.path || '/'::BLOB || t.name AS path,
+        coalesce(TRY(decode(t.name)), t.name::VARCHAR) AS name_text,
+        coalesce(TRY(decode(d.path || '/'::BLOB || t.name)), (d.path || '/'::BLOB || t.name)::VARCHAR) AS path_text
+    FROM described t JOIN directories d ON d.file_id = t.parent
+)
+SELECT path, file_id, "type", mode, size, mtime_ns, epoch_first, lsn_first, at_first, epoch_last, lsn_last, at_last,
+    lsn_last < (SELECT max(lsn) FROM {points}) AS gone
+FROM placed
+WHERE {condition}
+ORDER BY path, lsn_first
+LIMIT $count
