@@ -23,8 +23,8 @@ from engine.env import durable, processes
 from engine.env.clock import SYSTEM, Clock
 from engine.env.unix_http import request_json
 from engine.model.errors import Failed, Unreachable
-from engine.reconcile import units
 from engine.node.master_key import ensure_master_key
+from engine.reconcile import units
 
 ROOT = Path(engine.__file__).parents[1]
 ROLES = ("agent", "filler", "supervisor", "node")
