@@ -341,6 +341,17 @@ class Capture:
         finally:
             os.close(fd)
 
+    def unreadable_paths(self, count: int) -> list[dict[str, str]]:
+        """The first `count` of what could not be read, as {path, reason}; paths are written to be looked at."""
+        told: list[dict[str, str]] = []
+        for (directory, name), number in self.unreadable.items():
+            if len(told) == count:
+                break
+            path = self.places.path(directory)
+            if path is not None:
+                told.append({"path": shown(join(path, name) if name else path), "reason": os.strerror(number)})
+        return sorted(told, key=lambda each: each["path"])
+
     def missed(self, where: Where, path: bytes, error: OSError) -> None:
         """Say that something could not be read: in the stream, once, and in every report until it can."""
         number = error.errno or errno.EIO

@@ -18,7 +18,7 @@ from engine.agent.outbox import Outbox
 from engine.agent.places import Places
 from engine.agent.record import Record
 from engine.agent.ship import Shipper
-from engine.agent.spool import Spool
+from engine.agent.spool import Spool, SpoolDamaged
 from engine.agent.watch.base import Watcher
 from engine.model.events import BASELINE, BOOKMARK, GAP, PASS
 from engine.model.points import FUZZY, QUIET
@@ -32,6 +32,7 @@ AGAIN_SECONDS = 0.05
 BREATHE_SECONDS = 0.005
 HOUSEKEEPING_SECONDS = 1.0
 UNREADABLE_RETRY_SECONDS = 10.0
+UNREADABLE_SHOWN = 20
 SETTLING_ROUNDS = 5
 STOP_SECONDS = 3.0
 DIRTY_MAX = 200_000
@@ -130,10 +131,15 @@ class Live:
         self._view.pending = len(self._dirty) + self._shipper.waiting
         if self._view.state == "baseline":
             self._view.files, self._view.bytes = self._walk.files, self._capture.inodes.content.bytes_read
-        if self._shipper.trouble is not None:
-            raise Resync("the node has another history")
+        self._check_shipper()
         if self._stopping.is_set() and not self._finishing:
             raise Stopped
+
+    def _check_shipper(self) -> None:
+        if self._shipper.trouble is not None:
+            raise Resync("the node has another history")
+        if self._shipper.spool_damaged:
+            raise SpoolDamaged(self._shipper.message)
 
     # The beginning of a session, and an overflow.
 
@@ -302,8 +308,7 @@ class Live:
     def _housekeeping(self) -> None:
         self._take_acknowledgements()
         view, now = self._view, self._clock.monotonic()
-        if self._shipper.trouble is not None:
-            raise Resync("the node has another history")
+        self._check_shipper()
         if now - self._kept_house < HOUSEKEEPING_SECONDS:
             return
         self._kept_house = now
@@ -313,6 +318,7 @@ class Live:
         self._record.commit(lazily=True)
         self._spool.release(self._record.first_spooled())
         view.pending, view.unreadable = self._waiting(), len(self._capture.unreadable)
+        view.unreadable_paths = self._capture.unreadable_paths(UNREADABLE_SHOWN)
 
     def _note_baseline(self) -> None:
         """Show that the baseline is restorable, once it is."""

@@ -254,6 +254,10 @@ class Record:
         ).fetchone()
         return Place(*row) if row else NOWHERE
 
+    def lose_spooled(self) -> None:
+        """The spool is damaged: batches in it are nowhere now."""
+        self._change("UPDATE batches SET segment = -1", [()])
+
     def add_sent(self, sent: Sent) -> None:
         row = (sent.lsn_first, sent.lsn_last, sent.hash, sent.at, sent.through_at, *sent.place)
         self._change(

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from engine.agent.client import Head, Node, OutOfOrder
 from engine.agent.record import Place
-from engine.agent.spool import Spool
+from engine.agent.spool import Spool, SpoolDamaged
 from engine.env.crash import crash
 from engine.model.errors import BcsError, Unreachable
+from engine.wire.batch import hash_of
 
 IN_MEMORY_BYTES = 48 << 20
 RETRY_SECONDS_FIRST, RETRY_SECONDS_MAX = 0.05, 2.0
@@ -52,6 +53,7 @@ class Shipper:
         self.acknowledged: Parcel | None = None
         self.trouble: Head | None = None
         self.message = ""
+        self.spool_damaged = False
         self._thread = threading.Thread(target=self._run, name=f"ship {stream}", daemon=True)
         self._thread.start()
 
@@ -108,12 +110,16 @@ class Shipper:
                     break
                 parcel = self._queue[0]
             try:
-                node.send(self._stream, self._host, parcel.buffers or [self._spool.read(parcel.place)])
+                node.send(self._stream, self._host, parcel.buffers or [self._from_spool(parcel)])
                 crash("sent")
                 self._done(parcel)
                 self.message, retry_seconds = "", RETRY_SECONDS_FIRST
             except OutOfOrder as error:
                 self._reorder(parcel, error.head)
+            except SpoolDamaged as error:
+                self.message, self.spool_damaged = error.message, True
+                with self._changed:
+                    self._changed.wait_for(lambda: self._stopping)
             except (BcsError, OSError) as error:
                 if parcel is not self._first():
                     continue  # it was taken back meanwhile
@@ -124,6 +130,12 @@ class Shipper:
                     self._changed.wait_for(lambda: self._stopping, retry_seconds)
                 retry_seconds = min(retry_seconds * 2, RETRY_SECONDS_MAX)
         node.close()
+
+    def _from_spool(self, parcel: Parcel) -> bytes:
+        data = self._spool.read(parcel.place)
+        if hash_of(data) != parcel.hash:
+            raise SpoolDamaged(f"batch {parcel.lsn_first} to {parcel.lsn_last} was changed in the spool")
+        return data
 
     def _first(self) -> Parcel | None:
         with self._changed:

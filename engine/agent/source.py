@@ -21,7 +21,7 @@ from engine.agent.live import Live, Marked, Resync, Stopped
 from engine.agent.outbox import Outbox, SpoolFull
 from engine.agent.record import NOWHERE, Record
 from engine.agent.ship import Parcel, Shipper
-from engine.agent.spool import Spool
+from engine.agent.spool import Spool, SpoolDamaged
 from engine.agent.watch.base import WatchRefused
 from engine.agent.watch.choose import open_watcher
 from engine.drivers.files import Scope
@@ -66,6 +66,7 @@ class View:
     gap_from: int = 0
     pending: int = 0
     unreadable: int = 0
+    unreadable_paths: list[dict[str, str]] = field(default_factory=list)
     files: int = 0
     bytes: int = 0
     baseline_done: bool = False
@@ -83,6 +84,7 @@ class Source:
         self._stopping = threading.Event()
         self._asked: list[Marked] = []
         self._weaker_than: str | None = None
+        self._spool_lost = False
         self._reason = reason
         self._thread = threading.Thread(target=self._run, name=f"source {settings.stream}", daemon=True)
 
@@ -119,6 +121,7 @@ class Source:
             "pending": v.pending,
             "gap_from": v.gap_from or None,
             "unreadable": v.unreadable,
+            "unreadable_paths": v.unreadable_paths,
             "baseline": {"files": v.files, "bytes": v.bytes, "done": v.baseline_done},
             "message": v.message,
         }
@@ -145,6 +148,9 @@ class Source:
         except WatchRefused as error:
             self._weaker_than = error.details.get("mechanism", view.mechanism)
             self._reason, view.message = "the watch mechanism was exchanged", error.message
+            return
+        except SpoolDamaged as error:
+            self._spool_lost, self._reason, view.message = True, "the spool was damaged", error.message
             return
         except SpoolFull as error:
             view.state, view.message, self._reason = "failed", error.message, "the spool was full"
@@ -178,6 +184,10 @@ class _Session:
         settings = self._settings
         self._record = Record(settings.directory / "record.sqlite")
         try:
+            if self._source._spool_lost:
+                self._record.lose_spooled()
+                self._record.commit()
+                self._source._spool_lost = False
             sent = self._record.sent()
             places = [each.place for each in sent if each.place.segment >= 0]
             self._spool = Spool(
@@ -243,6 +253,8 @@ class _Session:
                 self._spool.release(self._record.first_spooled())
             if self._shipper.trouble is not None:
                 raise Resync("the spool was full")
+            if self._shipper.spool_damaged:
+                raise SpoolDamaged(self._shipper.message)
             if self._source._stopping.is_set():
                 raise Stopped
 

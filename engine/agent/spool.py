@@ -13,8 +13,15 @@ from pathlib import Path
 from engine.agent.record import NOWHERE, Place
 from engine.env import durable
 from engine.env.crash import crash
+from engine.model.errors import Failed
 
 SEGMENT_BYTES = 64 << 20
+
+
+class SpoolDamaged(Failed):
+    """A batch that the record names is not in the spool as it was put there. What it held must be looked at again."""
+
+    code = "spool-damaged"
 
 
 class Spool:
@@ -36,7 +43,7 @@ class Spool:
         if last.segment >= 0:
             end = last.offset + last.length
             if self._sizes.get(last.segment, -1) < end:
-                raise OSError(5, "the spool ends before the last batch that the record names", str(directory))
+                raise SpoolDamaged(f"the spool at {directory} ends before the last batch that the record names")
             os.truncate(self._path(last.segment), end)
             self._sizes[last.segment] = end
             self._fd = os.open(self._path(last.segment), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
@@ -69,14 +76,17 @@ class Spool:
         return Place(self._number, offset, length)
 
     def read(self, place: Place) -> bytes:
-        """A batch as it was appended."""
-        fd = os.open(self._path(place.segment), os.O_RDONLY | os.O_CLOEXEC)
+        """A batch as it was appended. SpoolDamaged when there is less."""
+        try:
+            fd = os.open(self._path(place.segment), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise SpoolDamaged(f"{self._path(place.segment)} has gone") from None
         try:
             data = os.pread(fd, place.length, place.offset)
         finally:
             os.close(fd)
         if len(data) != place.length:
-            raise OSError(5, "the spool is shorter than the record says", str(self._path(place.segment)))
+            raise SpoolDamaged(f"{self._path(place.segment)} is shorter than the record says")
         return data
 
     def release(self, needed: Place) -> None:
