@@ -29,6 +29,8 @@ COLOURS = {
     "unprotected": BAD,
     "unproven": BUSY,
 }
+UNREADABLE_SHOWN = 5
+"""So many paths that can't be read are listed for the eye; --json has more."""
 
 
 @click.command("status", epilog=exits(5))
@@ -129,11 +131,22 @@ def remarks(row: Mapping[str, Any]) -> list[tuple[str, str | None]]:
     if row.get("gap_open_since"):
         said.append((f"a gap is open since {local_time(moment(row['gap_open_since']))}", BAD))
     if row.get("unreadable"):
-        said.append((f"{row['unreadable']:,} files could not be read", BAD))
+        said += unreadable(row)
     if row.get("message"):
         said.append((str(row["message"]), BUSY))
     if row.get("costs"):
         said.append((str(row["costs"]), DIM))
+    return said
+
+
+def unreadable(row: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    """What the agent can't read is not protected: how many, and the first of them by path."""
+    count, paths = row["unreadable"], (row.get("unreadable_paths") or [])[:UNREADABLE_SHOWN]
+    head = "1 path can't be read and is" if count == 1 else f"{count:,} paths can't be read and are"
+    said: list[tuple[str, str | None]] = [(f"{head} not protected{':' if paths else ''}", BAD)]
+    said += [(f"  {path['path']} ({path['reason']})", BAD) for path in paths]
+    if paths and count > len(paths):
+        said.append((f"  and {count - len(paths):,} more", BAD))
     return said
 
 

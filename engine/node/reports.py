@@ -15,6 +15,9 @@ SOURCES_MAX = 10_000
 MARKS_MAX = 10_000
 _WORD_CHARS = 40
 _MESSAGE_CHARS = 2_000
+_UNREADABLE_SHOWN_MAX = 100
+_PATH_CHARS = 20_000
+"""A path of 4096 bytes, each of them escaped."""
 
 
 def read_sources(report: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -38,8 +41,17 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
         "gap_from": fields.time_or_none(row, "gap_from"),
         "pending": fields.whole(row, "pending", 0),
         "unreadable": fields.whole(row, "unreadable", 0),
+        "unreadable_paths": _unreadable_paths(row),
         "baseline": _baseline(row),
     }
+
+
+def _unreadable_paths(row: Mapping[str, Any]) -> list[dict[str, str]]:
+    """[{path, reason}], the first of what the agent could not read."""
+    return [
+        {"path": fields.text(each, "path", chars_max=_PATH_CHARS), "reason": fields.text(each, "reason", "")}
+        for each in fields.objects(row, "unreadable_paths", count_max=_UNREADABLE_SHOWN_MAX)
+    ]
 
 
 def _baseline(row: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -69,6 +69,7 @@ def source_status(
         "gap_open_since": _time(open_gap),
         "pending": body.get("pending", 0),
         "unreadable": body.get("unreadable", 0),
+        "unreadable_paths": body.get("unreadable_paths", []),
         "baseline": body.get("baseline") or {"files": 0, "bytes": 0, "done": stored.point is not None},
         "paths": list(source["paths"]),
         "mechanism": body.get("mechanism", ""),

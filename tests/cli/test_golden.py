@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bcsctl.commands import check, diff, history, log, ls, plan, points, query, restore, status
+from bcsctl.commands import check, diff, history, log, ls, plan, points, query, restore, search, status
 from bcsctl.output import fail
 from engine.journal.findings import Affected, CheckError, Report
 from engine.model.errors import NothingThere, PolicyInvalid
@@ -16,6 +16,7 @@ from engine.model.policy.resolved import PolicySet
 from engine.plan.reconcile import Action, Change, Guard, Plan
 from engine.plan.restore import Made, RestorePlan
 from engine.query.diff import Change as Difference
+from engine.query.search import Hit
 from engine.query.streams import StreamInfo
 from engine.query.timeline import Version
 from engine.query.tree import Entry
@@ -48,6 +49,7 @@ def row(address: str, **changes: Any) -> dict[str, Any]:
         "gap_open_since": None,
         "pending": 0,
         "unreadable": 0,
+        "unreadable_paths": [],
         "baseline": {"files": 20, "bytes": 4096, "done": True},
         "paths": ["/srv/finance"],
         "mechanism": "fanotify",
@@ -72,6 +74,7 @@ def test_status(golden: Golden) -> None:
                     "web/w2/files",
                     gap_open_since="2026-11-22T11:00:00.000000Z",
                     unreadable=2,
+                    unreadable_paths=[{"path": "/srv/finance/private", "reason": "Permission denied"}],
                     message="the queue overflowed: looking at everything again",
                     costs="inotify instead of fanotify: not root",
                 ),
@@ -219,3 +222,14 @@ def test_log(golden: Golden) -> None:
     ]
     log.render(found, 7)
     golden("log")
+
+
+def test_search(golden: Golden) -> None:
+    address = Address("finance", "sf-db1", "files")
+    times = (Position(1, 10), NOON - SECOND, Position(1, 1234), NOON)
+    found = [
+        Hit(address, "s", b"/srv/q3.ods", 5, "f", 0o644, 81_234, NOON * 1000, *times, gone=False),
+        Hit(address, "s", b"/srv/caf\xe9", 6, "d", 0o755, 0, NOON * 1000, *times, gone=True),
+    ]
+    search.render(found, 2)
+    golden("search")

@@ -349,12 +349,15 @@ def test_a_report_of_names_that_are_not_utf8_is_shown(node: Node, writer: Writer
     writer.send(file_of(b"x", kind="baseline"))
     group = writer.address.split("/")[0]
     row = {"stream": writer.stream, "state": "protected", "unreadable": 3, "message": "can't read '/srv/na\udcffme'"}
+    closed = [{"path": "/srv/na\udcffme", "reason": "Permission denied"}]
+    row["unreadable_paths"] = [{**closed[0], "what": "left out"}]
     report = {"version": "1", "generation": 0, "sources": [row, {**row, "stream": "0123456789abcdef"}]}
     assert node.call("POST", f"/v1/agents/{HOST}/status", report).status == 200
     status = node.call("GET", "/v1/status")
     assert status.status == 200
     [shown] = next(each["sources"] for each in status.json["groups"] if each["name"] == group)
     assert (shown["unreadable"], shown["message"]) == (3, "can't read '/srv/na\udcffme'")
+    assert shown["unreadable_paths"] == closed
     assert shown["point"] == "1.4"
 
 
