@@ -48,11 +48,12 @@ class StreamFacts:
         """Take in a batch that has just become durable."""
         with self._lock:
             known = self._known.setdefault(batch.stream, Known())
+            live = known.point is not None  # the baseline's own changes were there long before
             self._take_marks(known, batch)
             changes = [columns["at"] for name, columns in batch.tables.items() if name in ("dentry", "inode", "extent")]
             if changes:
                 known.last_change_at = max(max(at) for at in changes)
-                if known.point is not None:
+                if live:
                     known.delays.append((committed_at, (committed_at - min(min(at) for at in changes)) / 1000))
 
     def _take_marks(self, known: Known, batch: Batch) -> None:
