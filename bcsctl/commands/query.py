@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -55,7 +55,9 @@ def cell_text(cell: Any) -> str:
         return "-"
     if isinstance(cell, bytes):
         return cell.decode("utf-8", "surrogateescape")
-    return cell.isoformat(" ") if isinstance(cell, datetime) else str(cell)
+    if isinstance(cell, datetime) and cell.tzinfo is not None:
+        return cell.astimezone().isoformat(" ", "microseconds")
+    return str(cell)
 
 
 def cell_json(cell: Any) -> Any:
@@ -67,6 +69,8 @@ def cell_json(cell: Any) -> Any:
             return cell.decode("utf-8")
         except UnicodeDecodeError:
             return {"base64": base64.b64encode(cell).decode("ascii")}
+    if isinstance(cell, datetime) and cell.tzinfo is not None:
+        return cell.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     if isinstance(cell, datetime | date | time):
         return cell.isoformat()
     if isinstance(cell, Decimal):

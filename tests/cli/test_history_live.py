@@ -180,3 +180,24 @@ def test_log_of_a_path(run: Run, site: PlainSite) -> None:
     assert found[-1]["other"] == "/data/renamed.txt"
     assert run("log", f"{ADDRESS}:/data/never", home=site.home).code == 5
     assert run("log", ADDRESS, home=site.home).code == 2
+
+
+def test_search_finds_what_is_gone(run: Run, site: PlainSite) -> None:
+    [hit] = run("search", "*.bin", "--json", home=site.home).json["entries"]
+    assert (hit["address"], hit["path"], hit["gone"]) == (ADDRESS, "/data/sub/b.bin", True)
+    assert (hit["first"]["at"], hit["last"]["at"]) == (at(site.first), at(site.second))
+    assert run("search", "b.bin", "--smaller", "1KiB", "--json", home=site.home).json["entries"] == []
+    assert run("search", "nothing-of-that-name", home=site.home).code == 0
+    assert run("search", "x", "--source", "docs/localhost/fils", home=site.home).code == 5
+
+
+def test_query_answers_in_rows(run: Run, site: PlainSite) -> None:
+    done = run("query", "select kind, count(*) as n from events group by all order by n", "--json", home=site.home)
+    assert done.code == 0, done.err
+    assert done.json["columns"] == ["kind", "n"]
+    assert sum(count for _, count in done.json["rows"]) == 25
+    dated = run("query", "select max(at) as at, list(label) as labels from points", "--json", home=site.home)
+    assert dated.json["rows"] == [[at(site.third), ["", "before-upgrade", ""]]]
+    assert run("query", "drop table events", home=site.home).code == 4
+    assert run("query", "selec 1", home=site.home).code == 2
+    assert run("query", "select count(*) as n from events", home=site.home).text == " n\n25\n"
