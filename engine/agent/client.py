@@ -145,7 +145,7 @@ class HttpNode:
         try:
             for buffer in buffers:
                 connection.send(buffer)
-        except BrokenPipeError:
+        except (BrokenPipeError, ConnectionResetError):
             pass  # a node that refuses early answers before it has read all: the answer says why
         answer = connection.getresponse()
         text = answer.read()

@@ -35,6 +35,7 @@ UNREADABLE_RETRY_SECONDS = 10.0
 UNREADABLE_SHOWN = 20
 SETTLING_ROUNDS = 5
 STOP_SECONDS = 3.0
+BOOKMARK_TRIES = 20
 DIRTY_MAX = 200_000
 OVERFLOW = "event queue overflow"
 
@@ -53,11 +54,12 @@ class Resync(Exception):
 
 @dataclass(slots=True)
 class Marked:
-    """A bookmark that was asked for; `lsn` is its mark's once it is made."""
+    """A bookmark that was asked for; `lsn` is its mark's once it is made, `tries` counts the passes until then."""
 
     id: str
     label: str
     lsn: int = 0
+    tries: int = 0
 
 
 class Live:
@@ -190,10 +192,13 @@ class Live:
             record.set_fact("baseline_lsn", lsn)
         record.set_fact("mark_at", at)
         record.set_fact("through_at", max(through_at, record.fact("through_at", 0)))
-        for asked in self._asked:
-            if not asked.lsn:
-                asked.lsn = self._outbox.builder.mark(at, BOOKMARK, asked.label)
-                self._marked_lsn = asked.lsn
+
+    def _bookmark(self, at: int, quiet: bool) -> None:
+        """Name the point that was just marked, if anyone asked; a quiet one if there is one to be had soon."""
+        for asked in [asked for asked in self._asked if not asked.lsn]:
+            asked.tries += 1
+            if quiet or asked.tries >= BOOKMARK_TRIES:
+                asked.lsn = self._marked_lsn = self._outbox.builder.mark(at, BOOKMARK, asked.label)
 
     # Passes.
 
@@ -264,6 +269,7 @@ class Live:
             if changed:
                 self._view.last_change_at = at
             self._mark(PASS, QUIET if quiet else FUZZY, at, through_at)
+            self._bookmark(at, quiet)
             outbox.close_batch(at, through_at)
         elif quiet:
             self._idle()

@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 from conftest import Site, wait_for
 from disk import differences, disk_image
+from random_changes import Changes
 
-from engine.agent import capture
+from engine.agent import baseline, capture, live
 from engine.agent.record import Record as AgentRecord
+from engine.agent.watch.base import Drained
+from engine.agent.watch.inotify import InotifyWatcher
 from engine.drivers.files import Scope
 from engine.model.events import Record
 from engine.model.points import QUIET
@@ -256,3 +259,40 @@ def test_a_rollback_forgets_what_the_node_never_got(tmp_path: Path) -> None:
     assert record.name(9, b"below") is None
     assert record.blocks(3, 0) == b"x" * 16 and record.blocks(3, 1) is None
     record.close()
+
+
+def test_an_overflow_is_a_gap_that_closes_itself(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.start(watch="inotify")
+    real_drain, lost = InotifyWatcher.drain, []
+
+    def losing(self: InotifyWatcher) -> Drained:
+        drained = real_drain(self)
+        if drained and not lost:
+            lost.append(drained)
+            return Drained(overflowed=True)
+        return drained
+
+    monkeypatch.setattr(InotifyWatcher, "drain", losing)
+    (site.tree / "d").mkdir()
+    (site.tree / "d" / "f").write_bytes(b"1")
+    site.settle()
+    wait_for(lambda: site.node.marks_of("gap"))
+    assert [gap.label for gap in site.node.marks_of("gap")] == ["event queue overflow"]
+    (site.tree / "d" / "f").write_bytes(b"2")
+    site.settle()
+
+
+def test_large_directories_and_long_queues_take_other_ways(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baseline, "HELD_MAX", 3)
+    monkeypatch.setattr(live, "DIRTY_MAX", 5)
+    changes = Changes(site.tree, site.base / "outside", 5)
+    for _ in range(2):
+        for _ in range(60):
+            changes.step()
+        time.sleep(0.02)
+        site.start()
+        for _ in range(60):
+            changes.step()
+        site.settle()
+        site.source.stop()
+    assert [gap.label for gap in site.node.marks_of("gap")] == ["agent was down"]

@@ -1,0 +1,50 @@
+"""Which paths belong to a source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.drivers.files import Scope
+from engine.model.errors import UsageError
+
+
+def test_what_lies_below_another_path_is_one() -> None:
+    scope = Scope(["/srv/b/c", "/srv/b", "/srv/bc/"])
+    assert scope.roots == (b"/srv/b", b"/srv/bc")
+    assert scope.stems == {b"/": {b"srv"}, b"/srv": {b"b", b"bc"}}
+
+
+def test_excludes_and_the_agents_own_files() -> None:
+    scope = Scope(["/srv"], ["*.tmp", "/srv/cache"], own=["/srv/bcs/journal"])
+    assert scope.excluded(b"/srv/x/a.tmp", False)
+    assert scope.excluded(b"/srv/cache/x", False)
+    assert scope.excluded(b"/srv/bcs/journal", True)
+    assert scope.excluded(b"/srv/bcs/journal/L0", True)
+    assert not scope.excluded(b"/srv/bcs/sample", True)
+    assert not scope.excluded(b"/srv", True)
+
+
+def test_a_protected_directory_below_the_agents_home() -> None:
+    scope = Scope(["/home/bcs/sample"], own=["/home/bcs/journal"])
+    assert scope.excludes_nothing
+
+
+def test_nonsense_is_refused() -> None:
+    for paths in ([], ["relative"]):
+        with pytest.raises(UsageError):
+            Scope(paths)
+
+
+def test_links_on_the_way(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    scope = Scope([str(tmp_path / "link" / "x")])
+    base = str(tmp_path.resolve()).encode()
+    assert scope.real(base + b"/link/x/y") == base + b"/real/x/y"
+    assert scope.real(base + b"/other") == base + b"/other"
+    (tmp_path / "link").unlink()
+    (tmp_path / "link").mkdir()
+    assert scope.follow()
+    assert scope.real(base + b"/link/x/y") == base + b"/link/x/y"
