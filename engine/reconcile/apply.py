@@ -186,7 +186,9 @@ def _rows(home: Path) -> dict[str, dict[str, Any]]:
 
 
 def _protected(row: Mapping[str, Any]) -> bool:
-    return row["protected"] == "protected" and row["synced"] == "synced" and row["point"] is not None
+    """The agent says so too: until it does, what it counts is still the beginning of the baseline."""
+    known = row["point"] is not None and bool(row["baseline"].get("done"))
+    return known and row["protected"] == "protected" and row["synced"] == "synced"
 
 
 def _progress(address: str, row: Mapping[str, Any]) -> SourceProgress:
@@ -199,7 +201,7 @@ def _progress(address: str, row: Mapping[str, Any]) -> SourceProgress:
         int(baseline.get("bytes", 0)),
         baseline.get("files_total"),
         baseline.get("bytes_total"),
-        bool(baseline.get("done")) and _protected(row),
+        _protected(row),
     )
 
 

@@ -109,6 +109,7 @@ def start_node(home: Path, *, clock: Clock = SYSTEM) -> bool:
         if units.wanted():
             units.start_node(home, argv, environment)
         else:
+            units.remove("node", home)
             pid = processes.spawn_detached(argv, environment, log, home)
             processes.write_pid_file(home / "run" / "node.pid", pid)
         _await_answer(home, log, log_begins, clock)
@@ -120,8 +121,7 @@ def down(home: Path) -> list[Stopped]:
     found = [(role, pid) for role in ROLES for pid in _of_role(home, role)]
     stopped: list[Stopped] = []
     for role in ROLES:
-        if processes.is_root() and processes.has_systemd() and role in ("agent", "node"):
-            units.remove(role, home)
+        units.remove(role, home)
         for pid in sorted({pid for other, pid in found if other == role} | set(_of_role(home, role))):
             if processes.stop(pid, role, home, STOP_SECONDS[role]) or (role, pid) in found:
                 stopped.append(Stopped(role, pid))

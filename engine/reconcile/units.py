@@ -42,10 +42,10 @@ def start_node(home: Path, argv: Sequence[str], environment: Mapping[str, str]) 
 
 
 def remove(role: str, home: Path) -> bool:
-    """Stop and forget a role's unit; False when there is none."""
+    """Stop and forget a role's unit; False when there is none, or none could be ours."""
     unit = name(role, home)
     path = DIRECTORY / f"{unit}.service"
-    if not path.exists():
+    if not (processes.is_root() and processes.has_systemd() and path.exists()):
         return False
     _systemctl("disable", "--quiet", "--now", unit)
     path.unlink(missing_ok=True)

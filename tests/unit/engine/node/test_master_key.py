@@ -22,7 +22,7 @@ def test_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
 def test_no_new_key_for_a_journal_that_has_one(tmp_path: Path) -> None:
     (tmp_path / "journal").mkdir()
     (tmp_path / "journal" / "bcs.json").write_text("{}")
-    with pytest.raises(Failed, match="the journal in .* is there, but its key"):
+    with pytest.raises(Failed, match=r"the journal in .* is there, but its key"):
         ensure_master_key(tmp_path)
     assert not (tmp_path / "keys").exists()
 
