@@ -34,8 +34,8 @@ PIECES = pa.schema(
 )
 """One row a piece, by file_id and offset; holes are left out (engine.model.extents.Piece)."""
 
-IDS_IN_TEXT = 10_000
-"""Up to this many file_ids are looked for by themselves; for more all are read and filtered."""
+IDS_IN_TEXT = 200
+"""Up to this many file_ids stand in the query itself, where they prune row groups; more are joined."""
 
 
 def pieces(
@@ -61,26 +61,23 @@ def extent_table(session: Session, stream: str, position: Position, file_ids: It
 
     def read() -> pa.Table:
         as_of = session.as_of(stream, position)
-        query = sql.fill("extents", events=as_of.events, of_files=_of_files(wanted))
-        return session.table(query)
+        if wanted is None:
+            return session.table(sql.fill("extents", events=as_of.events, of_files=""))
+        if len(wanted) <= IDS_IN_TEXT:
+            listed = f"AND subject IN ({', '.join(map(str, wanted))})"
+            return session.table(sql.fill("extents", events=as_of.events, of_files=listed))
+        ids = pa.table({"file_id": pa.array(wanted, pa.uint64())})
+        with session.lent("wanted_files", ids) as name:
+            between = f"AND subject BETWEEN {wanted[0]} AND {wanted[-1]}"
+            joined = f"{between} AND subject IN (SELECT file_id FROM {name})"
+            return session.table(sql.fill("extents", events=as_of.events, of_files=joined))
 
     table = session.reading(read)
-    if wanted is not None and len(wanted) > IDS_IN_TEXT:
-        table = table.filter(pc.is_in(table["file_id"], pa.array(wanted, pa.uint64())))
     alone = pc.equal(table["crowd"], 1)
     simple = _as_pieces(table.filter(pc.and_(alone, pc.is_valid(table["pack"]))))
     crowded = table.filter(pc.invert(alone))
     found = pa.concat_tables([simple, _overlaid(crowded)]) if crowded.num_rows else simple
     return found.sort_by([("file_id", "ascending"), ("offset", "ascending")])
-
-
-def _of_files(wanted: list[int] | None) -> str:
-    """A condition on the subject that segments and row groups can be pruned by."""
-    if wanted is None:
-        return ""
-    if len(wanted) > IDS_IN_TEXT:
-        return f"AND subject BETWEEN {wanted[0]} AND {wanted[-1]}"
-    return f"AND subject IN ({', '.join(map(str, wanted))})"
 
 
 def _as_pieces(table: pa.Table) -> pa.Table:

@@ -1,4 +1,4 @@
 -- An empty relation in the shape of line_points.sql. Times in microseconds.
-CREATE OR REPLACE TABLE no_points (
+CREATE TABLE IF NOT EXISTS no_points (
     epoch UINTEGER, lsn UBIGINT, "at" BIGINT, committed_at BIGINT, point_class VARCHAR, label VARCHAR
 )
