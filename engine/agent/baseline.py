@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from engine.agent.capture import GONE, Capture, unchanged
-from engine.agent.inodes import OPEN_FLAGS
+from engine.agent.inodes import open_file
 from engine.agent.places import Moved, join
 from engine.agent.record import Known, number_of
 from engine.model.events import ROOT_ID
@@ -217,7 +217,7 @@ class Walk:
         self.files += 1
         wall_ns = capture.wall_now_ns()
         try:
-            file = os.open(name, OPEN_FLAGS, dir_fd=fd)
+            file = open_file(name, fd)
         except OSError:
             capture.look_at(directory, path, name, fd, event=False)  # says properly what is wrong with it
             return

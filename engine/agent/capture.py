@@ -15,7 +15,7 @@ import stat as st
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from engine.agent.inodes import OPEN_FLAGS, Inodes
+from engine.agent.inodes import Inodes, open_file
 from engine.agent.outbox import Outbox
 from engine.agent.places import Moved, Places, join
 from engine.agent.record import Known, Record, number_of
@@ -170,7 +170,7 @@ class Capture:
             return
         began = self._clock.monotonic()
         try:
-            file = os.open(at, OPEN_FLAGS, dir_fd=fd)
+            file = open_file(at, fd)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):
                 self.pending.again.add(where)

@@ -7,27 +7,22 @@ the drain after it: then the state has held since the last event, and that is th
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from engine.agent.baseline import Walk
 from engine.agent.capture import Capture, Where
 from engine.agent.outbox import Outbox
 from engine.agent.places import Places
 from engine.agent.record import Record
+from engine.agent.settings import Begun
 from engine.agent.ship import Shipper
 from engine.agent.spool import Spool, SpoolDamaged
 from engine.agent.watch.base import Watcher
 from engine.model.events import BASELINE, BOOKMARK, GAP, PASS
 from engine.model.points import FUZZY, QUIET
 
-if TYPE_CHECKING:
-    from engine.agent.source import Settings, View
-
 NAP_SECONDS = 0.02
-WAIT_SECONDS = 0.1
+WAIT_SECONDS = 0.2
 AGAIN_SECONDS = 0.05
 BREATHE_SECONDS = 0.005
 HOUSEKEEPING_SECONDS = 1.0
@@ -52,35 +47,24 @@ class Resync(Exception):
         self.reason = reason
 
 
-@dataclass(slots=True)
-class Marked:
-    """A bookmark that was asked for; `lsn` is its mark's once it is made, `tries` counts the passes until then."""
-
-    id: str
-    label: str
-    lsn: int = 0
-    tries: int = 0
-
-
 class Live:
     """One session's capturing. `catch_up` first, then `run` until it is stopped or something fails."""
 
     def __init__(
         self,
-        settings: Settings,
-        view: View,
+        begun: Begun,
         record: Record,
         outbox: Outbox,
         spool: Spool,
         shipper: Shipper,
         watcher: Watcher,
-        stopping: threading.Event,
-        asked: list[Marked],
         reopen: Callable[[], bool],
     ) -> None:
-        self._settings, self._view, self._record, self._outbox = settings, view, record, outbox
+        """`reopen` tries to open the stream at the node if it isn't yet, and says whether it is."""
+        settings = begun.settings
+        self._settings, self._view, self._record, self._outbox = settings, begun.view, record, outbox
         self._spool, self._shipper, self._watcher = spool, shipper, watcher
-        self._stopping, self._asked, self._reopen = stopping, asked, reopen
+        self._stopping, self._asked, self._reopen = begun.stopping, begun.asked, reopen
         self._clock, self._site = settings.clock, settings.site_clock
         places = Places(record, settings.scope)
         self._capture = Capture(settings.scope, record, outbox, watcher, settings.clock, places)

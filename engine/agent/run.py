@@ -15,7 +15,8 @@ from typing import Any
 
 from engine.agent.client import HttpNode, Node
 from engine.agent.clock import SiteClock
-from engine.agent.source import Settings, Source
+from engine.agent.settings import Settings
+from engine.agent.source import Source
 from engine.drivers.files import Scope
 from engine.env import durable, processes
 from engine.env.clock import SYSTEM, Clock

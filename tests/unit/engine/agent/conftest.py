@@ -17,7 +17,8 @@ from disk import differences, disk_image
 from fake_node import FakeNode
 
 from engine.agent.clock import SiteClock
-from engine.agent.source import Settings, Source
+from engine.agent.settings import Settings
+from engine.agent.source import Source
 from engine.drivers.files import Scope
 from engine.env.clock import SYSTEM
 

@@ -1,0 +1,155 @@
+"""A session of one source: the stream is opened, the disk compared, and changes are captured until something fails."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+
+from engine.agent import opening
+from engine.agent.client import Head
+from engine.agent.live import Live, Resync, Stopped
+from engine.agent.outbox import Outbox
+from engine.agent.record import NOWHERE, Record
+from engine.agent.settings import Begun
+from engine.agent.ship import Parcel, Shipper
+from engine.agent.spool import Spool, SpoolDamaged
+from engine.agent.watch.choose import open_watcher
+from engine.model.errors import BcsError
+
+OPEN_SECONDS = 1.0
+
+WAS_DOWN, WAS_KILLED = "agent was down", "agent was killed"
+
+
+class Session:
+    """From opening the record to the next failure. Everything it opens, it closes."""
+
+    def __init__(self, begun: Begun, executor: Executor) -> None:
+        self._begun, self._settings, self._view = begun, begun.settings, begun.view
+        self._executor = executor
+        self._opened = False
+        self._node = begun.settings.connect()
+
+    def run(self) -> None:
+        settings = self._settings
+        self._record = Record(settings.directory / "record.sqlite")
+        try:
+            if self._begun.spool_lost:
+                self._record.lose_spooled()
+                self._record.commit()
+                self._begun.spool_lost = False
+            sent = self._record.sent()
+            places = [each.place for each in sent if each.place.segment >= 0]
+            self._spool = Spool(
+                settings.directory / "spool", places[-1] if places else NOWHERE, places[0] if places else NOWHERE
+            )
+            self._shipper = Shipper(settings.connect, settings.stream, settings.host, self._spool)
+            try:
+                self._with_shipper()
+            finally:
+                self._shipper.stop()
+                self._spool.close()
+        finally:
+            self._record.close()
+            self._node.close()
+
+    def _with_shipper(self) -> None:
+        settings, view, record = self._settings, self._view, self._record
+        view.state = "opening"
+        # Without the node only a record that needs nothing from it may go on: one whose batches are all in the spool.
+        must = not record.fact("epoch") or any(each.place.segment < 0 for each in record.sent())
+        self._open_at_node(must=must)
+        outbox = Outbox(settings.stream, record, self._spool, self._shipper, settings.site_clock, self._executor)
+        outbox.spool_limit_bytes = settings.spool_limit_bytes
+        last = ([None, *record.sent()])[-1]
+        lsn, hash = (last.lsn_last, last.hash) if last else (record.fact("acked_lsn"), record.fact("acked_hash"))
+        outbox.begin(record.fact("epoch"), lsn, hash, record.fact("at", 0))
+        self._wait_for_room()
+        watcher = open_watcher(
+            settings.scope.roots,
+            force=settings.watch,
+            weaker_than=self._begun.weaker_than,
+            scan_interval_seconds=settings.scan_interval_seconds,
+            clock=settings.clock,
+        )
+        view.mechanism, view.costs = watcher.mechanism, watcher.costs
+        try:
+            live = Live(self._begun, record, outbox, self._spool, self._shipper, watcher, self._reopen)
+            live.catch_up(self._why())
+            self._begun.reason = ""
+            live.run()
+        finally:
+            watcher.close()
+
+    def _why(self) -> str:
+        """Why changes may have been missed before this session."""
+        if self._begun.reason:
+            return self._begun.reason
+        return WAS_DOWN if self._record.fact("clean") else WAS_KILLED
+
+    def _wait_for_room(self) -> None:
+        """A spool that was full must drain first: else the catch-up would fill it at once."""
+        while self._spool.size_bytes > self._settings.spool_limit_bytes // 2:
+            if not self._opened:
+                self._reopen()
+            self._shipper.wait_until(0, 0.2)
+            acked = self._shipper.acknowledged
+            if acked is not None:
+                self._record.acknowledge(acked.lsn_last, acked.hash)
+                self._record.commit()
+                self._spool.release(self._record.first_spooled())
+            if self._shipper.trouble is not None:
+                raise Resync("the spool was full")
+            if self._shipper.spool_damaged:
+                raise SpoolDamaged(self._shipper.message)
+            if self._begun.stopping.is_set():
+                raise Stopped
+
+    def _open_at_node(self, *, must: bool) -> None:
+        """Open the stream and follow the node's answer. Without an answer a record that knows its epoch may go on."""
+        record = self._record
+        while True:
+            try:
+                settings = self._settings
+                head = self._node.open_stream(settings.stream, settings.host, settings.writer, opening.claim(record))
+                break
+            except BcsError as error:
+                self._view.message = str(error)
+                if not must:
+                    self._offer_spooled()
+                    return
+                if self._begun.stopping.wait(OPEN_SECONDS):
+                    raise Stopped from None
+        self._view.message = ""
+        left, _ = opening.follow(record, head)
+        if not left:
+            self._spool.drop()
+        self._opened = True
+        self._offer_spooled()
+        self._shipper.release()
+
+    def _offer_spooled(self) -> None:
+        for each in self._record.sent():
+            events = each.lsn_last - each.lsn_first + 1
+            parcel = Parcel(
+                each.lsn_first, each.lsn_last, each.hash, events, each.at, each.through_at, each.place, None, 0
+            )
+            self._shipper.offer(parcel)
+
+    def _reopen(self) -> bool:
+        """Try to open a stream that was begun without the node; whether it is open. Resync if the node is elsewhere."""
+        if self._opened:
+            return True
+        settings, record = self._settings, self._record
+        try:
+            head: Head = self._node.open_stream(settings.stream, settings.host, settings.writer, opening.claim(record))
+        except BcsError as error:
+            self._view.message = str(error)
+            return False
+        self._view.message = ""
+        ends = [(record.fact("acked_lsn", 0), record.fact("acked_hash"))]
+        ends += [(each.lsn_last, each.hash) for each in record.sent()]
+        if head.epoch != record.fact("epoch") or (head.lsn, head.hash) not in ends:
+            raise Resync("the node has another history")
+        self._opened = True
+        self._shipper.release()
+        return True

@@ -1,0 +1,73 @@
+"""What a source is given, what it shows, and what it is asked."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.agent.client import Node
+from engine.agent.clock import SiteClock
+from engine.drivers.files import Scope
+from engine.env.clock import Clock
+
+
+@dataclass(slots=True)
+class Marked:
+    """A bookmark that was asked for; `lsn` is its mark's once it is made, `tries` counts the passes until then."""
+
+    id: str
+    label: str
+    lsn: int = 0
+    tries: int = 0
+
+
+@dataclass(slots=True)
+class Settings:
+    """What a source's thread is given. `connect` makes a client for one thread."""
+
+    stream: str
+    host: str
+    writer: str
+    directory: Path
+    scope: Scope
+    connect: Callable[[], Node]
+    clock: Clock
+    site_clock: SiteClock
+    spool_limit_bytes: int = 10 << 30
+    scan_interval_seconds: float = 60.0
+    watch: str | None = None
+
+
+@dataclass(slots=True)
+class View:
+    """What others may read at any time. Times are site time, 0 for none."""
+
+    state: str = "opening"
+    mechanism: str = ""
+    costs: str = ""
+    through_at: int = 0
+    last_change_at: int = 0
+    gap_from: int = 0
+    pending: int = 0
+    unreadable: int = 0
+    unreadable_paths: list[dict[str, str]] = field(default_factory=list)
+    files: int = 0
+    bytes: int = 0
+    baseline_done: bool = False
+    message: str = ""
+    marks_done: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Begun:
+    """What outlives a session. `reason` says why changes may have been missed before the next one."""
+
+    settings: Settings
+    view: View = field(default_factory=View)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    asked: list[Marked] = field(default_factory=list)
+    weaker_than: str | None = None
+    spool_lost: bool = False
+    reason: str = ""
