@@ -10,6 +10,7 @@ import json
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,8 @@ def request_json(
     connection = UnixConnection(path, timeout_seconds)
     content = json.dumps(body).encode() if body is not None else None
     try:
-        connection.request(method, target, content, {"Content-Type": "application/json"} if content else {})
+        with suppress(BrokenPipeError, ConnectionResetError):  # refused before all was read: the answer says why
+            connection.request(method, target, content, {"Content-Type": "application/json"} if content else {})
         answer = connection.getresponse()
         status, text = answer.status, answer.read()
     except (OSError, HTTPException) as error:

@@ -33,11 +33,9 @@ _WORD_CHARS = 200
 class Foreign(Refused):
     """A stream that by the applied policies is another host's, or nobody's."""
 
-    code = "foreign"
 
-
-RECORDED = (Malformed, Conflict, Foreign, TooLarge)
-"""Refusals that go into the audit stream: an agent of ours brings none of them about by itself."""
+RECORDED = {Malformed: "malformed", Conflict: "conflict", Foreign: "foreign", TooLarge: "too-large"}
+"""Refusals that go into the audit stream, and as what kind: an agent of ours brings none of them about by itself."""
 
 
 def routes(parts: Parts) -> list[Route]:
@@ -109,9 +107,9 @@ async def recording(parts: Parts, what: str, host: str, details: Mapping[str, An
     """Refusals that concern the audit are in its stream before they are answered."""
     try:
         yield
-    except RECORDED as error:
+    except (Malformed, Conflict, Foreign, TooLarge) as error:
         told = {**details, "host": host, "error": error.message}
-        await asyncio.to_thread(parts.audit.refusal, what, f"agent {host}", told, error.code)
+        await asyncio.to_thread(parts.audit.refusal, what, f"agent {host}", told, RECORDED[type(error)])
         raise
 
 
@@ -168,12 +166,22 @@ def open_stream_for(
 
 def take_batch(parts: Parts, stream: str, body: bytearray) -> Future[Ack]:
     """Open one batch and hand it to the committer; the answer is a future of its Ack."""
-    batch = decode(body)
+    batch = opened(body)
     if batch.stream != stream:
         raise Malformed(f"a batch of stream {batch.stream[:_WORD_CHARS]} came for stream {stream}")
     future = parts.committer.submit(batch)
     future.add_done_callback(lambda done: _acknowledged(parts, batch, done))
     return future
+
+
+def opened(body: bytearray) -> Batch:
+    """The batch. Malformed without its traceback, which holds what the batch was unpacked to: many may wait to be
+    recorded."""
+    try:
+        return decode(body)
+    except Malformed as error:
+        message = error.message
+    raise Malformed(message)
 
 
 def _acknowledged(parts: Parts, batch: Batch, done: Future[Ack]) -> None:

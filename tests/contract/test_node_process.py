@@ -19,9 +19,12 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from engine.agent.client import HttpNode, OutOfOrder
 from engine.env import processes
+from engine.env.unix_http import request_json
+from engine.model.errors import BcsError, Failed, Refused
 from engine.wire.batch import BatchBuilder
-from engine.wire.limits import COLUMNS_BYTES_MAX
+from engine.wire.limits import BATCH_BYTES_MAX, COLUMNS_BYTES_MAX
 from tests.embedded import ROOT, Over
 from tests.nodes import (
     HOST,
@@ -423,3 +426,41 @@ def test_a_full_disk_is_told_and_got_over(small_disk: Path) -> None:
         assert node.call("POST", "/v1/audit", {"what": "x", "who": "me"}).status == 201
         assert "Traceback" not in node.log()
         assert node.stop(STOP_SECONDS) == 0
+
+
+# Clients.
+
+
+def test_who_sends_too_much_learns_why(node: ProcessNode, writer: Writer) -> None:
+    """The node reads no further, so the connection breaks under the sender: the answer is there all the same."""
+    agent = HttpNode(node.site.socket)
+    try:
+        with pytest.raises(BcsError, match="larger than"):
+            agent.send(writer.stream, HOST, [bytes(1 << 20)] * ((BATCH_BYTES_MAX >> 20) + 64))
+        with pytest.raises(BcsError, match="larger than"):
+            request_json(node.site.socket, "POST", "/v1/policies", {"base": "x" * (200 << 20)})
+        agent.send(writer.stream, HOST, [writer.batch(file_of(b"x", kind="baseline"))])
+    finally:
+        agent.close()
+
+
+def test_agents_errors_are_what_the_node_said(node: ProcessNode, writer: Writer) -> None:
+    agent = HttpNode(node.site.socket)
+    try:
+        head = agent.open_stream(writer.stream, HOST, writer.name, None)
+        assert (head.epoch, head.lsn) == (1, 0)
+        body = writer.batch(file_of(b"x", kind="baseline"))
+        agent.send(writer.stream, HOST, [body])
+        agent.send(writer.stream, HOST, [body])  # again, as after an answer that got lost
+        with pytest.raises(OutOfOrder) as raised:
+            agent.send(writer.stream, HOST, [writer.batch(mark, lsn_first=9)])
+        assert (raised.value.head.lsn, raised.value.head.hash) == (writer.lsn, writer.prev)
+        other = writer.batch(file_of(b"y", kind="baseline"), lsn_first=1, prev=bytes(16))
+        with pytest.raises(OutOfOrder):  # a conflict: the stream is to be opened again
+            agent.send(writer.stream, HOST, [other])
+        with pytest.raises(Refused):
+            agent.send(writer.stream, "other", [body])
+        with pytest.raises(Failed, match="hash"):
+            agent.send(writer.stream, HOST, [body[:-1] + bytes([body[-1] ^ 1])])
+    finally:
+        agent.close()
