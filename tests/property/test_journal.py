@@ -30,7 +30,7 @@ from engine.wire.batch import NO_HASH, Batch, BatchBuilder, decode
 from ..unit.engine.query.plain_journal import ADDRESS, STREAM
 from .histories import History, histories
 
-FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+FEW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 AT_ONCE = Rules(commits_min=2, age_seconds=0.0, segments_min=2, rows_max=60, grace_seconds=0.0)
 
 

@@ -20,7 +20,7 @@ from ..unit.engine.query.plain_journal import STREAM
 from .histories import History, histories
 from .stored import stored
 
-FEW = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+FEW = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 def plain_points(history: History) -> tuple[list[Point], list[Gap]]:
@@ -65,11 +65,10 @@ def test_points_and_moments_are_those_of_the_rule(history: History, data: st.Dat
         middle = expected[len(expected) // 2].at
         assert points(session, STREAM, from_at=middle) == [point for point in expected if point.at >= middle]
         assert points(session, STREAM, to_at=middle) == [point for point in expected if point.at <= middle]
-        times = range(expected[0].at - 2, last.at + 3)
+        times = data.draw(st.lists(st.integers(expected[0].at - 2, last.at + 2), min_size=1, max_size=6))
+        lsns = data.draw(st.lists(st.integers(0, last.position.lsn + 1), max_size=4))
         moments = [Moment("latest"), *(Moment("then", at=at) for at in times)]
-        moments += [
-            Moment("there", position=Position(last.position.epoch, lsn)) for lsn in range(last.position.lsn + 2)
-        ]
+        moments += [Moment("there", position=Position(last.position.epoch, lsn)) for lsn in [last.position.lsn, *lsns]]
         moments.append(Moment("nowhere", label="nobody set this"))
         for moment in moments:
             now = last.at + 1
