@@ -6,6 +6,7 @@ asked of them lives in the modules around it. It writes nothing and reaches no n
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -45,11 +46,14 @@ class Session:
         self._lock = threading.RLock()
         self._epochs: dict[str, dict[int, Epoch]] = {}
         self._connections = threading.local()
+        # What doesn't fit into memory goes to a directory of our own, never to where the user happens to stand.
+        self._spill = tempfile.TemporaryDirectory(prefix="bcs-query-", ignore_cleanup_errors=True)
         self._database = duckdb.connect(
             ":memory:",
             config={
                 "threads": threads,
                 "memory_limit": memory,
+                "temp_directory": self._spill.name,
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
                 "python_enable_replacements": False,
@@ -61,7 +65,7 @@ class Session:
                 self._database.execute(f"SET GLOBAL {setting}")
             self.refresh()
         except BaseException:
-            self._database.close()
+            self.close()
             raise
 
     def __enter__(self) -> Session:
@@ -72,6 +76,7 @@ class Session:
 
     def close(self) -> None:
         self._database.close()
+        self._spill.cleanup()
 
     def refresh(self) -> None:
         """List the segments again. What was committed since is visible afterwards."""
