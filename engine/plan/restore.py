@@ -61,8 +61,8 @@ def plan_restore(
 ) -> RestorePlan:
     """The inodes to make for all `entries` (path, inode) at or below `base`, which lands at `landing`.
 
-    Directories above the source's own paths are made as the way there, and are no part of what
-    is restored. NothingThere when nothing is at `base`.
+    `/` itself is only then part of what is restored when the source protects it: for any other it is the way to the
+    source's paths, and its owner and mode are no business of the target. NothingThere when nothing is at `base`.
     """
     first: dict[int, tuple[bytes, Inode]] = {}
     links: dict[int, list[bytes]] = {}
@@ -76,6 +76,8 @@ def plan_restore(
             first[inode.file_id] = (where, inode)
     if not first:
         raise NothingThere(f"{base.decode('utf-8', 'replace')} was not there then")
+    if base == b"/" and b"/" not in source_paths:
+        first = {file_id: found for file_id, found in first.items() if found[0] != landing}
     made = [Made(where, inode, tuple(links.get(file_id, ()))) for file_id, (where, inode) in first.items()]
     made.sort(key=lambda one: one.target)
     return RestorePlan(
