@@ -88,7 +88,7 @@ def command(
         print_json({**answer, **outcome_json(outcome), "recorded": recorded})
     else:
         render(prepared, outcome)
-    return 0 if outcome.verified else 6
+    return 0 if outcome.verified else 6 if outcome.damaged else 1
 
 
 def folder(target: str) -> Path:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from engine.journal.data import DataReader
-from engine.model.errors import BcsError
+from engine.model.errors import BcsError, Damaged
 from engine.model.events import Inode
 from engine.model.extents import Piece
 from engine.tree.apply import create_file, finish, set_size, write_extent
@@ -28,12 +28,14 @@ class FileTask:
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """What became of one file: bytes written, what could not be set, or why it is not there."""
+    """What became of one file: bytes written, what could not be set, or why it is not there. `damaged`: that was the
+    journal's fault; else this machine's, such as a full disk."""
 
     target: bytes
     bytes_written: int
     shortfalls: tuple[str, ...] = ()
     failure: str = ""
+    damaged: bool = False
 
 
 def attributes_of(inode: Inode) -> Attributes:
@@ -66,7 +68,7 @@ def fill(task: FileTask, reader: DataReader, stream: str, owners: bool) -> Fille
         if fd >= 0:
             _take_away(task.target)
         message = error.message if isinstance(error, BcsError) else f"{os.strerror(error.errno or 0)}"
-        return Filled(task.target, 0, failure=message)
+        return Filled(task.target, 0, failure=message, damaged=isinstance(error, Damaged))
     finally:
         if fd >= 0:
             os.close(fd)

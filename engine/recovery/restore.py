@@ -34,13 +34,14 @@ class Helping:
 
 @dataclass(slots=True)
 class Restored:
-    """What a restore did. `failures` are files that are not there: path and why. `shortfalls`
-    are attributes that could not be set (without root, foreign owners)."""
+    """What a restore did. `failures` are files that are not there: path and why; `damaged` says that of some the
+    journal was the cause. `shortfalls` are attributes that could not be set (without root, foreign owners)."""
 
     files: int = 0
     names: int = 0
     bytes_written: int = 0
     failures: list[tuple[bytes, str]] = field(default_factory=list)
+    damaged: bool = False
     shortfalls: list[str] = field(default_factory=list)
 
 
@@ -67,6 +68,7 @@ def restore(
         if filled.failure:
             failed.add(filled.target)
             done.failures.append((filled.target, filled.failure))
+            done.damaged |= filled.damaged
         else:
             done.files += 1
             done.names += 1

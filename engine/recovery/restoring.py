@@ -57,6 +57,11 @@ class Outcome:
         """Every byte was hashed before it was written, and nothing failed or differs."""
         return not self.restored.failures and not self.differences
 
+    @property
+    def damaged(self) -> bool:
+        """What is there is not what was kept, or it could not be read; a full disk, say, is no damage."""
+        return self.restored.damaged or bool(self.differences)
+
 
 def prepare(
     journal: Journal, session: Session, stream: StreamInfo, point: Point, path: bytes | None, target: Path

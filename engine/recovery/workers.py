@@ -11,7 +11,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,7 @@ def fill_in_processes(shares: Sequence[Work]) -> Iterator[Filled]:
     workers = [_start(share) for share in shares]
     try:
         for line in lines_of([worker.stdout for worker in workers if worker.stdout]):
-            row = json.loads(line)
-            yield Filled(os.fsencode(row["target"]), row["bytes"], tuple(row["shortfalls"]), row["failure"])
+            yield _filled(json.loads(line))
         for worker in workers:
             if worker.wait():
                 raise Failed(f"a restore worker ended with code {worker.returncode}", hint="run the restore again")
@@ -84,17 +83,25 @@ def _run() -> None:
     journal = open_local(Path(share.journal), share.master_key)
     out: list[dict[str, Any]] = []
     for filled in fill_all(share.tasks, DataReader(journal), share.stream, share.owners):
-        out.append(
-            {
-                "target": os.fsdecode(filled.target),
-                "bytes": filled.bytes_written,
-                "shortfalls": filled.shortfalls,
-                "failure": filled.failure,
-            }
-        )
+        out.append(_row(filled))
         if len(out) >= 64 or filled.bytes_written > 1 << 20:
             _answer(out)
     _answer(out)
+
+
+def _row(filled: Filled) -> dict[str, Any]:
+    return {
+        "target": os.fsdecode(filled.target),
+        "bytes": filled.bytes_written,
+        "shortfalls": filled.shortfalls,
+        "failure": filled.failure,
+        "damaged": filled.damaged,
+    }
+
+
+def _filled(row: Mapping[str, Any]) -> Filled:
+    target, shortfalls = os.fsencode(row["target"]), tuple(row["shortfalls"])
+    return Filled(target, row["bytes"], shortfalls, row["failure"], row["damaged"])
 
 
 def _answer(rows: list[dict[str, Any]]) -> None:
