@@ -6,7 +6,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,7 +34,7 @@ from engine.query.streams import info
 from engine.query.tree import entries
 from engine.store.base import Store
 from engine.wire.batch import BatchBuilder
-from tests.embedded import Site
+from tests.embedded import ROOT, Site
 
 with warnings.catch_warnings():  # it would rather have a newer httpx than the one that is there
     warnings.simplefilter("ignore")
@@ -305,3 +309,39 @@ def acts(home: Path) -> list[dict[str, Any]]:
                 if row["payload"] is not None:
                     found.append((row["stream"], row["lsn"], json.loads(row["payload"])))
     return [act for _, _, act in sorted(found, key=lambda each: (each[0], each[1])) if "what" in act]
+
+
+def stored(node: Node) -> tuple[set[str], dict[str, list[Any]]]:
+    """All of the journal but for the audit: packs, streams, policies, and what segments hold of which stream."""
+    held = held_by_stream(node.home)
+    audit = {each.split("/")[1] for each in objects(node.home, "streams") if not each.endswith("stream.json")}
+    of_nodes = {stream for stream in audit if '"_audit/' in _stream_document(node.home, stream)}
+    return objects(node.home, "packs", "streams", "control"), {
+        stream: sorted(map(repr, runs)) for stream, runs in held.items() if stream not in of_nodes
+    }
+
+
+def _stream_document(home: Path, stream: str) -> str:
+    return (home / "journal" / "streams" / stream / "stream.json").read_text()
+
+
+def refusals(node: Node, writer: Writer) -> list[dict[str, Any]]:
+    return [
+        act
+        for act in acts(node.home)
+        if act["what"] == "batch-refused" and act["details"].get("stream") == writer.stream
+    ]
+
+
+def run_serve(home: Path) -> subprocess.CompletedProcess[bytes]:
+    """`bcsctl serve`, which is expected to end by itself."""
+    environment = {**os.environ, "BCS_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "bcsctl", "serve", "--role", "node"]
+    return subprocess.run(command, env=environment, cwd=home, capture_output=True, timeout=60)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds} s for {what}"
+        time.sleep(0.01)

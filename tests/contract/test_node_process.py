@@ -1,30 +1,27 @@
-"""A node as a process: kills, stops, stalled and countless clients, full and damaged disks, a second node."""
+"""A node as a process: kills, stops, stalled clients, a second node."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import zstandard
 
 from engine.agent.client import HttpNode, OutOfOrder
 from engine.env import processes
 from engine.env.unix_http import request_json
 from engine.model.errors import BcsError, Failed, Refused
 from engine.wire.batch import BatchBuilder
-from engine.wire.limits import BATCH_BYTES_MAX, COLUMNS_BYTES_MAX
+from engine.wire.limits import BATCH_BYTES_MAX
 from tests.embedded import ROOT, Over
 from tests.nodes import (
     HOST,
@@ -33,12 +30,13 @@ from tests.nodes import (
     apply,
     file_of,
     files_in,
-    held_by_stream,
     journal_of,
     objects,
     process_node,
+    run_serve,
     runs_of,
     source,
+    wait_for,
 )
 
 STOP_SECONDS = 9
@@ -58,13 +56,6 @@ def writer(node: ProcessNode) -> Writer:
 
 def mark(builder: BatchBuilder) -> None:
     builder.mark(1, "pass", point_class="quiet")
-
-
-def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"waited {seconds} s for {what}"
-        time.sleep(0.01)
 
 
 @contextmanager
@@ -162,77 +153,6 @@ def stream_until_refused(writer: Writer, batches_max: int = 10_000) -> int:
     return acknowledged
 
 
-# Many at once.
-
-
-def test_two_hundred_connections_at_once(node: ProcessNode) -> None:
-    writers = [Writer(node, f"many/{HOST}/files{number}") for number in range(200)]
-    apply(node, *(source(each.address) for each in writers))
-    together = threading.Barrier(200)
-
-    def work(each: Writer) -> int:
-        together.wait(60)
-        each.open(None)
-        return int(each.send(file_of(each.address.encode(), kind="baseline"))["position"]["lsn"])
-
-    with ThreadPoolExecutor(200) as pool:
-        assert list(pool.map(work, writers)) == [4] * 200
-    held = held_by_stream(node.home)
-    assert all(len(held[each.stream]) == 1 for each in writers)
-
-
-def test_bombs_and_large_batches_take_bounded_memory(node: ProcessNode, writer: Writer) -> None:
-    from tests.contract.test_node_api import closed, opened
-
-    writer.send(file_of(b"x" * 1_000_000, kind="baseline"))
-    header, columns, frames = opened(writer.batch(file_of(b"y" * 200_000), lsn_first=writer.lsn + 1))
-    bomb = zstandard.ZstdCompressor().compress(bytes(COLUMNS_BYTES_MAX))
-    of_columns = closed({**header, "columns": [len(bomb), COLUMNS_BYTES_MAX]}, bomb, frames)
-    packed = zstandard.ZstdCompressor().compress(bytes(1 << 30))
-    of_frames = closed({**header, "frames": [[len(packed), 1 << 30, 1]]}, columns, packed)
-    before = node.memory_bytes()
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(writer.post, [of_columns, of_frames] * 16))
-    assert {answer.status for answer in answers} == {422}
-    grown = node.memory_bytes("VmHWM") - before
-    assert grown < 3 * COLUMNS_BYTES_MAX, f"grew by {grown >> 20} MiB"
-
-
-def test_a_flood_of_bodies_is_held_within_limits(node: ProcessNode) -> None:
-    """Twelve senders of 40 MiB each that all stall before the end: some are asked to come again, and memory stays."""
-    writers = [Writer(node, f"flood/{HOST}/files{number}") for number in range(12)]
-    apply(node, *(source(each.address) for each in writers))
-    before = node.memory_bytes()
-    block = bytes(1 << 20)
-    connections = []
-    try:
-        for each in writers:
-            connection = socket.socket(socket.AF_UNIX)
-            connection.settimeout(10)
-            connections.append(connection)
-            connection.connect(os.fspath(node.site.socket))
-            path = f"/v1/streams/{each.stream}/batches?host={HOST}"
-            connection.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {41 << 20}\r\n\r\n".encode())
-            for _ in range(40):
-                connection.sendall(block)
-        assert node.call("GET", "/v1/health").status == 200
-        refused = [each for each in connections if readable(each)]
-        assert 4 <= len(refused) <= 8
-        assert all(b" 503 " in each.recv(100) for each in refused)
-        assert node.memory_bytes() - before < 500 << 20
-    finally:
-        for connection in connections:
-            connection.close()
-    writers[0].open(None)
-    assert writers[0].send(file_of(b"x", kind="baseline"))["position"] == {"epoch": 1, "lsn": 4}
-
-
-def readable(connection: socket.socket) -> bool:
-    import select
-
-    return bool(select.select([connection], [], [], 0.5)[0])
-
-
 def test_an_agent_that_waits_hears_of_an_apply_at_once(node: ProcessNode) -> None:
     generation = node.call("GET", "/v1/agents/web1/desired").json["generation"]
     begun = time.monotonic()
@@ -292,16 +212,9 @@ def test_what_was_acknowledged_survives_kills(node: ProcessNode, writer: Writer)
     assert node.stop(STOP_SECONDS) == 0
 
 
-def serve(home: Path) -> subprocess.CompletedProcess[bytes]:
-    """`bcsctl serve`, which is expected to end by itself."""
-    environment = {**os.environ, "BCS_HOME": str(home), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "bcsctl", "serve", "--role", "node"]
-    return subprocess.run(command, env=environment, cwd=home, capture_output=True, timeout=60)
-
-
 def test_a_second_node_refuses_and_touches_nothing(node: ProcessNode, writer: Writer) -> None:
     before = objects(node.home, "")
-    second = serve(node.home)
+    second = run_serve(node.home)
     assert second.returncode == 1
     said = second.stderr.decode()
     assert f"another node, process {node.pid}, serves {node.home}" in said
@@ -313,7 +226,7 @@ def test_a_second_node_refuses_and_touches_nothing(node: ProcessNode, writer: Wr
 
 def test_something_else_in_the_sockets_place_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "run" / "node.sock").mkdir(parents=True)
-    done = serve(tmp_path)
+    done = run_serve(tmp_path)
     assert done.returncode == 1
     assert "node.sock is in the way" in done.stderr.decode() and "Traceback" not in done.stderr.decode()
     assert (tmp_path / "run" / "node.sock").is_dir()
@@ -336,96 +249,6 @@ def test_a_home_with_a_long_path_works(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.communicate()
-
-
-# Disks.
-
-
-@pytest.mark.parametrize("which", ["L0", "packs", "streams", "keys", "control/policies"])
-@pytest.mark.parametrize("damage", ["flip", "cut"])
-def test_a_damaged_object_is_named_at_the_start(tmp_path: Path, which: str, damage: str) -> None:
-    with process_node(tmp_path / "home") as node:
-        writer = Writer(node, f"group/{HOST}/files").protect()
-        writer.send(file_of(b"x" * 100, kind="baseline"))
-        assert node.stop(STOP_SECONDS) == 0
-    victim = sorted(objects(node.home, which))[0]
-    path = node.home / "journal" / victim
-    content = bytearray(path.read_bytes())
-    content[-20 if which == "packs" else len(content) // 2] ^= 1
-    path.write_bytes(content if damage == "flip" else content[: len(content) // 2])
-    if which == "packs":  # not looked at before somebody reads it: then it shows
-        with process_node(node.home) as again:
-            assert again.call("GET", f"/v1/streams/{writer.stream}/ls").status == 200
-            answer = again.call("GET", f"/v1/streams/{writer.stream}/cat?path=/file")
-            assert (answer.status, answer.error["code"]) == (500, "damaged")
-            assert victim in answer.error["message"] + str(answer.error["details"])
-        return
-    done = serve(node.home)
-    said = done.stderr.decode()
-    assert done.returncode == 1, said
-    assert victim in said and "bcsctl check" in said and "Traceback" not in said
-    assert not (node.home / "run" / "node.pid").exists()
-
-
-def test_a_missing_commit_is_noticed_at_the_start(tmp_path: Path) -> None:
-    with process_node(tmp_path / "home") as node:
-        writer = Writer(node, f"group/{HOST}/files").protect()
-        for _ in range(3):
-            writer.send(file_of(b"x" * 100, kind="baseline"))
-        assert node.stop(STOP_SECONDS) == 0
-    (node.home / "journal" / sorted(objects(node.home, "L0"))[2]).unlink()
-    with process_node(node.home) as again:
-        # Other streams go on; what the hole takes away is not handed out as if it were whole.
-        answer = again.call("GET", f"/v1/streams/{writer.stream}/ls")
-        assert (answer.status, answer.error["code"]) == (500, "damaged")
-        Writer(again, f"other/{HOST}/files").protect().send(mark)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """An empty file system of 24 MiB; skipped where none can be mounted."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("only root can mount a small file system")
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", place], capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"no small file system: {mounted.stderr.decode().strip()}")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", place], check=True)
-
-
-def test_a_full_disk_is_told_and_got_over(small_disk: Path) -> None:
-    with process_node(small_disk / "home") as node:
-        writer = Writer(node, f"group/{HOST}/files").protect()
-        first = os.urandom(1 << 20)
-        writer.send(file_of(first, b"first", kind="baseline"))
-        filler = small_disk / "filler"
-        with filler.open("wb") as file:  # all but what a small object needs
-            file.write(bytes(shutil.disk_usage(small_disk).free - (256 << 10)))
-        refused = writer.batch(file_of(os.urandom(1 << 20), b"second"))
-        for _ in range(3):
-            answer = writer.post(refused)
-            assert (answer.status, answer.error["code"]) == (507, "not-committed"), answer.text
-            assert "No space left" in answer.error["message"]
-        with filler.open("ab") as file:  # and now to the last byte
-            file.write(bytes(shutil.disk_usage(small_disk).free))
-        assert writer.post(refused).status == 507
-        other = {"base": 1, "documents": {}, "sources": {}, "by": "me"}
-        answer = node.call("POST", "/v1/policies", other)
-        assert (answer.status, answer.error["code"]) == (507, "no-space")
-        assert node.call("POST", "/v1/audit", {"what": "x", "who": "me"}).status == 507
-        assert node.call("GET", "/v1/health").json["policies"] == 1
-        assert node.call("GET", "/v1/status").status == 200
-        filler.unlink()
-        wait_for(lambda: writer.post(refused).status == 200, 20, "the node to go on")
-        assert set(files_in(node.home, writer)) == {b"/first", b"/second"}
-        assert files_in(node.home, writer)[b"/first"] == first
-        assert node.call("POST", "/v1/audit", {"what": "x", "who": "me"}).status == 201
-        assert "Traceback" not in node.log()
-        assert node.stop(STOP_SECONDS) == 0
 
 
 # Clients.
