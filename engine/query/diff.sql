@@ -3,22 +3,19 @@
 -- A directory's own time and size count for nothing: they follow what is in it.
 -- Columns: path, old (row of the left tree or null), new (of the right one), attributes (boolean), content (boolean:
 -- has to be compared).
-WITH paired AS (
-    SELECT coalesce(l.path, r.path) AS path, l, r
-    FROM {left} l FULL OUTER JOIN {right} r ON l.path = r.path
-),
-judged AS (
-    SELECT path, l, r,
-        l.path IS NULL OR r.path IS NULL AS one_sided,
+SELECT coalesce(l.path, r.path) AS path,
+    l AS old,
+    r AS new,
+    l.path IS NOT NULL AND r.path IS NOT NULL AND (
         (l."type", l.mode, l.uid, l.gid, l.rdev, l.target, l.xattrs)
             IS DISTINCT FROM (r."type", r.mode, r.uid, r.gid, r.rdev, r.target, r.xattrs)
-            OR (l.mtime_ns <> r.mtime_ns AND r."type" <> ord('d')) AS attributes,
-        r."type" = ord('f') AND l."type" = ord('f') AND (
-            l.file_id <> r.file_id OR l.size <> r.size OR r.file_id IN (SELECT file_id FROM {written})
-        ) AS content
-    FROM paired
-)
-SELECT path, l AS old, r AS new, attributes AND NOT one_sided AS attributes, content AND NOT one_sided AS content
-FROM judged
-WHERE one_sided OR attributes OR content
+        OR (l.mtime_ns <> r.mtime_ns AND r."type" <> ord('d'))
+    ) AS attributes,
+    r."type" = ord('f') AND l."type" = ord('f') AND (
+        l.file_id <> r.file_id OR l.size <> r.size OR w.file_id IS NOT NULL
+    ) AS content
+FROM {left} l
+FULL OUTER JOIN {right} r ON l.path = r.path
+LEFT JOIN {written} w ON w.file_id = r.file_id
+WHERE l.path IS NULL OR r.path IS NULL OR l.lsn <> r.lsn OR l.file_id <> r.file_id OR w.file_id IS NOT NULL
 ORDER BY path
