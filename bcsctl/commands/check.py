@@ -11,8 +11,8 @@ from bcsctl.commands.validate import counted
 from bcsctl.opening import journal
 from bcsctl.options import exits
 from bcsctl.output import BAD, DIM, GOOD, json_option, local_time, print_json, printable, progress, say, tell
-from bcsctl.settings import home_option, settings
-from engine.model.errors import UsageError
+from bcsctl.settings import Settings, home_option, settings
+from engine.model.errors import BcsError, UsageError
 from engine.model.times import format_size, format_time
 
 if TYPE_CHECKING:
@@ -30,13 +30,14 @@ def command(read_data: bool, sample: str | None, home: str | None, as_json: bool
     """Verify the journal: structure, or every byte.
 
     Names each object that is missing, cut short, changed or swapped, with the paths and times
-    it affects. Changes nothing, and may run beside a node.
+    it affects. Changes nothing but the audit's records, and may run beside a node.
 
     \b
     Example:  bcsctl check --read-data --sample 5%
     """
     share = parse_share(sample) if sample else None
-    opened = journal(settings(home))
+    where = settings(home)
+    opened = journal(where)
     from engine.journal.check import check
 
     with progress(as_json) as drawn:
@@ -47,11 +48,31 @@ def command(read_data: bool, sample: str | None, home: str | None, as_json: bool
             share,
             lambda done, total: drawn.update(task, completed=done, total=total),
         )
+    recorded = record(where, found, read_data or share is not None, share)
     if as_json:
-        print_json(report_json(found, read_data or share is not None))
+        print_json({**report_json(found, read_data or share is not None), "recorded": recorded})
     else:
         render(found, read_data or share is not None)
     return 6 if found.errors else 0
+
+
+def record(where: Settings, found: Report, read_data: bool, share: float | None) -> bool:
+    """Have the check recorded, for the recovery audit. What it found stands, recorded or not: then it is said."""
+    from engine.recovery.acts import record_act, who_acts
+
+    details = {
+        "objects": found.objects,
+        "bytes": found.bytes,
+        "errors": len(found.errors),
+        "read_data": read_data,
+        "sample": share,
+    }
+    try:
+        record_act(where.home, "check", who_acts(), details)
+    except (OSError, BcsError) as error:
+        say(f"the check could not be recorded: {error}", BAD)
+        return False
+    return True
 
 
 def parse_share(text: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -68,6 +69,28 @@ def test_check_finds_nothing_in_a_sound_journal(run: Run, site: PlainSite) -> No
         assert done.json["objects"] > 10
     assert "no error in" in run("check", home=site.home).text
     assert run("check", "--sample", "200%", home=site.home).code == 2
+
+
+def test_a_check_is_recorded_with_what_it_found(run: Run, damaged: Path) -> None:
+    checked = run("check", "--read-data", "--sample", "100%", "--json", home=damaged)
+    assert (checked.code, checked.json["recorded"]) == (6, True)
+    *_, act = [json.loads(line) for line in (damaged / "audit" / "pending.jsonl").read_text("ascii").splitlines()]
+    assert act["what"] == "check"
+    assert act["details"] == {
+        "objects": checked.json["objects"],
+        "bytes": checked.json["bytes"],
+        "errors": 1,
+        "read_data": True,
+        "sample": 1.0,
+    }
+
+
+def test_a_check_that_can_not_be_recorded_answers_all_the_same(run: Run, damaged: Path) -> None:
+    shutil.rmtree(damaged / "audit", ignore_errors=True)
+    (damaged / "audit").write_text("in the way")
+    checked = run("check", "--json", home=damaged)
+    assert (checked.code, checked.json["recorded"], checked.json["errors"]) == (0, False, [])
+    assert "could not be recorded" in checked.err
 
 
 def test_check_names_the_pack_and_the_path(run: Run, site: PlainSite, damaged: Path) -> None:
