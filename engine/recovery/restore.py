@@ -41,8 +41,8 @@ class Restored:
     names: int = 0
     bytes_written: int = 0
     failures: list[tuple[bytes, str]] = field(default_factory=list)
-    damaged: bool = False
     shortfalls: list[str] = field(default_factory=list)
+    damaged: bool = False
 
 
 def restore(
