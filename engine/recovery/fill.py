@@ -16,26 +16,38 @@ from engine.model.extents import Piece
 from engine.tree.apply import create_file, finish, set_size, write_extent
 from engine.tree.attributes import Attributes
 
+_EXISTING = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+
 
 @dataclass(frozen=True, slots=True)
 class FileTask:
-    """One file to make at `target`, with its pieces in order of offset."""
+    """One file to make at `target`, with its pieces in order of offset.
+
+    With `part` the file is there already, and these are some of its pieces: several may fill it at once.
+    """
 
     target: bytes
     inode: Inode
     pieces: tuple[Piece, ...]
+    part: bool = False
+
+    @property
+    def size(self) -> int:
+        """What there is to do, in bytes."""
+        return sum(piece.length for piece in self.pieces) if self.part else self.inode.size
 
 
 @dataclass(frozen=True, slots=True)
 class Filled:
     """What became of one file: bytes written, what could not be set, or why it is not there. `damaged`: that was the
-    journal's fault; else this machine's, such as a full disk."""
+    journal's fault; else this machine's, such as a full disk. `part`: there is more of it to come."""
 
     target: bytes
     bytes_written: int
     shortfalls: tuple[str, ...] = ()
     failure: str = ""
     damaged: bool = False
+    part: bool = False
 
 
 def attributes_of(inode: Inode) -> Attributes:
@@ -52,29 +64,32 @@ def fill_all(tasks: Sequence[FileTask], reader: DataReader, stream: str, owners:
 
 
 def fill(task: FileTask, reader: DataReader, stream: str, owners: bool) -> Filled:
-    """Make one file whole: content, size, attributes. On damage the file is taken away again."""
+    """Make one file whole: content, size, attributes; or fill its part. On damage a whole file is taken away again."""
     fd = -1
     written = 0
     try:
-        fd = create_file(task.target)
+        fd = os.open(task.target, _EXISTING) if task.part else create_file(task.target)
         for piece in task.pieces:
             view = reader.read(piece, stream)
             write_extent(fd, piece.offset, view)
             written += len(view)
+        if task.part:
+            return Filled(task.target, written, part=True)
         set_size(fd, task.inode.size)
         missing = finish(task.target, attributes_of(task.inode), owners, fd)
         return Filled(task.target, written, tuple(str(shortfall) for shortfall in missing))
     except (BcsError, OSError) as error:
-        if fd >= 0:
-            _take_away(task.target)
+        if fd >= 0 and not task.part:
+            take_away(task.target)
         message = error.message if isinstance(error, BcsError) else f"{os.strerror(error.errno or 0)}"
-        return Filled(task.target, 0, failure=message, damaged=isinstance(error, Damaged))
+        return Filled(task.target, 0, failure=message, damaged=isinstance(error, Damaged), part=task.part)
     finally:
         if fd >= 0:
             os.close(fd)
 
 
-def _take_away(target: bytes) -> None:
+def take_away(target: bytes) -> None:
+    """Remove a file that could not be made whole: nobody must take it for what was protected."""
     try:
         os.unlink(target)
     except FileNotFoundError:

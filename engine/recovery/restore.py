@@ -15,6 +15,7 @@ from engine.journal.open import Journal
 from engine.model.events import FILE
 from engine.model.extents import Piece
 from engine.plan.restore import Made, RestorePlan, shares
+from engine.recovery import large
 from engine.recovery.fill import FileTask, Filled, attributes_of
 from engine.recovery.workers import Work, fill_here, fill_in_processes, worth_processes
 from engine.tree.apply import deepest_first, finish, link, make
@@ -63,17 +64,17 @@ def restore(
     directories = _make_directories(plan, made_target, done)
     tasks = _tasks(plan.files, pieces)
     failed: set[bytes] = set()
-    for filled in _fill(journal, stream, tasks, owners, helping):
+    for filled in large.fill(tasks, owners, lambda parts: _fill(journal, stream, parts, owners, helping)):
         done.shortfalls += filled.shortfalls
         if filled.failure:
             failed.add(filled.target)
             done.failures.append((filled.target, filled.failure))
             done.damaged |= filled.damaged
-        else:
+        elif not filled.part:
             done.files += 1
             done.names += 1
-            done.bytes_written += filled.bytes_written
-        progress(1, filled.bytes_written)
+        done.bytes_written += filled.bytes_written
+        progress(0 if filled.part else 1, filled.bytes_written)
     _make_others(plan.others, owners, done)
     _link_all((*plan.files, *plan.others), failed, done)
     for target in deepest_first(directories):
@@ -120,7 +121,7 @@ def _fill(
     if helping is None or helping.processes < 2 or not worth_processes(tasks):
         yield from fill_here(journal, stream, tasks, owners)
         return
-    cut = shares([task.inode.size for task in tasks], helping.processes)
+    cut = shares([task.size for task in tasks], helping.processes)
     yield from fill_in_processes(
         [
             Work(str(helping.journal), helping.master_key, stream, owners, tuple(tasks[index] for index in share))
