@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import socket
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ def serve(home: Path, *, version: str, clock: Clock = SYSTEM) -> int:
 
     Raises Failed when another node does, Damaged when the journal's tail can't be trusted.
     """
+    asked_to_stop = _signals_noted()
     for part in ("run", "node"):
         durable.make_directories(home / part, mode=0o700)
     with ExitStack() as stack:
@@ -59,7 +61,7 @@ def serve(home: Path, *, version: str, clock: Clock = SYSTEM) -> int:
         log(f"node {parts.name} boot {parts.boot} serves {home / 'journal'}", clock)
         upkeep.start()
         try:
-            _run(parts, version, listener)
+            _run(parts, version, listener, asked_to_stop)
         finally:
             upkeep.ask_to_stop()
         parts.close()
@@ -71,7 +73,19 @@ def serve(home: Path, *, version: str, clock: Clock = SYSTEM) -> int:
     return 0
 
 
-def _run(parts: Parts, version: str, listener: socket.socket) -> None:
+def _signals_noted() -> list[int]:
+    """The list in which signals to stop are noted, but for the time in which uvicorn acts on them.
+
+    One that comes before must not end the process where it stands. Nor must one be lost that uvicorn raises again
+    behind its own handlers: it would end the process before what was taken is committed.
+    """
+    noted: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: noted.append(number))
+    return noted
+
+
+def _run(parts: Parts, version: str, listener: socket.socket, asked_to_stop: Sequence[int]) -> None:
     config = uvicorn.Config(
         application(parts, version),
         http="h11",
@@ -83,11 +97,7 @@ def _run(parts: Parts, version: str, listener: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
-    # uvicorn raises the signal that stopped it once more behind its own handlers: without these it
-    # would end the process before what was taken is committed.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    asyncio.run(_Server(config, parts).serve(sockets=[listener]))
+    asyncio.run(_Server(config, parts, asked_to_stop).serve(sockets=[listener]))
 
 
 def _job_failed(job: str, error: Exception, clock: Clock) -> None:
@@ -134,9 +144,15 @@ def _applied(journal: Journal, clock: Clock) -> dict[str, Any] | None:
 class _Server(uvicorn.Server):
     """Sends those home who wait for something newer, or whose requests are not whole, so that they hold up no stop."""
 
-    def __init__(self, config: uvicorn.Config, parts: Parts) -> None:
+    def __init__(self, config: uvicorn.Config, parts: Parts, asked_to_stop: Sequence[int]) -> None:
         super().__init__(config)
         self._parts = parts
+        self._asked_to_stop = asked_to_stop
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._asked_to_stop:  # before uvicorn took over
+            self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._parts.desired.release()

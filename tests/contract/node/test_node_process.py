@@ -184,6 +184,22 @@ def test_generations_of_different_boots_are_never_equal(node: ProcessNode) -> No
         node.site.start_node()
 
 
+@pytest.mark.parametrize("sign", ["run/node.lock", "run/node.pid", "journal/bcs.json", "journal/control/boots"])
+def test_a_stop_in_the_middle_of_the_start_is_a_clean_one(tmp_path: Path, sign: str) -> None:
+    """However far the start is, as its traces tell."""
+    environment = {**os.environ, "BCS_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, "-m", "bcsctl", "serve"], env=environment, stderr=subprocess.PIPE)
+    try:
+        wait_for(lambda: (tmp_path / sign).exists() or process.poll() is not None, 30, sign)
+        process.terminate()
+        assert process.wait(STOP_SECONDS) == 0
+    finally:
+        process.kill()
+        said = process.communicate()[1].decode()
+    assert "Traceback" not in said
+    assert not (tmp_path / "run" / "node.pid").exists() and not (tmp_path / "run" / "node.sock").exists()
+
+
 # Kills and restarts.
 
 
