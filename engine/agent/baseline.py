@@ -30,6 +30,7 @@ class Walk:
     def __init__(self, capture: Capture) -> None:
         self._capture = capture
         self.files = 0
+        self.watched_stems: dict[int, frozenset[bytes]] = {}
         self._fresh = False
         self._stack: list[int] = []
 
@@ -103,6 +104,7 @@ class Walk:
     def _scan_stem(self, directory: int, path: bytes, wanted: frozenset[bytes], deep: bool) -> list[int]:
         capture = self._capture
         if self._worth_watching(path, wanted):
+            self.watched_stems[directory] = wanted
             try:
                 capture.watcher.add_directory(directory, capture.scope.real(path))
             except FileNotFoundError:

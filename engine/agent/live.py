@@ -13,7 +13,7 @@ from engine.agent.baseline import Walk
 from engine.agent.capture import Capture, Where
 from engine.agent.outbox import Outbox
 from engine.agent.places import Places
-from engine.agent.record import Record
+from engine.agent.record import Record, signed
 from engine.agent.settings import Begun
 from engine.agent.ship import Shipper
 from engine.agent.spool import Spool, SpoolDamaged
@@ -87,10 +87,23 @@ class Live:
     # Events.
 
     def _drain(self) -> bool:
-        """Take what the watcher has; whether that was anything."""
+        """Take what the watcher has; whether any of it was ours.
+
+        On a whole file system there is much that isn't: files without a name that others make, such as a node's
+        commits, and names beside the source's paths. They must not make a quiet moment look busy.
+        """
         self._drained_at = self._site.now()
         drained = self._watcher.drain()
         if not drained:
+            return False
+        for dev, ino in drained.inodes:
+            known = self._record.by_number(*signed(dev, ino))
+            if known is not None:
+                drained.dirty.update(self._record.places_of(known.file_id))
+        stems = self._walk.watched_stems
+        if stems:
+            drained.dirty = {each for each in drained.dirty if each[0] not in stems or each[1] in stems[each[0]]}
+        if not (drained.dirty or drained.self_dirty or drained.overflowed):
             return False
         self._last_event_at = self._site.now()
         self._eventful = True
@@ -101,10 +114,6 @@ class Live:
         self._dirty |= drained.dirty
         self._own |= drained.self_dirty
         self._overflowed |= drained.overflowed
-        for dev, ino in drained.inodes:
-            known = self._record.by_number(dev, ino)
-            if known is not None:
-                self._dirty.update(self._record.places_of(known.file_id))
         return True
 
     def _breathe(self) -> None:

@@ -67,7 +67,11 @@ class Sent:
 
 def number_of(status: os.stat_result) -> tuple[int, int]:
     """(dev, ino) as SQLite can hold them: 64 bits with a sign."""
-    dev, ino = status.st_dev, status.st_ino
+    return signed(status.st_dev, status.st_ino)
+
+
+def signed(dev: int, ino: int) -> tuple[int, int]:
+    """The same two numbers with a sign."""
     return (dev if dev < _TOO_LARGE else dev - 2 * _TOO_LARGE), (ino if ino < _TOO_LARGE else ino - 2 * _TOO_LARGE)
 
 

@@ -191,12 +191,13 @@ class Content:
         if size_known is None or 0 <= size_known <= size:
             return False
         end = END_OF_FILES if size_known == UNKNOWN_SIZE else size_known
-        self._outbox.builder.hole(0, file_id, size, end - size)
+        # From the block on that the new end lies in: what is left of it counts as new, and is sent if it is data.
+        first = size // BLOCK_BYTES * BLOCK_BYTES
+        self._outbox.builder.hole(0, file_id, first, end - first)
         chunk, within = divmod(size, CHUNK_BYTES)
         kept = self._record.blocks(file_id, chunk)
         self._record.cut_blocks(file_id, chunk)
         if kept is not None and within:
-            # The last block counts as unknown: what it held beyond the new end is gone.
             whole = within // BLOCK_BYTES * DIGEST_BYTES
             self._record.put_blocks(file_id, chunk, self._outbox.builder.lsn_next - 1, kept[:whole])
         return True

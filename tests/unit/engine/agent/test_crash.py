@@ -37,7 +37,8 @@ class Host:
 
     def start(self, crash_at: str = "", **environment: str) -> None:
         argv = [sys.executable, "-m", "engine.agent", "agent", "--home", str(self.home), "--socket", str(self.socket)]
-        environment = {**os.environ, "BCS_HOME": str(self.home), "PYTHONPATH": str(ROOT), **environment}
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "BCS_HOME": str(self.home), "PYTHONPATH": path, **environment}
         self.process = subprocess.Popen(argv, env={**environment, "BCS_CRASH_AT": crash_at})
 
     def ended(self, seconds: float = 20.0) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 
 import pytest
 from conftest import Site, wait_for
 
-from engine.model.events import Dentry, Extent, Inode, Record
+from engine.model.events import Dentry, Extent, Inode, Record, is_point
 
 MECHANISMS = ["inotify", pytest.param("fanotify", marks=pytest.mark.skipif(os.geteuid() != 0, reason="needs root"))]
 
@@ -193,3 +194,29 @@ def test_latency_at_100_changes_a_second(site: Site) -> None:
         delays.append((after[0] - at) / 1000)
     assert inodes
     assert sorted(delays)[len(delays) // 2] < 100
+
+
+def test_what_strangers_do_beside_it_does_not_disturb(watched: Site) -> None:
+    """A neighbour in the parent directory, and files without names on the same file system."""
+    watched.start()
+    stop = threading.Event()
+
+    def disturb() -> None:
+        while not stop.wait(0.002):
+            (watched.base / "beside").write_bytes(b"x")
+            fd = os.open(watched.base, os.O_TMPFILE | os.O_WRONLY)
+            os.write(fd, b"x")
+            os.close(fd)
+
+    stranger = threading.Thread(target=disturb)
+    stranger.start()
+    try:
+        before = len(watched.node.events)
+        time.sleep(0.3)
+        (watched.tree / "f").write_bytes(b"1")
+        watched.settle()
+        wait_for(lambda: watched.node.points()[-1].point_class == "quiet")
+        assert len([mark for mark in watched.node.events[before:] if is_point(mark)]) <= 3
+    finally:
+        stop.set()
+        stranger.join()

@@ -107,7 +107,7 @@ CHANGES = s.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(changes=CHANGES)
 def test_extents_overlaid_are_the_file(
     tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[str, int, int]]
@@ -125,6 +125,17 @@ def test_extents_overlaid_are_the_file(
         if what == "look":
             file.look(file.file_id)
             assert file.image.content(file.file_id) == file.path.read_bytes()
+    file.record.close()
+
+
+def test_a_cut_that_leaves_a_hole_in_its_last_block(tmp_path: Path) -> None:
+    file = Looked(tmp_path)
+    file.path.write_bytes(os.urandom(BLOCK + 3000))
+    file.look(file.file_id)
+    os.truncate(file.path, 0)
+    os.truncate(file.path, BLOCK + 1000)
+    file.look(file.file_id)
+    assert file.image.content(file.file_id) == bytes(BLOCK + 1000)
     file.record.close()
 
 
