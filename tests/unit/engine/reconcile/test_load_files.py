@@ -78,7 +78,8 @@ def test_what_is_not_there_or_no_file_is_a_fault(tmp_path: Path) -> None:
     assert messages(tmp_path / "nowhere") == ["cannot be read: no such file or directory"]
     assert messages(tmp_path / "pipe.yaml") == ["is not a regular file"]
     assert messages(tmp_path / "folder") == ["the directory holds no policy file"]
-    assert messages(Path("a\0b")) == ["cannot be read: embedded null byte"]
+    [told] = messages(Path("a\0b"))
+    assert told.startswith("cannot be read: ") and "embedded null" in told  # the words after it are Python's
 
 
 def test_large_files_are_not_read(tmp_path: Path) -> None:
