@@ -8,7 +8,6 @@ is handed out whole or not at all.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from engine.format.names import CheckpointName
 from engine.journal import checkpoints
@@ -17,10 +16,8 @@ from engine.model.ids import Position
 from engine.model.lineage import Lineage, lineage, until
 from engine.query import sql
 from engine.query.held import Range
+from engine.query.session import Session
 from engine.store.base import Missing
-
-if TYPE_CHECKING:
-    from engine.query.session import Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +34,11 @@ class AsOf:
     checkpoint: CheckpointName | None
     events: str
     later: str
+
+
+def as_of(session: Session, stream: str, position: Position) -> AsOf:
+    """The events that count at a position, proved to be complete once in a session. Damaged when they are not."""
+    return session.keep(("as of", stream, position), lambda: resolve(session, stream, position))
 
 
 def resolve(session: Session, stream: str, position: Position) -> AsOf:

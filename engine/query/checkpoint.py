@@ -18,7 +18,7 @@ from engine.journal.checkpoints import CheckpointFooter
 from engine.model.lineage import lineage
 from engine.model.points import Point
 from engine.plan.checkpoint import due
-from engine.query import sql
+from engine.query import asof, sql
 from engine.query.asof import AsOf
 from engine.query.overlay import visible
 from engine.query.points import points
@@ -38,7 +38,7 @@ def build_checkpoint(session: Session, stream: str, point: Point) -> str:
     """
 
     def build() -> str:
-        as_of = session.as_of(stream, point.position)
+        as_of = asof.as_of(session, stream, point.position)
         rows = folded(session, as_of)
         previous = as_of.checkpoint.key if as_of.checkpoint else ""
         return checkpoints.put(

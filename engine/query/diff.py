@@ -17,7 +17,7 @@ from engine.model.events import Inode
 from engine.model.extents import Piece
 from engine.model.ids import Position
 from engine.model.lineage import Lineage
-from engine.query import sql
+from engine.query import asof, sql
 from engine.query.asof import whole_line
 from engine.query.extents import pieces
 from engine.query.session import Session
@@ -83,7 +83,7 @@ def _tree(session: Session, stream: str, position: Position, path: bytes) -> pa.
 
 
 def _written_between(session: Session, stream: str, left: Position, right: Position) -> pa.Table:
-    common = common_lsn(session.as_of(stream, left).line, session.as_of(stream, right).line)
+    common = common_lsn(asof.as_of(session, stream, left).line, asof.as_of(session, stream, right).line)
     later = " UNION ALL ".join(
         f"SELECT * FROM {whole_line(session, stream, position, common)}" for position in (left, right)
     )

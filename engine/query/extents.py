@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from engine.model.events import DataRef
 from engine.model.extents import Piece
 from engine.model.ids import Position
-from engine.query import sql
+from engine.query import asof, sql
 from engine.query.overlay import visible
 from engine.query.session import Session
 
@@ -60,7 +60,7 @@ def extent_table(session: Session, stream: str, position: Position, file_ids: It
         return PIECES.empty_table()
 
     def read() -> pa.Table:
-        as_of = session.as_of(stream, position)
+        as_of = asof.as_of(session, stream, position)
         if wanted is None:
             return session.table(sql.fill("extents", events=as_of.events, of_files=""))
         if len(wanted) <= IDS_IN_TEXT:

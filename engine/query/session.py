@@ -19,9 +19,7 @@ import pyarrow as pa
 from engine.journal import epochs
 from engine.journal.open import Journal
 from engine.model.errors import Damaged
-from engine.model.ids import Position
 from engine.model.lineage import Epoch
-from engine.query import asof
 from engine.query.held import Held, survey
 from engine.store.base import Missing
 
@@ -138,10 +136,6 @@ class Session:
         if connection is None:
             connection = self._connections.one = self._database.cursor()
         return connection
-
-    def as_of(self, stream: str, position: Position) -> asof.AsOf:
-        """The events that count at a position, proved to be complete. Damaged when they are not."""
-        return self.keep(("as of", stream, position), lambda: asof.resolve(self, stream, position))
 
     def reading(self, read: Callable[[], _Result]) -> _Result:
         """Run a read; when an object has gone meanwhile, merged into another, list again and repeat."""

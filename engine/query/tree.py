@@ -14,7 +14,7 @@ import pyarrow as pa
 from engine.model.errors import NothingThere
 from engine.model.events import DIRECTORY, ROOT_ID, Inode
 from engine.model.ids import Position
-from engine.query import sql
+from engine.query import asof, sql
 from engine.query.asof import AsOf
 from engine.query.session import Session
 
@@ -67,7 +67,7 @@ def stat(session: Session, stream: str, position: Position, path: bytes) -> Entr
     """One path. NothingThere when there is none, or for `/` when it was never described."""
 
     def read() -> Entry:
-        found = _walk(session, session.as_of(stream, position), path)
+        found = _walk(session, asof.as_of(session, stream, position), path)
         if found.inode is None:
             raise _no_path(path, position)
         return Entry(found.path or b"/", found.inode)
@@ -81,7 +81,7 @@ def entries(
     """What a directory holds, or with `recursive` all that is below it, by path; a file is its own entry."""
 
     def read() -> list[Entry]:
-        as_of = session.as_of(stream, position)
+        as_of = asof.as_of(session, stream, position)
         found = _walk(session, as_of, path)
         if not found.is_directory:
             assert found.inode is not None
@@ -95,7 +95,7 @@ def tree_table(session: Session, stream: str, position: Position, path: bytes = 
     """A path and all that is below it, in the form of TREE, by path. `/` shows once it was described."""
 
     def read() -> pa.Table:
-        as_of = session.as_of(stream, position)
+        as_of = asof.as_of(session, stream, position)
         found = _walk(session, as_of, path)
         top = _one_row(found.path or b"/", found.inode) if found.inode else TREE.empty_table()
         if not found.is_directory:

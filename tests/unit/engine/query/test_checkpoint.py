@@ -12,7 +12,7 @@ from engine.model.events import DataRef, Dentry, Event, Extent, Inode, Mark
 from engine.model.ids import Position
 from engine.model.points import Point
 from engine.model.times import HOUR
-from engine.query import extents
+from engine.query import asof, extents
 from engine.query.checkpoint import build_checkpoint, folded, make_due
 from engine.query.extents import pieces
 from engine.query.session import Session
@@ -59,7 +59,7 @@ def journal(tmp_path: Path) -> PlainJournal:
 
 def test_it_keeps_what_counts_and_names_that_are_gone(journal: PlainJournal) -> None:
     with Session(journal) as session:
-        rows = folded(session, session.as_of(STREAM, END.position)).to_pylist()
+        rows = folded(session, asof.as_of(session, STREAM, END.position)).to_pylist()
     kept = [(row["kind"], row["lsn"]) for row in rows]
     assert kept == [(1, 3), (1, 11), (2, 1), (2, 2), (3, 5), (3, 12)]
     assert rows[1]["name"] == b"gone" and rows[1]["file_id"] is None
@@ -71,10 +71,10 @@ def test_reads_use_it_and_say_the_same(journal: PlainJournal) -> None:
         key = build_checkpoint(session, STREAM, END)
         assert build_checkpoint(session, STREAM, END) == key
     with Session(journal) as session:
-        checkpoint = session.as_of(STREAM, END.position).checkpoint
+        checkpoint = asof.as_of(session, STREAM, END.position).checkpoint
         assert checkpoint is not None and checkpoint.key == key
         assert (entries(session, STREAM, END.position), pieces(session, STREAM, END.position, [2])) == before
-        assert session.as_of(STREAM, Position(1, 10)).checkpoint is None
+        assert asof.as_of(session, STREAM, Position(1, 10)).checkpoint is None
 
 
 def test_events_before_it_may_be_damaged_and_those_after_it_may_not(journal: PlainJournal) -> None:
@@ -93,7 +93,7 @@ def test_a_file_that_it_let_go_comes_back_from_the_segments(journal: PlainJourna
         build_checkpoint(session, STREAM, END)
     journal.commit(AFTER)
     with Session(journal) as session:
-        assert session.as_of(STREAM, Position(1, 15)).checkpoint is None
+        assert asof.as_of(session, STREAM, Position(1, 15)).checkpoint is None
         assert [entry.path for entry in entries(session, STREAM, Position(1, 15))] == [b"/back", b"/big"]
 
 
@@ -104,7 +104,7 @@ def test_a_damaged_or_foreign_checkpoint_is_passed_over(journal: PlainJournal) -
     content = path.read_bytes()
     path.write_bytes(content[:-100])
     with Session(journal) as session:
-        assert session.as_of(STREAM, END.position).checkpoint is None
+        assert asof.as_of(session, STREAM, END.position).checkpoint is None
     foreign = key.replace(STREAM, "0123456789abcdef")
     journal.store.put(foreign, content)
     [name] = checkpoints.checkpoints(journal, "0123456789abcdef")  # type: ignore[arg-type]
