@@ -1,0 +1,58 @@
+"""The documents can't rot: their policies validate, their links lead somewhere, their commands exist."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from bcsctl.app import COMMANDS
+from engine.reconcile.resolve import load_policies
+from tests.embedded import ROOT
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
+COMMAND = re.compile(r"^(?:\$ )?(?:\.venv/bin/)?bcsctl (.+)$", re.MULTILINE)
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    return [body for tag, body in FENCE.findall(document.read_text()) if tag == language]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_policies_in_it_validate(document: Path, tmp_path: Path) -> None:
+    policies = [body for body in blocks(document, "yaml") if "apiVersion" in body]
+    for number, body in enumerate(policies):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        (directory / "policy.yaml").write_text(body)
+        load_policies([directory], variables={"BCS_HOME": "/var/lib/bcs", "HOME": "/root"})
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document: Path) -> None:
+    links = [link for link in LINK.findall(document.read_text()) if "://" not in link]
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_in_it_exist_with_their_options(document: Path) -> None:
+    lines = [line for body in blocks(document, "") + blocks(document, "sh") for line in COMMAND.findall(body)]
+    for line in lines:
+        words = shlex.split(line.split(" && ")[0].split(" | ")[0], comments=True)
+        assert words[0] in COMMANDS, line
+        command: click.Command = importlib.import_module(f"bcsctl.commands.{words[0]}").command
+        known = {option for each in command.params for option in each.opts} | {"--help", "-h"}
+        used = {word.split("=")[0] for word in words[1:] if word.startswith("--")}
+        assert used <= known, line
+
+
+def test_the_readme_has_something_to_check() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert len(COMMAND.findall(readme)) >= 4
+    assert "apiVersion" in readme
