@@ -23,7 +23,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`home` is BCS_HOME, absolute; `policies` is what commands work on that are given no PATHS."""
+    """`home` is BCS_HOME, absolute and without links; `policies` is what commands work on that are given no PATHS."""
 
     home: Path
     policies: tuple[Path, ...]
@@ -54,7 +54,8 @@ def settings(home: str | None = None, paths: Sequence[str] = ()) -> Settings:
     written = read_file(file) if file else {}
     chosen = home or os.environ.get("BCS_HOME") or written.get("home") or default_home()
     policies = os.environ.get("BCS_POLICIES") or written.get("policies")
-    return Settings(Path(chosen).expanduser().absolute(), _policies(paths, policies, file))
+    # Processes, units and sockets are known by this path: a home that is reached by a link too must have one name.
+    return Settings(Path(os.path.realpath(Path(chosen).expanduser())), _policies(paths, policies, file))
 
 
 def default_home() -> str:

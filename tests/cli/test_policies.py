@@ -135,6 +135,8 @@ def test_settings_rise_from_file_to_environment_to_flag(run: Run, tmp_path: Path
     assert home(BCS_HOME="") == str(tmp_path / "from-file")
     assert home(BCS_HOME=str(tmp_path / "from-environment")) == str(tmp_path / "from-environment")
     assert home("--home", "/from/flag", BCS_HOME="/from/environment") == "/from/flag"
+    (tmp_path / "link").symlink_to(tmp_path / "from-file")
+    assert home(BCS_HOME=str(tmp_path / "link")) == str(tmp_path / "from-file")  # one home, one name
 
 
 def test_a_wrong_bcs_toml_is_a_usage_error(run: Run, tmp_path: Path) -> None:
