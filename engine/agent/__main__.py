@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import signal
 import sys
@@ -10,7 +11,8 @@ import threading
 from pathlib import Path
 
 from engine.agent.run import run
-from engine.model.errors import BcsError
+from engine.env import durable
+from engine.model.errors import BcsError, Failed
 from engine.model.times import parse_size
 
 
@@ -31,11 +33,25 @@ def main() -> int:
         signal.signal(number, lambda *_: stopping.set())
     try:
         limit = parse_size(arguments.spool_limit)
+        lock = held(home)
         run(home, arguments.host, arguments.socket or home / "run" / "node.sock", stopping, spool_limit_bytes=limit)
     except (BcsError, OSError) as error:
         print(f"agent: {error}", file=sys.stderr, flush=True)
         return error.exit_code if isinstance(error, BcsError) else 1
+    os.close(lock)
     return 0
+
+
+def held(home: Path) -> int:
+    """The lock of the agent's state, until the descriptor is closed or the process ends. Failed when another has it."""
+    durable.make_directories(home / "agent")
+    lock = os.open(home / "agent" / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise Failed(f"another agent works in {home}", hint="`bcsctl down` stops it") from None
+    return lock
 
 
 if __name__ == "__main__":
