@@ -1,6 +1,6 @@
 """`make bench`: protect and restore the same data with restic, borg and this project, in turn.
 
-    python -m tests.bench [--rounds 3] [--data sources,random,database] [--place DIR] [--output FILE]
+    python -m tests.bench [--rounds 3] [--data sources,random,database,words] [--place DIR] [--output FILE]
 
 Each round runs all three one after another, so that a machine whose speed drifts is fair to
 all; medians are printed with the ratios that the project promises.
@@ -26,6 +26,7 @@ from tests.bench.peers import Borg, Measured, Restic
 PROMISED = {
     "sources": {"backup": (2.0, 4.0), "restore": (1.5, 3.0)},
     "database": {"backup": (2.0, 4.0), "restore": (1.5, 3.0)},
+    "words": {"backup": (2.0, 4.0), "restore": (1.5, 3.0)},
     "random": {"backup": (1.0, 1.5), "restore": (1.5, 3.0)},
 }
 """How many times as fast as restic and as borg, at least."""

@@ -3,7 +3,8 @@
 sources   20,000 or more files of real Python source; files beyond the first round over what this
           machine has are rotated by a line count of their own, so that no two are alike
 random    incompressible: 64 files of 4 MiB
-database  an SQLite database of 8 KiB pages: accounts with a text of a dozen words each, and an index
+database  an SQLite database of 8 KiB pages with accounts as pgbench makes them (blank-padded), and an index
+words     the same, each account with a text of a dozen words instead: pages that compress badly
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ import random
 import sqlite3
 import sys
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 
 SOURCE_FILES = 20_000
 RANDOM_FILES = 64
 RANDOM_FILE_BYTES = 4 << 20
-DATABASE_ROWS = 2_400_000
+DATABASE_ROWS = 2_600_000
+WORDS_ROWS = 1_200_000
 
-NAMES = ("sources", "random", "database")
+NAMES = ("sources", "random", "database", "words")
 
 
 def make(name: str, directory: Path) -> Path:
@@ -29,7 +32,7 @@ def make(name: str, directory: Path) -> Path:
     done = directory / f"{name}.done"
     if not done.exists():
         target.mkdir(parents=True, exist_ok=True)
-        {"sources": _sources, "random": _random, "database": _database}[name](target)
+        {"sources": _sources, "random": _random, "database": _padded, "words": _words}[name](target)
         os.sync()
         done.touch()
     return target
@@ -66,19 +69,25 @@ def _random(target: Path) -> None:
         (target / f"{number:03d}.bin").write_bytes(source.randbytes(RANDOM_FILE_BYTES))
 
 
-def _database(target: Path) -> None:
+def _padded(target: Path) -> None:
     source = random.Random(2006)
+    _database(target, source, DATABASE_ROWS, lambda: f"{source.getrandbits(80):020x}".ljust(84))
+
+
+def _words(target: Path) -> None:
+    source = random.Random(2006)
+    words = sorted({word for path in _corpus()[:200] for word in path.read_text(errors="replace").split()})
+    _database(target, source, WORDS_ROWS, lambda: " ".join(source.choices(words, k=12)))
+
+
+def _database(target: Path, source: random.Random, rows: int, text: Callable[[], str]) -> None:
     connection = sqlite3.connect(target / "accounts.sqlite")
     connection.execute("pragma page_size = 8192")
     connection.execute("pragma journal_mode = off")
     connection.execute("pragma synchronous = off")
-    words = sorted({word for path in _corpus()[:200] for word in path.read_text(errors="replace").split()})
     connection.execute("create table accounts (aid integer primary key, bid int, abalance int, filler text)")
-    rows = (
-        (number, number // 100_000, source.randrange(-5000, 5000), " ".join(source.choices(words, k=12)))
-        for number in range(DATABASE_ROWS)
-    )
-    connection.executemany("insert into accounts values (?, ?, ?, ?)", rows)
+    accounts = ((number, number // 100_000, source.randrange(-5000, 5000), text()) for number in range(rows))
+    connection.executemany("insert into accounts values (?, ?, ?, ?)", accounts)
     connection.execute("create index by_balance on accounts (abalance, aid)")
     connection.commit()
     connection.close()
