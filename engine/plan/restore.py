@@ -1,8 +1,8 @@
 """What a restore will do, decided before anything is touched. Pure.
 
 Where paths land: what PATH names lands in the target under its last name; without a PATH the
-content of a source with one path lands in the target itself, and a source with several keeps
-the whole paths below the target.
+content of a source with one path lands in the target itself (what is no directory under its
+last name), and a source with several keeps the whole paths below the target.
 """
 
 from __future__ import annotations
@@ -61,8 +61,9 @@ def plan_restore(
 ) -> RestorePlan:
     """The inodes to make for all `entries` (path, inode) at or below `base`, which lands at `landing`.
 
-    `/` itself is only then part of what is restored when the source protects it: for any other it is the way to the
-    source's paths, and its owner and mode are no business of the target. NothingThere when nothing is at `base`.
+    The target itself is a directory: anything else that would land at it goes into it, under its name. `/` is only
+    then part of what is restored when the source protects it: for any other it is the way to the source's paths, and
+    its owner and mode are no business of the target. NothingThere when nothing is at `base`.
     """
     first: dict[int, tuple[bytes, Inode]] = {}
     links: dict[int, list[bytes]] = {}
@@ -70,6 +71,8 @@ def plan_restore(
         if not (path == base or path.startswith(base if base == b"/" else base + b"/")):
             continue
         where = _landing(path, base, landing)
+        if where == target and inode.type != DIRECTORY:
+            where = _join(target, path.rsplit(b"/", 1)[1])
         if inode.file_id in first and inode.type != DIRECTORY:
             links.setdefault(inode.file_id, []).append(where)
         else:

@@ -57,6 +57,12 @@ def test_one_path_lands_in_the_target_itself_with_its_attributes() -> None:
     assert plan.names == 3
 
 
+def test_a_source_that_is_a_file_lands_in_the_target_under_its_name() -> None:
+    plan = planned(None, b"/etc/hosts")
+    assert directories(plan) == []
+    assert [made.target for made in plan.files] == [b"/back/hosts"]
+
+
 def test_a_path_lands_under_its_last_name() -> None:
     plan = planned(b"/srv/data/", b"/srv")
     assert directories(plan) == [b"/back/data"]
