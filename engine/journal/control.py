@@ -51,7 +51,7 @@ def follow(store: Store, name: str, base: int, value: dict[str, Any]) -> int:
         except AlreadyThere:
             current = number
     raise Refused(
-        f"another {name.removesuffix('s')} change came first: number {current}, not {base}, is the latest",
+        f"another change of the {name} came first: number {current}, not {base}, is the latest",
         hint="look at the plan again and apply once more",
         details={"base": base, "latest": current},
     )
