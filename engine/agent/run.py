@@ -28,7 +28,7 @@ LOOK_SECONDS = 0.05
 """How soon news is told; without any, a report goes out each STATUS_SECONDS."""
 DESIRED_WAIT_SECONDS = 20.0
 RETRY_SECONDS = 0.5
-OWN_DIRECTORIES = ("journal", "agent", "node", "run", "keys")
+OWN_DIRECTORIES = ("journal", "agent", "node", "run", "keys", "cache")
 POLICY_CHANGED = "the policy changed"
 
 
