@@ -101,8 +101,8 @@ def _limits(report: Mapping[str, Any]) -> Iterator[str]:
         one["rpo"] and one["rpo"]["worst_seconds_at_least"] < one["rpo"]["worst_seconds"] for one in report["sources"]
     ):
         yield (
-            "Merged segments keep only the last watermark of their commits. Where a source may have been idle then, "
-            "two values are given: what is proved, and what is possible at least."
+            "Merged segments leave out watermarks that said little. Where a source may have been idle for longer than "
+            "those that were kept say, two values are given: what is proved, and what is possible at least."
         )
     if any("open" in state["state"] for one in report["sources"] for state in one["timeline"]):
         yield "The last moments before the report are still open: word of them may be on its way."

@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from engine.format.footer import Footer
 from engine.journal import control, documents
 from engine.model.errors import Damaged, NothingThere, UsageError
 from engine.model.events import BASELINE
@@ -125,10 +126,12 @@ def _time(value: Any) -> int:
 
 def _segments(session: Session, facts: Facts) -> None:
     """Marks, records and watermarks of all segments. May be run again when segments were merged meanwhile."""
-    for table in ("marks", "records", "watermarks"):
+    for table in ("marks", "records", "watermarks", "forgotten"):
         facts.connection.execute(f"DELETE FROM {table}")
     keys = sorted(session.held.footers)
-    _insert(facts, "watermarks", _watermarks(session, keys))
+    footers = [session.held.footers[key] for key in keys]
+    _insert(facts, "watermarks", _watermarks(footers))
+    _insert(facts, "forgotten", _forgotten(footers))
     if not keys:
         return
     relation = sql.parquet([session.journal.files.path(key) for key in keys])
@@ -144,13 +147,18 @@ def _segments(session: Session, facts: Facts) -> None:
     facts.connection.unregister("rows_read")
 
 
-def _watermarks(session: Session, keys: Sequence[str]) -> Iterator[Row]:
-    for key in keys:
-        footer = session.held.footers[key]
-        merged = footer.seq_last > footer.seq_first
+def _watermarks(footers: Iterable[Footer]) -> Iterator[Row]:
+    for footer in footers:
         for stream, each in footer.streams.items():
-            if each.through_at or merged:
-                yield stream, each.through_at, footer.committed_at_first, footer.committed_at_last, merged
+            kept = {through_at for _, through_at in each.watermarks}
+            yield from ((stream, through_at) for through_at in sorted(kept | {each.through_at}) if through_at)
+
+
+def _forgotten(footers: Iterable[Footer]) -> Iterator[Row]:
+    for footer in footers:
+        for stream, each in footer.streams.items():
+            if each.lost_microseconds:
+                yield stream, footer.committed_at_first, footer.committed_at_last, each.lost_microseconds
 
 
 def _baselines(session: Session, facts: Facts, lines: dict[str, tuple[Span, ...]]) -> Iterator[Row]:

@@ -41,10 +41,17 @@ class Run:
 @dataclass(frozen=True, slots=True)
 class StreamFooter:
     """One stream in a segment: its runs, by (epoch, lsn), and how far it is known to be complete, in site time
-    (microseconds; 0 for not known). No runs: the stream was idle and only its watermark stands here."""
+    (microseconds; 0 for not known). No runs: the stream was idle and only its watermark stands here.
+
+    A merged segment keeps of its commits' watermarks those that say how long the source was idle at a recovery point,
+    as (committed_at, through_at) by through_at (engine/journal/watermarks.py). What others said beyond them is at most
+    `lost_microseconds` a point.
+    """
 
     runs: tuple[Run, ...] = ()
     through_at: int = 0
+    watermarks: tuple[tuple[int, int], ...] = ()
+    lost_microseconds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +144,10 @@ def runs_of(footer: Footer) -> Iterator[tuple[str, Run]]:
 
 def _stream_fields(stream: StreamFooter) -> dict[str, Any]:
     fields: dict[str, Any] = {"lsn_first": None, "through_at": stream.through_at}
+    if stream.watermarks:
+        fields["watermarks"] = stream.watermarks
+    if stream.lost_microseconds:
+        fields["lost_microseconds"] = stream.lost_microseconds
     if stream.runs:
         fields |= _run_fields(stream.runs[-1])
         if len(stream.runs) > 1:
@@ -160,4 +171,7 @@ def _stream_footer(fields: Mapping[str, Any]) -> StreamFooter:
         Run(int(run["epoch"]), int(run["lsn_first"]), int(run["lsn_last"]), str(run["prev"]), str(run["hash"]))
         for run in listed
     )
-    return StreamFooter(runs, int(fields["through_at"]))
+    watermarks = tuple(
+        (int(committed_at), int(through_at)) for committed_at, through_at in fields.get("watermarks", ())
+    )
+    return StreamFooter(runs, int(fields["through_at"]), watermarks, int(fields.get("lost_microseconds", 0)))

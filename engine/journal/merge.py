@@ -14,15 +14,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from engine.env.clock import Clock
 from engine.format import names, parquet, tables
 from engine.format.footer import Footer, StreamFooter, join_runs
 from engine.format.names import Segment
-from engine.journal import segments
+from engine.journal import segments, watermarks
 from engine.journal.heads import last_of
 from engine.journal.open import Journal
 from engine.model.errors import Damaged
+from engine.model.events import BASELINE, MARK, PASS
 from engine.store.base import AlreadyThere, Missing
 
 
@@ -107,7 +109,7 @@ def merge(journal: Journal, group: Sequence[Segment], now: int) -> str:
         last_of(last, found[-1]),
         now,
         tuple(itertools.chain.from_iterable(each.packs for each in found)),
-        _join_streams(found),
+        _join_streams(found, rows),
     )
     content = parquet.encode(tables.sort_events(rows), footer.encode())
     generation = max(segment.generation for segment in group) + 1
@@ -204,11 +206,30 @@ def _groups(journal: Journal, run: Sequence[Segment], rules: Rules, result: Merg
         yield group
 
 
-def _join_streams(found: Sequence[Footer]) -> dict[str, StreamFooter]:
-    joined: dict[str, StreamFooter] = {}
+def _join_streams(found: Sequence[Footer], rows: pa.Table) -> dict[str, StreamFooter]:
+    parts: dict[str, list[StreamFooter]] = {}
+    told: dict[str, list[watermarks.Told]] = {}
     for footer in found:
         for name, stream in footer.streams.items():
-            known = joined.get(name, StreamFooter())
-            through_at = max(known.through_at, stream.through_at)
-            joined[name] = StreamFooter(join_runs([*known.runs, *stream.runs]), through_at)
-    return joined
+            parts.setdefault(name, []).append(stream)
+            told.setdefault(name, []).extend(stream.watermarks or [(footer.committed_at_last, stream.through_at)])
+    kept = watermarks.choose(told, _points(rows))
+    return {
+        name: StreamFooter(
+            join_runs(run for part in each for run in part.runs),
+            max(part.through_at for part in each),
+            kept[name].watermarks,
+            max(kept[name].lost_microseconds, *(part.lost_microseconds for part in each)),
+        )
+        for name, each in parts.items()
+    }
+
+
+def _points(rows: pa.Table) -> dict[str, list[int]]:
+    """When each stream's passes ended: {stream: [at]}."""
+    marks = rows.filter(pc.equal(rows["kind"], MARK)).select(["stream", "at", "mark"])
+    found: dict[str, list[int]] = {}
+    for stream, at, kind in zip(*(marks[name].to_pylist() for name in marks.column_names), strict=True):
+        if kind in (PASS, BASELINE):
+            found.setdefault(stream, []).append(at)
+    return found

@@ -15,10 +15,10 @@ CREATE TABLE marks (
 CREATE TABLE records (
     stream VARCHAR, epoch BIGINT, lsn BIGINT, "at" BIGINT, committed_at BIGINT, topic VARCHAR, payload VARCHAR
 );
--- What each segment's footer says of a stream. A merged segment keeps the last watermark of its commits only.
-CREATE TABLE watermarks (
-    stream VARCHAR, through_at BIGINT, committed_at_first BIGINT, committed_at_last BIGINT, merged BOOLEAN
-);
+-- Up to when a stream was known to be complete, at various times: of merged segments as many as they keep.
+CREATE TABLE watermarks (stream VARCHAR, through_at BIGINT);
+-- How much longer a point of a merged segment may have been complete than the watermarks that were kept say.
+CREATE TABLE forgotten (stream VARCHAR, committed_at_first BIGINT, committed_at_last BIGINT, lost BIGINT);
 -- Files and bytes (logical) that a stream's first baseline described; a stream whose baseline has been compacted
 -- away is not in it.
 CREATE TABLE baseline_sizes (stream VARCHAR, lsn BIGINT, files BIGINT, bytes BIGINT);

@@ -96,9 +96,11 @@ class Synthetic:
         events: Mapping[str, Sequence[Inode | Mark | Record]],
         watermarks: Mapping[str, int] | None = None,
         began_at: int | None = None,
+        kept: Mapping[str, Sequence[int]] | None = None,
+        lost: int = 0,
     ) -> None:
         """One segment; with `began_at` a merged one of two commits at those times, whose events were committed a second
-        after they happened. LSNs are counted here."""
+        after they happened, with the watermarks that it `kept`. LSNs are counted here."""
         rows, runs = [], {}
         for address, listed in events.items():
             stream, first = stream_id(parse_address(address)), self.lsns[address] + 1
@@ -109,7 +111,13 @@ class Synthetic:
             self.lsns[address] += len(listed)
             runs[stream] = (Run(1, first, self.lsns[address], "", ""),)
         marks = {stream_id(parse_address(address)): through for address, through in (watermarks or {}).items()}
-        streams = {name: StreamFooter(runs.get(name, ()), marks.get(name, 0)) for name in {*runs, *marks}}
+        old = {
+            stream_id(parse_address(address)): [(at, each) for each in told] for address, told in (kept or {}).items()
+        }
+        streams = {
+            name: StreamFooter(runs.get(name, ()), marks.get(name, 0), tuple(old.get(name, ())), lost)
+            for name in {*runs, *marks}
+        }
         table = sort_events(pa.Table.from_pylist(rows, schema=EVENTS))
         first, last = self.seq + 1, self.seq + (1 if began_at is None else 2)
         self.seq = last
@@ -177,9 +185,11 @@ def fixed(root: Path) -> Synthetic:
         made.commit(at + 9 * SECOND + 50_000, {}, through)
     # One that had changed once, long before.
     made.commit(minute(-20), {IDLE: baseline(minute(-20) - 300_000, 2)})
-    # One whose commits were merged: it can't be told when it was idle.
+    # One whose commits were merged, and so many at once that it can't be told for how long it was idle.
     made.commit(minute(21), {MERGED: baseline(minute(21) - SECOND, 5)})
-    made.commit(minute(41), {MERGED: [*passed(minute(25)), *passed(minute(40))]}, {MERGED: minute(41) - 1}, minute(24))
+    idle = {MERGED: [minute(25) - 1, minute(41) - 1]}
+    points = [*passed(minute(25)), *passed(minute(40))]
+    made.commit(minute(41), {MERGED: points}, {MERGED: minute(41) - 1}, minute(24), idle, 15 * MINUTE)
     made.commit(minute(59.5), {}, {MERGED: minute(59.5) - 1})
     _acts(made)
     return made

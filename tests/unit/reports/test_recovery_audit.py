@@ -8,11 +8,14 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from engine.env.clock import Clock
 from engine.format.names import l0_key
+from engine.journal.merge import Rules, merge_due
+from engine.journal.open import Journal
 from engine.model.errors import NothingThere, UsageError
 from engine.model.times import DAY, SECOND, format_time
 from reports import build as building
@@ -36,6 +39,16 @@ from tests.unit.reports.synthetic import (
 NAME = "recovery-audit"
 ROOT = Path(__file__).parents[3]
 NOW = minute(60)
+
+
+class FrozenClock(Clock):
+    """Stands still."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def now(self) -> int:
+        return self.at
 
 
 @pytest.fixture(autouse=True)
@@ -303,3 +316,24 @@ def fields(value: Any) -> set[str]:
         inner = (fields(each) for name, each in value.items() if name not in ("details", "versions"))
         return set(value).union(*inner)
     return set().union(*map(fields, value)) if isinstance(value, list) else set()
+
+
+def test_a_merged_journal_says_the_same_of_a_source_that_changes_rarely(tmp_path: Path) -> None:
+    """Once without merging, once merged again and again: the same values, verdicts and bands."""
+    said, rules = [], Rules(commits_min=2, age_seconds=0, segments_min=2, grace_seconds=-1e9)
+    for merging in (False, True):
+        journal = Synthetic(tmp_path / str(merging), minute(-1))
+        journal.add_stream(IDLE, minute(-1))
+        journal.apply(minute(-0.9), {IDLE: "5s"}, None)
+        journal.commit(minute(0), {IDLE: baseline(minute(0) - SECOND, 2)})
+        for number in range(1, 100):
+            at = minute(number / 2)
+            journal.commit(at, {IDLE: passed(at - SECOND)} if number % 9 == 0 else {}, {IDLE: at - 2 * SECOND})
+            if merging and number % 20 == 19:
+                assert merge_due(cast(Journal, journal), FrozenClock(at), rules).written
+        assert len(list(journal.store.list("L0/"))) == (0 if merging else 100)
+        report = structure(journal, from_at=minute(0), to_at=minute(49), now=minute(60))
+        said.append(report["sources"])
+    assert said[0][0]["verdict"] == "met"
+    assert said[0][0]["rpo"]["worst_seconds"] == 2
+    assert said[0] == said[1]

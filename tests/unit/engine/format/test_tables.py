@@ -138,6 +138,7 @@ def test_footers_read_back() -> None:
     streams = {
         "aa": StreamFooter((Run(1, 1, 5, "00", "01"), Run(2, 6, 9, "02", "03")), 12),
         "bb": StreamFooter((), 99),
+        "cc": StreamFooter((), 99, ((50, 40), (100, 99)), 1000),
     }
     footer = Footer("node", 3, 4, 9, 100, 200, "prev", "last", 300, (Pack("packs/x", 12, "ab"),), streams)
     assert decode("key", footer.encode()) == footer
