@@ -8,16 +8,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bcsctl.output import BUSY, local_time, say
 from bcsctl.settings import Settings
 from engine.env.clock import SYSTEM
 from engine.model.errors import NothingThere, Refused, UsageError
 from engine.model.ids import parse_address, split_path
 from engine.model.points import Point, parse_moment
+from engine.model.times import MINUTE
 
 if TYPE_CHECKING:
+    from bcsctl.open_gaps import Word
     from engine.journal.open import Journal
     from engine.query.session import Session
     from engine.query.streams import StreamInfo
+
+
+UNHEARD = MINUTE
+"""An idle node writes watermarks each 30 seconds; nothing for longer than this is worth a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +37,39 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """An open journal, a session over it, and the stream that a command is about."""
+    """An open journal, a session over it, and the stream that a command is about, at the `address` that was given."""
 
+    settings: Settings
+    address: str
     journal: Journal
     session: Session
     stream: StreamInfo
 
     def point(self, moment: str) -> Point:
-        """The recovery point that `--at` means; NothingThere with the neighbours."""
-        from engine.query.points import point_for
+        """The recovery point that `--at` means; NothingThere with the neighbours.
+
+        A time in a gap that the node knows to be open has none. Where nobody knows whether the source was idle, the
+        last point before it answers, and it is said.
+        """
+        from engine.query.points import known_until, point_for
 
         now = SYSTEM.now()
-        return point_for(self.session, self.stream.id, parse_moment(moment, now), now)
+        asked = parse_moment(moment, now)
+        if asked.at is None:
+            return point_for(self.session, self.stream.id, asked, now)
+        word = self.word()
+        found = point_for(self.session, self.stream.id, asked, now, word.gap if word else None)
+        known = max(known_until(self.session, self.stream.id), word.through_at or 0 if word else 0)
+        if asked.at > known + UNHEARD:
+            why = "" if word else " (no running node knows this source)"
+            say(f"nothing is known after {local_time(known, 6)}{why}: this is the last point before it", BUSY)
+        return found
+
+    def word(self) -> Word | None:
+        """What the node knows of the source beyond its journal; None when it is not running."""
+        from bcsctl.open_gaps import ask
+
+        return ask(self.settings, {self.address, str(self.stream.address)})
 
 
 def named(text: str) -> Named:
@@ -94,7 +122,7 @@ def scene(settings: Settings, address: str) -> Iterator[Scene]:
 
     stream = find(opened, address)
     with Session(opened) as session:
-        yield Scene(opened, session, stream)
+        yield Scene(settings, address, opened, session, stream)
 
 
 def _not_ours(settings: Settings) -> Refused:

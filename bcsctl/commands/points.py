@@ -35,6 +35,7 @@ def command(
 
     A point's class: application (a driver vouches), crash (one atomic look), quiet (nothing
     changed before, during or after the look), fuzzy (something was changing meanwhile).
+    With a node running, a gap that is still open shows too: a silent agent is one.
 
     \b
     Example:  bcsctl points finance/sf-db1/files --from -1h
@@ -43,13 +44,14 @@ def command(
     first = parse_time(from_at, now) if from_at else None
     last = parse_time(to_at, now) if to_at else None
     with scene(settings(home), address) as at:
+        from engine.query.points import count as count_of
         from engine.query.points import gaps, points
 
-        found = points(at.session, at.stream.id, first, last)
-        missed = [gap for gap in gaps(at.session, at.stream.id) if _meets(gap, first, last)]
-    count = len(found)
-    if limit or not as_json:
-        found = found[-(limit or SHOWN) :]
+        found = points(at.session, at.stream.id, first, last, None if as_json and not limit else limit or SHOWN)
+        count = count_of(at.session, at.stream.id, first, last)
+        word = at.word()
+        known = [*gaps(at.session, at.stream.id), *([word.gap] if word and word.gap else [])]
+        missed = [gap for gap in known if _meets(gap, first, last)]
     if as_json:
         print_json(
             {

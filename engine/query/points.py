@@ -52,8 +52,36 @@ def points(
     return session.reading(read)
 
 
+def count(session: Session, stream: str, from_at: int | None = None, to_at: int | None = None) -> int:
+    """How many points `points` would find."""
+
+    def read() -> int:
+        line = _line(session, stream, None)
+        if line is None:
+            return 0
+        within = '($from_at IS NULL OR "at" >= $from_at) AND ($to_at IS NULL OR "at" <= $to_at)'
+        values = {"from_at": from_at, "to_at": to_at}
+        [(found,)] = session.rows(f"SELECT count(*) FROM {line.points} WHERE {within}", values)
+        return int(found)
+
+    return session.reading(read)
+
+
+def known_until(session: Session, stream: str) -> int:
+    """Up to when the journal says that the stream is complete, by points and watermarks; site time in microseconds, 0
+    for never."""
+
+    def read() -> int:
+        told = (footer.streams.get(stream) for footer in session.held.footers.values())
+        line = _line(session, stream, None)
+        [(newest,)] = session.rows(f'SELECT max("at") FROM {line.points}') if line else [(0,)]
+        return max([newest or 0, *(each.through_at for each in told if each)])
+
+    return session.reading(read)
+
+
 def gaps(session: Session, stream: str, epoch: int | None = None) -> list[Gap]:
-    """The gaps that captures have closed, by their beginning. An open one is known to the agent alone."""
+    """The gaps that captures have closed, by their beginning. An open one is known to agent and node alone."""
     found = [Gap(mark.gap_from, mark.at, mark.label) for mark in marks(session, stream, epoch) if mark.kind == "gap"]
     return sorted(found, key=lambda gap: gap.from_at)
 
@@ -81,8 +109,9 @@ def table_of(session: Session, stream: str) -> str:
     return line.points if line else ""
 
 
-def point_for(session: Session, stream: str, moment: Moment, now: int) -> Point:
-    """The point that answers a moment, as `engine.model.points.choose` says. `now` in microseconds.
+def point_for(session: Session, stream: str, moment: Moment, now: int, open_gap: Gap | None = None) -> Point:
+    """The point that answers a moment, as `engine.model.points.choose` says. `now` in microseconds; `open_gap` is the
+    one that the node may know of.
 
     NothingThere as there; Damaged when events around the answer are missing, so that another
     point than this one might be the answer.
@@ -92,7 +121,8 @@ def point_for(session: Session, stream: str, moment: Moment, now: int) -> Point:
         epoch = moment.position.epoch if moment.position and _branched(session, stream, moment.position) else None
         line = _line(session, stream, epoch)
         near = _near(session, line, moment) if line else []
-        found = choose(near, gaps(session, stream, epoch), moment, now)
+        closed = gaps(session, stream, epoch)
+        found = choose(near, [*closed, open_gap] if open_gap else closed, moment, now)
         assert line is not None
         if moment.position is None and moment.label is None:
             _refuse_when_later_is_missing(session, stream, line, found)
