@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from engine.journal import epochs
+from engine.journal import control, epochs
 from engine.journal.open import Journal
 from engine.model.errors import NothingThere
 from engine.model.ids import Address, parse_address
@@ -35,15 +35,33 @@ def streams(journal: Journal) -> dict[Address, StreamInfo]:
 
 
 def find(journal: Journal, address: str) -> StreamInfo:
-    """The stream at GROUP/HOST/SOURCE. NothingThere, with the nearest names, when there is none."""
+    """The stream at GROUP/HOST/SOURCE: as the policies call it now, as it was called at first, or in between.
+
+    NothingThere, with the nearest names, when there is none.
+    """
     wanted = parse_address(address)
     known = streams(journal)
+    ids = {one.id: one for one in known.values()}
+    numbers = control.numbers(journal.store, control.POLICIES)
+    now = _named(journal, numbers[-1]) if numbers else {}
+    if now.get(address) in ids:
+        return ids[now[address]]
     if wanted in known:
         return known[wanted]
-    names = [str(one) for one in known]
+    for number in reversed(numbers[:-1]):
+        stream = _named(journal, number).get(address)
+        if stream in ids:
+            return ids[stream]
+    names = list(dict.fromkeys([name for name, stream in now.items() if stream in ids] + [str(one) for one in known]))
     near = get_close_matches(address, names, n=3, cutoff=0.5) or names[:5]
     hint = f"there is {', '.join(near)}" if near else "nothing is protected yet: see `bcsctl apply`"
     raise NothingThere(f"there is no source {address}", hint=hint, details={"near": near})
+
+
+def _named(journal: Journal, number: int) -> dict[str, str]:
+    """{address: stream} of an applied policy."""
+    sources = control.read(journal.store, control.POLICIES, number).get("sources", {})
+    return {address: source["stream"] for address, source in sources.items()}
 
 
 def info(journal: Journal, stream: str) -> StreamInfo:
