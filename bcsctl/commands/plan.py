@@ -76,9 +76,19 @@ def render(plan: Plan) -> None:
     tell()
     tell(summary(plan.summary))
     if plan.guard.needed:
-        say(f"apply will refuse this, since it {plan.guard.reason}: --confirm {plan.guard.sources} allows it", BAD)
+        flags = f"{'--prune ' if plan.partial and plan.removed else ''}--confirm {plan.guard.sources}"
+        say(f"this needs {flags}, since it {plan.guard.reason}", BAD)
     for address in plan.guard.shortens:
-        say(f"  {address}: its retention gets shorter, points will go", BAD)
+        say(f"  {address}: its retention gets shorter, {_points_removed(plan, address)} once expiry runs", BAD)
+
+
+def _points_removed(plan: Plan, address: str) -> str:
+    for action in plan.actions:
+        if (action.kind, action.name) == ("Source", address) and action.points_removed is not None:
+            return f"{action.points_removed:,} of its points would go now," if action.points_removed != 1 else (
+                "1 of its points would go now,"
+            )
+    return "points will go"
 
 
 def summary(counts: Mapping[str, int]) -> str:

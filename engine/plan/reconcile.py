@@ -52,17 +52,23 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """`action` is create, update, remove, start or upgrade; `fields` are dotted names with what changes."""
+    """`action` is create, update, remove, start or upgrade; `fields` are dotted names with what changes.
+
+    `points_removed` is how many points a source's shorter retention takes; None where none is shortened, or where
+    nobody has counted.
+    """
 
     action: str
     kind: str
     name: str
     reason: str
     fields: Mapping[str, Change] = field(default_factory=dict)
+    points_removed: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         fields = {name: {"old": change.old, "new": change.new} for name, change in self.fields.items()}
-        return {"action": self.action, "kind": self.kind, "name": self.name, "fields": fields, "reason": self.reason}
+        shown = {"action": self.action, "kind": self.kind, "name": self.name, "fields": fields, "reason": self.reason}
+        return shown if self.points_removed is None else {**shown, "points_removed": self.points_removed}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,11 @@ class Plan:
     @property
     def noop(self) -> bool:
         return not self.actions
+
+    @property
+    def removed(self) -> tuple[str, ...]:
+        """What it removes, as `KIND NAME`."""
+        return tuple(f"{action.kind} {action.name}" for action in self.actions if action.action == REMOVE)
 
     @property
     def summary(self) -> dict[str, int]:
@@ -146,13 +157,14 @@ def check_guards(plan: Plan, *, confirm: int | None = None, allow_empty: bool = 
     """Refused when the plan would destroy something that nobody has confirmed."""
     if not plan.desired.documents and not allow_empty:
         raise Refused("there is no policy document", hint="give the directory that holds them, or --allow-empty")
-    removed = [f"{action.kind} {action.name}" for action in plan.actions if action.action == REMOVE]
+    guard = plan.guard
+    removed = plan.removed
     if plan.partial and removed:
         raise Refused(
             f"applying a part would remove {removed[0]}" + (f" and {len(removed) - 1} more" if removed[1:] else ""),
-            hint="apply the whole repository, or add --prune",
+            hint=f"apply the whole repository, or add --prune{_confirmation(guard)}",
+            details={"sources": guard.sources, "stops": list(guard.stops), "shortens": list(guard.shortens)},
         )
-    guard = plan.guard
     if guard.needed and confirm != guard.sources:
         given = f", not {confirm}" if confirm is not None else ""
         raise Refused(
@@ -160,6 +172,10 @@ def check_guards(plan: Plan, *, confirm: int | None = None, allow_empty: bool = 
             hint=f"if that is meant, repeat the number of sources it touches: --confirm {guard.sources}",
             details={"sources": guard.sources, "stops": list(guard.stops), "shortens": list(guard.shortens)},
         )
+
+
+def _confirmation(guard: Guard) -> str:
+    return f" --confirm {guard.sources}" if guard.needed else ""
 
 
 def adopt_streams(desired: PolicySet, observed: Observed) -> PolicySet:

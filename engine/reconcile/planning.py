@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from engine.env.clock import SYSTEM
 from engine.model.errors import Refused
 from engine.plan.reconcile import Plan, diff
+from engine.reconcile.expiry import with_points_removed
 from engine.reconcile.load import Loaded, load, with_applied
 from engine.reconcile.observe import observe
 from engine.reconcile.paths import variables_of
@@ -35,9 +37,9 @@ def plan_of(home: Path, loaded: Loaded, *, partial: bool, prune: bool, base: int
             hint="make a new plan and look at it",
             details={"base": base, "latest": observed.number},
         )
-    if partial and not prune:
+    if partial and not prune and loaded.documents:
         # Documents that came from an apply carry no file: their faults would have no place to show.
         loaded = with_applied(loaded, observed.documents)
     desired = resolve(loaded, variables=variables_of(home))
     plan = diff(desired, observed, partial=partial, prune=prune)
-    return replace(plan, partial=partial and not prune)
+    return with_points_removed(home, replace(plan, partial=partial and not prune), SYSTEM.now())

@@ -253,6 +253,10 @@ def test_a_part_removes_nothing_unless_pruned() -> None:
     with pytest.raises(Refused, match="applying a part would remove Source g/h9/files"):
         check_guards(diff(policies(*many(9)), observed, partial=True))
     check_guards(diff(policies(*many(9)), observed, partial=True, prune=True))
+    with pytest.raises(Refused) as caught:
+        check_guards(diff(policies(*many(7)), observed, partial=True), confirm=3)
+    assert "--prune --confirm 3" in caught.value.hint
+    assert caught.value.details["sources"] == 3
 
 
 def test_a_new_group_cannot_take_over_the_history_of_a_renamed_one() -> None:

@@ -11,7 +11,7 @@ import pytest
 from engine.deploy.outcome import HostOutcome, Progress
 from engine.env import processes
 from engine.model.errors import Refused
-from engine.plan.reconcile import Plan
+from engine.plan.reconcile import Plan, check_guards
 from engine.reconcile import embedded, units
 from engine.reconcile.apply import ApplyResult, SourceProgress, Step, apply
 from engine.reconcile.observe import observe
@@ -73,6 +73,10 @@ def test_from_nothing_to_protected_and_then_nothing_to_do(home: Path, policies: 
     plan, done, seen = run(home, policies)
     assert plan.noop and done.converged and done.number == 1
     assert not [event for event in seen if isinstance(event, Step | Progress)]
+
+    (policies.parent / "none").mkdir()
+    with pytest.raises(Refused, match="no policy document"):  # not "no changes": the path is a wrong one
+        check_guards(make_plan(home, [policies.parent / "none"], partial=True))
 
 
 def test_the_dead_are_started_again_though_no_document_changed(home: Path, policies: Path) -> None:
