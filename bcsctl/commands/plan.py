@@ -79,16 +79,14 @@ def render(plan: Plan) -> None:
         flags = f"{'--prune ' if plan.partial and plan.removed else ''}--confirm {plan.guard.sources}"
         say(f"this needs {flags}, since it {plan.guard.reason}", BAD)
     for address in plan.guard.shortens:
-        say(f"  {address}: its retention gets shorter, {_points_removed(plan, address)} once expiry runs", BAD)
+        say(f"  {address}: its retention gets shorter, {_points_removed(plan, address)} will go once expiry runs", BAD)
 
 
 def _points_removed(plan: Plan, address: str) -> str:
     for action in plan.actions:
         if (action.kind, action.name) == ("Source", address) and action.points_removed is not None:
-            return f"{action.points_removed:,} of its points would go now," if action.points_removed != 1 else (
-                "1 of its points would go now,"
-            )
-    return "points will go"
+            return f"{action.points_removed:,} of its points"
+    return "points"
 
 
 def summary(counts: Mapping[str, int]) -> str:

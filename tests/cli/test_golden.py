@@ -134,6 +134,17 @@ def test_plan(golden: Golden) -> None:
     golden("plan")
 
 
+def test_a_plan_that_shortens(golden: Golden) -> None:
+    addresses = ("finance/localhost/files", "web/localhost/files")
+    actions = tuple(
+        Action("update", "Source", address, "its policy changed", {}, removed)
+        for address, removed in zip(addresses, (1234, None), strict=True)
+    )
+    guard = Guard((), addresses, True, "shortens the retention of 2 sources")
+    plan.render(Plan(actions, 1, guard, 3, PolicySet()))
+    golden("plan-shortens")
+
+
 def test_a_plan_without_changes(golden: Golden) -> None:
     plan.render(Plan((), 7, Guard(), 3, PolicySet()))
     golden("plan-noop")
