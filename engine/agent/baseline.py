@@ -39,7 +39,7 @@ class Walk:
         capture = self._capture
         self.ensure_root()
         self._follow_devices()
-        self._fresh = capture.record.counts()[0] <= 1
+        self._fresh = capture.record.inodes() <= 1
         self.directories([ROOT_ID], deep=True)
         capture.finish()
         self._fresh = False

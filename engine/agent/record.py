@@ -174,10 +174,15 @@ class Record:
         return row[0] if row else None
 
     def counts(self) -> tuple[int, int]:
-        """(inodes, bytes of regular files) that the record knows."""
+        """(regular files, their bytes) that the record knows."""
         self._flush()
-        row = self._db.execute("SELECT count(*), sum(CASE WHEN mode >> 12 = 8 THEN size END) FROM inodes").fetchone()
+        row = self._db.execute("SELECT count(*), sum(size) FROM inodes WHERE mode >> 12 = 8").fetchone()
         return row[0], row[1] or 0
+
+    def inodes(self) -> int:
+        """How many inodes of any kind the record knows."""
+        self._flush()
+        return int(self._db.execute("SELECT count(*) FROM inodes").fetchone()[0])
 
     # Changing.
 
