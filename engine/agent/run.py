@@ -120,7 +120,9 @@ class Agent:
                 desired = node.desired(self._host, self._generation, DESIRED_WAIT_SECONDS)
                 if desired.get("generation") != self._generation:
                     self._apply(desired)
-                    durable.replace(self._directory / "desired.json", json.dumps(desired).encode())
+                    # A mark belongs to its moment: an agent that starts again takes none that it may have taken.
+                    lasting = {name: value for name, value in desired.items() if name != "marks"}
+                    durable.replace(self._directory / "desired.json", json.dumps(lasting).encode())
             except (BcsError, OSError):
                 greeted = False
                 self._stopping.wait(RETRY_SECONDS)

@@ -24,6 +24,7 @@ from engine.model.errors import BcsError
 RETRY_SECONDS = 2.0
 RESYNC_SECONDS = 0.1
 STOP_SECONDS = 5.0
+IDS_KEPT = 1000
 
 
 class Source:
@@ -34,15 +35,23 @@ class Source:
         self.settings = settings
         self._begun = Begun(settings, reason=reason)
         self.view = self._begun.view
+        self._ids: dict[str, None] = {}
         self._thread = threading.Thread(target=self._run, name=f"source {settings.stream}", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def ask_mark(self, id: str, label: str) -> None:
-        """Take a pass and put a bookmark on it; its id shows in `view.marks_done` once the node has it."""
-        if id not in self.view.marks_done and all(asked.id != id for asked in self._begun.asked):
-            self._begun.asked.append(Marked(id, label))
+        """Take a pass and put a bookmark on it; its id shows in `view.marks_done` once the node has it.
+
+        Once an id: an answer of the node that was on its way when it heard of the mark still asks for it.
+        """
+        if id in self._ids:
+            return
+        self._ids[id] = None
+        if len(self._ids) > IDS_KEPT:
+            del self._ids[next(iter(self._ids))]
+        self._begun.asked.append(Marked(id, label))
 
     def forget_marks(self, ids: Iterable[str]) -> None:
         """The node has heard of these marks."""

@@ -139,6 +139,22 @@ def test_kill_9_while_changes_go_on_leaves_a_gap(host: Host) -> None:
     assert gap.gap_from < killed_at < gap.at
 
 
+def test_a_mark_is_not_taken_again_by_the_next_agent(host: Host) -> None:
+    host.start()
+    wait_for(lambda: host.node.marks_of("baseline"))
+    host.node.change(marks=[{"id": "m1", "stream": "5eed", "label": "before"}])
+    wait_for(lambda: not host.node.marks)
+    assert host.process is not None
+    host.process.terminate()
+    host.ended()
+    (host.tree / "f").write_bytes(b"after")
+    host.start()
+    host.settle()
+    host.node.change(marks=[{"id": "m2", "stream": "5eed", "label": "after"}])
+    wait_for(lambda: not host.node.marks)
+    assert [mark.label for mark in host.node.marks_of("bookmark")] == ["before", "after"]
+
+
 def test_sigterm_ends_it_in_good_order(host: Host) -> None:
     host.start()
     wait_for(lambda: host.node.marks_of("baseline"))

@@ -68,6 +68,11 @@ def test_a_mark_is_a_named_point(site: Site) -> None:
     assert bookmark.label == "before the upgrade"
     assert (bookmark.lsn, bookmark.at) == (point.lsn + 1, point.at)
     assert point.point_class == QUIET
+    source.forget_marks(["m1"])
+    source.ask_mark("m1", "before the upgrade")
+    source.ask_mark("m2", "after it")
+    wait_for(lambda: source.view.marks_done == ["m2"])
+    assert [mark.label for mark in site.node.marks_of("bookmark")] == ["before the upgrade", "after it"]
 
 
 def test_a_path_that_does_not_exist_yet(site: Site) -> None:
