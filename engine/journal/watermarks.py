@@ -2,8 +2,9 @@
 
 That one says how long the source was idle at the point, which is all that a watermark ever says; those before it say
 nothing more. (A node takes a watermark into the next commit, so none comes later than the point after it, but for one
-that it hears of only then, a second later.) Where points follow one another within a second it is left out, so that about one a second is kept at
-most; and of a segment's those that say the least are, once there are too many. What that costs is measured.
+that it hears of only then, a second later.) Where points follow one another within a second it is left out, so that
+about one a second is kept at most; and of a segment's those that say the least are, once there are too many. What that
+costs is measured.
 """
 
 from __future__ import annotations
