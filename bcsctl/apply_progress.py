@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from bcsctl.output import BAD, progress, say
+from bcsctl.output import BAD, Bars, progress, say
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
     from engine.deploy.outcome import Progress

@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import click
 
@@ -22,7 +22,7 @@ from engine.model.times import format_size, format_time
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import TaskID
 
 GOOD, BUSY, BAD, DIM, BOLD = "green", "yellow", "red", "bright_black", "bold"
 
@@ -138,9 +138,38 @@ def local_time(at: int | None, seconds_digits: int = 0) -> str:
     return text + moment.strftime(" %z")
 
 
+class Bars(Protocol):
+    """What commands need of a progress display (rich.progress.Progress is one)."""
+
+    disable: bool
+
+    @property
+    def console(self) -> Any: ...
+
+    def add_task(self, description: str, *, total: float | None = ...) -> TaskID: ...
+
+    def update(self, task_id: TaskID, **changes: Any) -> None: ...
+
+
+class _Hushed:
+    """A progress display that nobody looks at: rich is not even imported."""
+
+    disable = True
+    console: Any = None
+
+    def add_task(self, description: str, *, total: float | None = None) -> TaskID:
+        return cast("TaskID", 0)
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        pass
+
+
 @contextmanager
-def progress(as_json: bool = False) -> Iterator[Progress]:
+def progress(as_json: bool = False) -> Iterator[Bars]:
     """A progress display on standard error; nothing is drawn when that is no terminal. It counts bytes."""
+    if as_json or not sys.stderr.isatty():
+        yield _Hushed()
+        return
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
     from rich.text import Text
 
@@ -153,13 +182,11 @@ def progress(as_json: bool = False) -> Iterator[Progress]:
             amount = format_size(int(task.completed)) + (f" of {format_size(int(task.total))}" if task.total else "")
             return Text(amount + (f", {format_size(int(task.speed))}/s" if task.speed else ""))
 
-    shown = not as_json and sys.stderr.isatty()
     with Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         Amount(),
         console=console(stderr=True),
-        disable=not shown,
         transient=True,
     ) as drawn:
         yield drawn

@@ -75,7 +75,9 @@ def fill(task: FileTask, reader: DataReader, stream: str, owners: bool) -> Fille
             written += len(view)
         if task.part:
             return Filled(task.target, written, part=True)
-        set_size(fd, task.inode.size)
+        last = task.pieces[-1] if task.pieces else None
+        if (last.offset + last.length if last else 0) != task.inode.size:
+            set_size(fd, task.inode.size)  # it ends in a hole
         missing = finish(task.target, attributes_of(task.inode), owners, fd)
         return Filled(task.target, written, tuple(str(shortfall) for shortfall in missing))
     except (BcsError, OSError) as error:

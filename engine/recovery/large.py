@@ -13,7 +13,7 @@ from engine.model.errors import BcsError
 from engine.recovery.fill import FileTask, Filled, attributes_of, take_away
 from engine.tree.apply import create_file, finish, set_size
 
-PART_BYTES = 32 << 20
+PART_BYTES = 16 << 20
 
 
 def fill(

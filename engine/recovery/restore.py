@@ -17,7 +17,7 @@ from engine.model.extents import Piece
 from engine.plan.restore import Made, RestorePlan, shares
 from engine.recovery import large
 from engine.recovery.fill import FileTask, Filled, attributes_of
-from engine.recovery.workers import Work, fill_here, fill_in_processes, worth_processes
+from engine.recovery.workers import SMALL_BYTES, Work, fill_in_processes, fill_on_threads, worth_processes
 from engine.tree.apply import deepest_first, finish, link, make
 
 Progress = Callable[[int, int], None]
@@ -118,17 +118,21 @@ def _where(task: FileTask) -> tuple[str, int, int]:
 def _fill(
     journal: Journal, stream: str, tasks: Sequence[FileTask], owners: bool, helping: Helping | None
 ) -> Iterator[Filled]:
-    if helping is None or helping.processes < 2 or not worth_processes(tasks):
-        yield from fill_here(journal, stream, tasks, owners)
+    """Many small files in processes; large ones, and parts of them, on threads: the libraries leave those free."""
+    threads = helping.processes if helping else 1
+    if helping is None or threads < 2 or not worth_processes(tasks):
+        yield from fill_on_threads(journal, stream, tasks, owners, threads)
         return
-    cut = shares([task.size for task in tasks], helping.processes)
+    small = [task for task in tasks if task.size < SMALL_BYTES]
+    cut = shares([task.size for task in small], threads)
     yield from fill_in_processes(
         [
-            Work(str(helping.journal), helping.master_key, stream, owners, tuple(tasks[index] for index in share))
+            Work(str(helping.journal), helping.master_key, stream, owners, tuple(small[index] for index in share))
             for share in cut
             if share
         ]
     )
+    yield from fill_on_threads(journal, stream, [task for task in tasks if task.size >= SMALL_BYTES], owners, threads)
 
 
 def _make_others(others: Sequence[Made], owners: bool, done: Restored) -> None:

@@ -12,6 +12,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,11 @@ from engine.journal.open import Journal, open_local
 from engine.model.errors import Failed
 from engine.model.events import DataRef, Inode
 from engine.model.extents import Piece
-from engine.recovery.fill import FileTask, Filled, fill_all
+from engine.recovery.fill import FileTask, Filled, fill, fill_all
 
 ALONE_BELOW_FILES = 500
-ALONE_BELOW_BYTES = 64 << 20
+SMALL_BYTES = 1 << 20
+"""Files below this cost mostly the interpreter's time, which only another process adds to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +43,16 @@ class Work:
 
 def worth_processes(tasks: Sequence[FileTask]) -> bool:
     """Whether starting processes pays: they cost about a tenth of a second each."""
-    return len(tasks) >= ALONE_BELOW_FILES or sum(task.size for task in tasks) >= ALONE_BELOW_BYTES
+    return sum(task.size < SMALL_BYTES for task in tasks) >= ALONE_BELOW_FILES
 
 
-def fill_here(journal: Journal, stream: str, tasks: Sequence[FileTask], owners: bool) -> Iterator[Filled]:
-    """Fill files in this process."""
-    yield from fill_all(tasks, DataReader(journal), stream, owners)
+def fill_on_threads(
+    journal: Journal, stream: str, tasks: Sequence[FileTask], owners: bool, threads: int
+) -> Iterator[Filled]:
+    """Fill files and parts of files: large frames are opened, checked and written outside of the interpreter's lock."""
+    reader = DataReader(journal)
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(lambda task: fill(task, reader, stream, owners), tasks)
 
 
 def fill_in_processes(shares: Sequence[Work]) -> Iterator[Filled]:
