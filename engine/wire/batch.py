@@ -67,6 +67,7 @@ class BatchBuilder:
         self._prev = prev
         self._frames = FrameFiller(executor)
         self._rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in TABLES}
+        self._settled_at: int | None = None
 
     def __len__(self) -> int:
         return self.lsn_next - self.lsn_first
@@ -129,16 +130,16 @@ class BatchBuilder:
         return lsn
 
     def settle(self, at: int) -> None:
-        """Give every event gathered so far this time: only the end of a look says when its changes were there."""
-        for name, rows in self._rows.items():
-            self._rows[name] = [(row[0], at, *row[2:]) for row in rows]
+        """Give every event of the batch this time: only the end of a look says when its changes were there."""
+        self._settled_at = at
 
     def encode(self) -> tuple[list[bytes], bytes]:
         """The batch as buffers to send one after another, and its hash. Call it once, not empty."""
         if not len(self):
             raise ValueError("a batch without events is not sent")
         frames = self._frames.frames()
-        buffers = chain.from_iterable(encode_table(name, rows) for name, rows in self._rows.items())
+        at = self._settled_at
+        buffers = chain.from_iterable(encode_table(name, rows, at) for name, rows in self._rows.items())
         raw = b"".join(buffers)
         columns = zstandard.ZstdCompressor(level=1).compress(raw)
         header = json.dumps(

@@ -80,13 +80,18 @@ Column = Any  # array[int] | BytesColumn; which one, TABLES says
 Columns = dict[str, Column]
 
 
-def encode_table(name: str, rows: Sequence[tuple[Any, ...]]) -> list[bytes]:
-    """Rows of one table, each a tuple in column order, as the buffers of its columns."""
+def encode_table(name: str, rows: Sequence[tuple[Any, ...]], at: int | None = None) -> list[bytes]:
+    """Rows of one table, each a tuple in column order, as the buffers of its columns.
+
+    With `at` that is the time of all of them, whatever the rows say.
+    """
     if not rows:
         return []
     buffers: list[bytes] = []
-    for (_, code), values in zip(TABLES[name], zip(*rows, strict=True), strict=True):
-        if code is BYTES:
+    for (column, code), values in zip(TABLES[name], zip(*rows, strict=True), strict=True):
+        if column == "at" and at is not None:
+            buffers.append((array("q", [at]) * len(rows)).tobytes())
+        elif code is BYTES:
             buffers.append(array("I", map(len, values)).tobytes())
             buffers.append(b"".join(values))
         else:
