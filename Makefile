@@ -2,6 +2,7 @@
 # make test     install what the tests need and run them all
 # make check    lint, types and import rules only; under a minute
 # make bench    measure against restic and borg
+# make lock     choose new versions of the dependencies (needs uv)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -9,7 +10,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 BCSCTL := $(BIN)/bcsctl
 
-.PHONY: help venv apply test check lint bench clean
+.PHONY: help venv apply test check lint bench lock clean
 
 help:
 	@sed -n 's/^# make/  make/p' Makefile
@@ -42,7 +43,16 @@ lint:
 	$(BIN)/lint-imports
 
 bench: .venv/.test
+	@scripts/test-packages
 	$(BIN)/python -m tests.bench $(ARGS)
+
+# The lock files name every package with its hashes, for all Python versions and platforms at once.
+LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-config \
+	--no-emit-index-url --no-annotate --no-header --quiet
+
+lock:
+	$(LOCK) --output-file requirements/runtime.txt
+	$(LOCK) --extra test --constraints requirements/runtime.txt --output-file requirements/test.txt
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .bench

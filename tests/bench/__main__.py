@@ -107,7 +107,7 @@ def render(results: dict[str, Any], versions: list[str], rounds: int) -> str:
             for tool, acts in result["tools"].items():
                 figures = acts[act]
                 ratio = figures["wall_seconds"] / ours[act]["wall_seconds"]
-                goal = "" if tool == "bcs" else f" (promised {PROMISED[name][act][0 if tool == 'restic' else 1]})"
+                goal = "" if tool == "bcs" else f" (target {PROMISED[name][act][0 if tool == 'restic' else 1]})"
                 kept = format_size(int(figures["stored_bytes"])) if act == "backup" else ""
                 lines.append(
                     f"| {name} | {act} | {tool} | {figures['wall_seconds']:.2f} | {figures['cpu_seconds']:.2f} |"
@@ -116,7 +116,7 @@ def render(results: dict[str, Any], versions: list[str], rounds: int) -> str:
         size = ours["backup"]["stored_bytes"] / result["tools"]["restic"]["backup"]["stored_bytes"]
         lines.append(
             f"| {name} | {result['files']} files, {format_size(result['bytes'])} | stored, bcs : restic | | | agent "
-            f"{format_size(result['agent_memory_bytes'])} | {size:.2f} (promised 1.15 at most) | |"
+            f"{format_size(result['agent_memory_bytes'])} | {size:.2f} (target: at most 1.15) | |"
         )
     return "\n".join(lines) + "\n"
 
