@@ -36,8 +36,12 @@ def print_json(value: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def fail(error: BcsError, as_json: bool) -> int:
-    """Print an error for whoever reads, and answer its exit code."""
+FAULTS_SHOWN = 10
+"""So many faults of policies are listed where they are not what was asked for."""
+
+
+def fail(error: BcsError, as_json: bool, *, faults_shown: int | None = FAULTS_SHOWN) -> int:
+    """Print an error for whoever reads, and answer its exit code. Of its faults the first ones; all with None."""
     if as_json:
         body = error.as_json()
         if "errors" in error.details:
@@ -46,12 +50,14 @@ def fail(error: BcsError, as_json: bool) -> int:
         return error.exit_code
     rows = error.details.get("errors")
     if isinstance(rows, list):
-        for row in rows:
+        for row in rows[:faults_shown]:
             place = f"{row['file']}:{row['line']}:{row['column']}" if row["line"] else row["file"]
             where = f"{row['path']}: " if row.get("path") else ""
             say(printable(f"{place}: {where}{row['message']}"), BAD)
             if row.get("hint"):
                 say(f"  {printable(row['hint'])}")
+        if faults_shown is not None and len(rows) > faults_shown:
+            say(f"and {len(rows) - faults_shown:,} more")
     say(f"error: {printable(error.message)}", BAD)
     if error.hint:
         say(f"  {printable(error.hint)}")

@@ -30,7 +30,7 @@ def command(paths: tuple[str, ...], home: str | None, as_json: bool) -> int:
         found = load_policies(at.policies, variables=variables_of(at.home))
     except PolicyInvalid as error:
         if not as_json:
-            return fail(error, False)
+            return fail(error, False, faults_shown=None)
         errors = error.details.get("errors", [])
         print_json({"valid": False, "errors": errors, **error.as_json()})
         return error.exit_code

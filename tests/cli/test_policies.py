@@ -74,6 +74,15 @@ def test_invalid_policies_carry_errors_in_every_command(run: Run, tmp_path: Path
     assert not (tmp_path / "home").exists()
 
 
+def test_many_faults_are_all_listed_only_by_validate(run: Run, tmp_path: Path) -> None:
+    for number in range(13):
+        (tmp_path / f"bad{number:02}.yaml").write_text("kind: ProtectionGroup\n")
+    asked, applied = run("validate", tmp_path), run("apply", tmp_path, "--yes")
+    assert "bad12.yaml" in asked.err
+    assert "bad12.yaml" not in applied.err
+    assert " more\n" in applied.err
+
+
 def test_schema_is_a_schema(run: Run) -> None:
     whole = run("schema").json
     jsonschema.Draft202012Validator.check_schema(whole)
