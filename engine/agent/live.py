@@ -22,6 +22,7 @@ from engine.model.events import BASELINE, BOOKMARK, GAP, PASS
 from engine.model.points import FUZZY, QUIET
 
 NAP_SECONDS = 0.02
+NAP_SLICES = 5
 WAIT_SECONDS = 0.2
 AGAIN_SECONDS = 0.05
 BREATHE_SECONDS = 0.005
@@ -230,8 +231,7 @@ class Live:
             self._idle()
             return False
         if self._eventful:
-            self._clock.sleep(NAP_SECONDS)
-            self._eventful = self._drain()
+            self._eventful = self._nap()
         through_at = self._drained_at
         if self._overflowed or self._look_everywhere:
             return True
@@ -242,6 +242,17 @@ class Live:
         self._drain()
         self._end_pass(through_at, polled, asked)
         return True
+
+    def _nap(self) -> bool:
+        """Let what belongs together come together; whether more came meanwhile.
+
+        Drained in slices, since the time of the last event is the time that a quiet point bears.
+        """
+        more = False
+        for _ in range(NAP_SLICES):
+            self._clock.sleep(NAP_SECONDS / NAP_SLICES)
+            more |= self._drain()
+        return more
 
     def _look(self) -> None:
         dirty, self._dirty = self._dirty, set()
