@@ -62,6 +62,8 @@ class Capture:
         self.to_scan: list[int] = []
         self.gone: list[Where] = []
         self.touched: set[int] = set()
+        self.registered = False
+        """Whether a look found directories or links to watch. What was in them before says no event."""
         self._limbo: dict[int, float] = {}
         self._linked: set[Where] = set()
         self._paced: dict[int, float] = {}
@@ -85,6 +87,7 @@ class Capture:
     def finish(self) -> None:
         """Scan the directories that appeared, unlink what has gone, bring directories up to date."""
         while self.to_scan:
+            self.registered = True
             found, self.to_scan = self.to_scan, []
             self.scan(found)
         # Parents first: what is below a name that has gone needs no events of its own.
@@ -315,6 +318,7 @@ class Capture:
                 with contextlib.suppress(FileNotFoundError):
                     self.watcher.add_file(*where, self.scope.real(join(path, where[1])))
                     self._linked.add(where)
+                    self.registered = True
 
     def _refresh(self, directory: int) -> None:
         """Bring a directory's own attributes up to date."""

@@ -2,7 +2,9 @@
 
 An event starts a nap, the nap lets more of them gather, then everything dirty is looked at and what differs is closed
 into a batch that ends in a `pass` mark. The mark is `quiet` when nothing happened in the nap, during the look and in
-the drain after it: then the state has held since the last event, and that is the time the mark bears.
+the drain after it: then the state has held since the last event, and that is the time the mark bears. Where the look
+found a directory that was not watched yet, the events in it went unseen: then the mark bears the time of the last
+drain. A watcher that only ever scans sees no events at all: nothing is quiet to it, or complete after its last look.
 """
 
 from __future__ import annotations
@@ -74,6 +76,7 @@ class Live:
         outbox.breathe = self._breathe
         self._dirty: set[Where] = set()
         self._own: set[int] = set()
+        self._blind = watcher.mechanism == "scan"
         self._overflowed = False
         self._look_everywhere = False
         self._eventful = False
@@ -158,7 +161,8 @@ class Live:
         self._walk.everything()
         for _ in range(SETTLING_ROUNDS):
             self._drain()
-            through_at = self._drained_at
+            if not self._blind:
+                through_at = self._drained_at
             if not self._dirty and not self._own:
                 break
             self._look()
@@ -166,7 +170,11 @@ class Live:
             self._capture.forget(orphan)
         record.forget_stray_blocks()
         at = max(site.now(), outbox.at)
-        point_class = FUZZY if self._eventful or self._capture.pending.again or not first else QUIET
+        pending = self._capture.pending
+        unsure = self._blind or self._eventful or pending.again or pending.later
+        point_class = FUZZY if unsure or not first else QUIET
+        if pending.later:
+            through_at = 0  # of these files changes are known and not looked at yet
         if gap_from and reason:
             outbox.builder.mark(at, GAP, reason, "", gap_from)
         if first or reason or outbox.builder.lsn_next > before:
@@ -191,7 +199,7 @@ class Live:
         """Name the point that was just marked, if anyone asked; a quiet one if there is one to be had soon."""
         for asked in [asked for asked in self._asked if not asked.lsn]:
             asked.tries += 1
-            if quiet or asked.tries >= BOOKMARK_TRIES:
+            if quiet or self._blind or asked.tries >= BOOKMARK_TRIES:
                 asked.lsn = self._marked_lsn = self._outbox.builder.mark(at, BOOKMARK, asked.label)
 
     # Passes.
@@ -220,12 +228,14 @@ class Live:
     def _pass(self) -> bool:
         """Drain, nap, look, mark; whether there was anything to look at. If not, the state is complete up to now."""
         self._eventful = False
+        self._capture.registered = False
         self._drain()
         polled = self._due_again()
         asked = any(not mark.lsn for mark in self._asked)
-        if self._overflowed or self._look_everywhere:
-            scans = self._watcher.mechanism == "scan"
-            self.catch_up(OVERFLOW if self._overflowed and not scans else "")
+        if self._overflowed or self._look_everywhere or (asked and self._blind):
+            self.catch_up(OVERFLOW if self._overflowed and not self._blind else "")
+            if asked and self._blind:
+                self._end_pass(0, polled, asked)
             return True
         if not (self._dirty or self._own or polled or asked):
             self._idle()
@@ -261,14 +271,15 @@ class Live:
 
     def _end_pass(self, through_at: int, polled: bool, asked: bool) -> None:
         outbox, pending = self._outbox, self._capture.pending
-        quiet = not self._eventful and not pending.again and not pending.later
+        quiet = not (self._blind or self._eventful or pending.again or pending.later)
         changed = outbox.builder.lsn_next - 1 > self._marked_lsn
         if quiet:
             through_at = self._drained_at
-        elif pending.later:
-            through_at = 0  # of these files changes are known and not looked at yet
+        elif pending.later or self._blind:
+            through_at = 0  # changes may be there, or are known and not looked at yet
         if changed or asked or (quiet and self._last_class == FUZZY):
-            at = self._last_event_at if quiet and not (polled or asked) else self._site.now()
+            since_event = quiet and not (polled or asked or self._capture.registered)
+            at = self._last_event_at if since_event else self._drained_at if quiet else self._site.now()
             at = max(at, outbox.at)
             if changed:
                 self._view.last_change_at = at
@@ -309,7 +320,7 @@ class Live:
 
     def _idle(self) -> None:
         """Nothing is pending: what the record has is what there was when the watcher was last found empty."""
-        if self._capture.pending.later:
+        if self._capture.pending.later or self._blind:
             return
         self._record.set_fact("through_at", max(self._drained_at, self._record.fact("through_at", 0)))
         if not self._shipper.waiting:
