@@ -198,9 +198,10 @@ class Walk:
         for name in capture.record.each_name(directory):
             try:
                 is_directory = st.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
-            except OSError:
-                yield name
-                continue
+            except OSError as error:
+                if error.errno in GONE:
+                    yield name
+                continue  # one that can't be looked at was said to be unreadable when it was met
             if capture.scope.excluded(join(path, name), is_directory):
                 yield name
 

@@ -27,6 +27,11 @@ from engine.tree.attributes import TYPES, read_xattrs
 RACY_NANOSECONDS = 12_000_000
 """A change this soon after another may carry the same time: the kernel stamps files by its tick."""
 
+COARSE_NANOSECONDS = 2_000_000_000
+"""The same on file systems that keep whole seconds (ext4 with small inodes), or every other one (FAT)."""
+
+_SECOND = 1_000_000_000
+
 _ATTEMPTS = 3
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _OPEN_QUIETLY = _OPEN | (os.O_NOATIME if os.geteuid() == 0 else 0)
@@ -178,7 +183,9 @@ class Inodes:
 
 def settled_ctime(status: os.stat_result, wall_ns: int) -> int:
     """The ctime to record; -1 when it is so recent that a later change may bear the same one."""
-    return status.st_ctime_ns if wall_ns - status.st_ctime_ns > RACY_NANOSECONDS else -1
+    ctime_ns = status.st_ctime_ns
+    racy = RACY_NANOSECONDS if ctime_ns % _SECOND else COARSE_NANOSECONDS + RACY_NANOSECONDS
+    return ctime_ns if wall_ns - ctime_ns > racy else -1
 
 
 def _same(before: os.stat_result, after: os.stat_result) -> bool:
