@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from engine.model.errors import NothingThere
+from engine.model.errors import Damaged, NothingThere
 from engine.model.events import DIRECTORY, FILE, Inode
+
+_TRAVERSES = frozenset({b"", b".", b".."})
+"""No node takes such a name. But the store is not trusted, and a restore may be root's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,11 @@ def plan_restore(
     for path, inode in entries:
         if not (path == base or path.startswith(base if base == b"/" else base + b"/")):
             continue
+        if not _TRAVERSES.isdisjoint(path[1:].split(b"/")) and path != b"/":
+            raise Damaged(
+                f"the history names the path {path.decode('utf-8', 'backslashreplace')}, which would lead elsewhere",
+                hint="nothing was written; run `bcsctl check`",
+            )
         where = _landing(path, base, landing)
         if where == target and inode.type != DIRECTORY:
             where = _join(target, path.rsplit(b"/", 1)[1])

@@ -38,7 +38,18 @@ def read_back(
             continue
         attributes = [] if shown(made.target) in excused else _attribute_names(made.inode.type, owners)
         found += [(made.target, what) for what in _differences(made, attributes, pieces, reader, stream)]
+        found += [
+            (name, "further name") for name in made.links if name not in failed and not _is_one(made.target, name)
+        ]
     return found
+
+
+def _is_one(target: bytes, name: bytes) -> bool:
+    """Whether two names lead to one inode."""
+    try:
+        return os.path.samestat(os.lstat(target), os.lstat(name))
+    except OSError:
+        return False
 
 
 def _attribute_names(kind: str, owners: bool) -> list[str]:

@@ -7,18 +7,18 @@ lie, so a frame that many small files share is opened once.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.journal.open import Journal
-from engine.model.events import FILE
 from engine.model.extents import Piece
 from engine.plan.restore import Made, RestorePlan, shares
 from engine.recovery import large
 from engine.recovery.fill import FileTask, Filled, attributes_of
 from engine.recovery.workers import SMALL_BYTES, Work, fill_in_processes, fill_on_threads, worth_processes
-from engine.tree.apply import deepest_first, finish, link, make
+from engine.tree.apply import Shortfall, deepest_first, finish, link, make
 
 Progress = Callable[[int, int], None]
 """Called with files and bytes done since the last call."""
@@ -61,6 +61,9 @@ def restore(
     done = Restored()
     made_target = not os.path.lexists(plan.target)
     os.makedirs(plan.target, exist_ok=True)
+    if made_target:
+        usual = stat.S_IMODE(os.stat(plan.target).st_mode)
+        os.chmod(plan.target, 0o700)  # nobody looks in before all modes and owners below are as they were
     directories = _make_directories(plan, made_target, done)
     tasks = _tasks(plan.files, pieces)
     failed: set[bytes] = set()
@@ -75,12 +78,14 @@ def restore(
             done.names += 1
         done.bytes_written += filled.bytes_written
         progress(0 if filled.part else 1, filled.bytes_written)
-    _make_others(plan.others, owners, done)
+    _make_others(plan.others, owners, done, failed)
     _link_all((*plan.files, *plan.others), failed, done)
     for target in deepest_first(directories):
         done.shortfalls += [
             str(shortfall) for shortfall in finish(target, attributes_of(directories[target].inode), owners)
         ]
+    if made_target and plan.target not in directories:
+        os.chmod(plan.target, usual)
     return done
 
 
@@ -135,12 +140,13 @@ def _fill(
     yield from fill_on_threads(journal, stream, [task for task in tasks if task.size >= SMALL_BYTES], owners, threads)
 
 
-def _make_others(others: Sequence[Made], owners: bool, done: Restored) -> None:
+def _make_others(others: Sequence[Made], owners: bool, done: Restored, failed: set[bytes]) -> None:
     for one in others:
         attributes = attributes_of(one.inode)
         missing = make(one.target, attributes)
         if missing is not None:
-            done.shortfalls.append(str(missing))
+            failed.add(one.target)
+            done.failures.append((one.target, f"it can't be made here: {_reason(missing)}"))
             continue
         done.names += 1
         done.shortfalls += [str(shortfall) for shortfall in finish(one.target, attributes, owners)]
@@ -149,11 +155,15 @@ def _make_others(others: Sequence[Made], owners: bool, done: Restored) -> None:
 def _link_all(made: Sequence[Made], failed: set[bytes], done: Restored) -> None:
     for one in made:
         for name in one.links:
-            if one.inode.type == FILE and one.target in failed:
+            if one.target in failed:
                 done.failures.append((name, f"a further name of {os.fsdecode(one.target)}"))
                 continue
             missing = link(one.target, name)
             if missing is not None:
-                done.shortfalls.append(str(missing))
+                done.failures.append((name, f"a further name of {os.fsdecode(one.target)}: {_reason(missing)}"))
             else:
                 done.names += 1
+
+
+def _reason(missing: Shortfall) -> str:
+    return os.strerror(missing.errno)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.model.errors import NothingThere
+from engine.model.errors import Damaged, NothingThere
 from engine.model.events import Inode
 from engine.plan.restore import RestorePlan, base_of, plan_restore
 
@@ -72,3 +72,9 @@ def test_a_path_lands_under_its_last_name() -> None:
 def test_nothing_there_is_said() -> None:
     with pytest.raises(NothingThere, match="/none"):
         planned(b"/none", b"/srv")
+
+
+@pytest.mark.parametrize("path", [b"/srv/data/../../etc/shadow", b"/srv/data/..", b"/srv/data//x", b"/srv/data/./x"])
+def test_a_forged_name_leads_nowhere(path: bytes) -> None:
+    with pytest.raises(Damaged):
+        plan_restore([*ENTRIES, (path, inode(9, "f"))], b"/srv/data", TARGET, TARGET, (b"/srv/data",))
