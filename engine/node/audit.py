@@ -47,14 +47,17 @@ class AuditLog:
         # The node is the stream's only writer, so what is committed is what it last wrote.
         self._head = committer.open_stream(self.stream, f"node {node}", record).head
 
-    def act(self, what: str, who: str, details: Mapping[str, Any]) -> Ack:
-        """Record one act; returns once it is durable. Raises NotCommitted when the store fails."""
+    def act(self, what: str, who: str, details: Mapping[str, Any], at: int | None = None) -> Ack:
+        """Record one act; returns once it is durable. Raises NotCommitted when the store fails.
+
+        `at` is when it was done, microseconds, if that was not now.
+        """
         payload = json.dumps({"what": what, "who": who, "details": dict(details)}, sort_keys=True)
         topic = what.encode("utf-8", "replace").decode()
         with self._writing:
             for tries_left in reversed(range(_TRIES)):
                 try:
-                    ack = self._committer.submit(self._batch(topic, payload)).result()
+                    ack = self._committer.submit(self._batch(topic, payload, at)).result()
                 except (OutOfOrder, Conflict) as error:
                     # An act that failed before us was committed after all, once the store was back.
                     if error.expected is None or not tries_left:
@@ -103,9 +106,9 @@ class AuditLog:
                 raise
             del over[key]
 
-    def _batch(self, topic: str, payload: str) -> Batch:
+    def _batch(self, topic: str, payload: str, at: int | None) -> Batch:
         builder = BatchBuilder(self.stream, self._head.epoch, self._head.lsn + 1, self._head.hash)
-        builder.record(self._clock.now(), topic, payload)
+        builder.record(self._clock.now() if at is None else at, topic, payload)
         buffers, _ = builder.encode()
         return decode(b"".join(buffers))
 

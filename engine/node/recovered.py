@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from pathlib import Path
 
 from engine.journal.commit import Committer
 from engine.journal.open import Journal
 from engine.model.errors import BcsError
+from engine.model.times import parse_time
 from engine.node.audit import AUDIT_GROUP, AuditLog
 from engine.node.streams import Known, StreamFacts
 from engine.query import points, streams
@@ -39,15 +41,29 @@ def facts(journal: Journal, committer: Committer) -> StreamFacts:
     return found
 
 
-def pending_acts(home: Path, audit: AuditLog) -> None:
-    """Record the acts that were done while no node ran, then forget the list of them."""
+def pending_acts(home: Path, audit: AuditLog, now: int) -> None:
+    """Record the acts that were done while no node ran, at their times, then forget the list of them.
+
+    The list is locked meanwhile: who adds to it now waits, and then begins a new one.
+    """
     path = home / "audit" / "pending.jsonl"
     if not path.exists():
         return
-    for line in path.read_text().splitlines():
-        try:
-            act = json.loads(line)
-        except ValueError:
-            act = {"what": "unreadable-act", "details": {"line": line[:200]}}
-        audit.act(str(act.get("what", "")), str(act.get("who", "")), act.get("details", {}))
-    path.unlink()
+    with path.open(errors="backslashreplace") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for line in file.read().splitlines():
+            try:
+                act = dict(json.loads(line))
+                details = dict(act.get("details") or {})
+            except (ValueError, TypeError):
+                act, details = {"what": "unreadable-act"}, {"line": line[:200]}
+            audit.act(str(act.get("what", "")), str(act.get("who", "")), details, _done_at(act.get("at"), now))
+        path.unlink()
+
+
+def _done_at(text: object, now: int) -> int:
+    """When a waiting act was done: never later than now, and now if it doesn't say."""
+    try:
+        return min(parse_time(str(text), now), now)
+    except BcsError:
+        return now

@@ -119,7 +119,7 @@ def wire(home: Path, journal: Journal, clock: Clock) -> Parts:
         facts = recovered.facts(journal, committer)
         parts = Parts(name, committer.boot, clock, journal, committer, audit, facts)
         parts.desired.begin(committer.boot, _applied(journal, clock))
-        recovered.pending_acts(home, audit)
+        recovered.pending_acts(home, audit, clock.now())
     except BaseException:
         committer.close()
         raise

@@ -6,6 +6,7 @@ that starts takes them over into its audit stream.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pwd
@@ -44,10 +45,20 @@ def who_acts() -> str:
 def _append(path: Path, value: Mapping[str, Any]) -> None:
     durable.make_directories(path.parent)
     line = json.dumps(value, sort_keys=True).encode() + b"\n"
+    while not _appended(path, line):
+        pass
+    durable.sync_directory(path.parent)
+
+
+def _appended(path: Path, line: bytes) -> bool:
+    """Add a line durably; False when a node took the file over, and away, while we waited for it."""
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if not os.fstat(fd).st_nlink:
+            return False
         os.write(fd, line)
         os.fsync(fd)
+        return True
     finally:
         os.close(fd)
-    durable.sync_directory(path.parent)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import errno
+import json
+import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from engine.journal.commit import NotCommitted
 from engine.model.times import MINUTE
 from engine.node.audit import REFUSALS_A_MINUTE, TEXT_CHARS_MAX
+from engine.node.recovered import pending_acts
+from engine.recovery.acts import record_act
 from engine.store.base import Store
 from engine.store.faults import FaultyStore, after, before
 from tests.nodes import InProcessNode, acts, in_process_node
@@ -96,3 +103,28 @@ def test_counts_that_can_not_be_written_are_kept(tmp_path: Path, clock: TurnedCl
         faults[0].heal()
         node.parts.audit.flush()
         assert acts(node.home)[-1]["details"]["count"] == 5
+
+
+def test_acts_that_waited_keep_their_times_and_none_is_lost_on_the_way(node: InProcessNode, clock: TurnedClock) -> None:
+    record_act(node.home, "restore", "ann", {"files": 1}, clock)
+    done_at, taken = clock.now(), threading.Event()
+    clock.at += MINUTE
+    real, seen = node.parts.audit.act, []
+
+    def act(what: str, who: str, details: Mapping[str, Any], at: int | None = None) -> Any:
+        seen.append((details, at))
+        late.start()
+        taken.wait(0.2)  # the late one must not get into the list that is being taken over
+        return real(what, who, details, at)
+
+    def add() -> None:
+        record_act(node.home, "restore", "bob", {"files": 2}, clock)
+        taken.set()
+
+    late = threading.Thread(target=add)
+    audit: Any = SimpleNamespace(act=act)
+    pending_acts(node.home, audit, clock.now())
+    late.join()
+    assert seen == [({"files": 1}, done_at)]
+    waiting = (node.home / "audit" / "pending.jsonl").read_text("ascii").splitlines()
+    assert [json.loads(line)["who"] for line in waiting] == ["bob"]
