@@ -18,6 +18,7 @@ from engine.model.errors import BcsError
 OPEN_SECONDS = 1.0
 
 WAS_DOWN, WAS_KILLED = "agent was down", "agent was killed"
+NODE_LOST = "the node has lost what it had acknowledged"
 
 
 class Session:
@@ -120,6 +121,10 @@ class Session:
                 if self._begun.stopping.wait(OPEN_SECONDS):
                     raise Stopped from None
         self._view.message = ""
+        if head.lsn < record.fact("acked_lsn", 0):
+            self._begun.reason = NODE_LOST  # acknowledged means restorable: that this did not hold must show
+            for fact in ("through_at", "mark_at"):  # the gap begins where the node's history ends now
+                record.set_fact(fact, min(record.fact(fact, 0), head.through_at or record.fact(fact, 0)))
         left, _ = opening.follow(record, head)
         if not left:
             self._spool.drop()

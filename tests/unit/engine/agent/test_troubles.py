@@ -165,6 +165,21 @@ def test_a_record_that_was_set_back_begins_a_new_epoch(site: Site) -> None:
     assert site.node.marks_of("gap")
 
 
+def test_a_node_that_lost_what_it_had_acknowledged_does_not_go_unnoticed(site: Site) -> None:
+    (site.tree / "f").write_bytes(b"1")
+    site.start()
+    site.source.stop()
+    head, events = site.node.head, list(site.node.events)
+    (site.tree / "g").write_bytes(b"2")
+    site.start()
+    site.settle()
+    site.source.stop()
+    site.node.head, site.node.events = head, events
+    site.start()
+    site.settle()
+    assert [gap.label for gap in site.node.marks_of("gap")] == ["the node has lost what it had acknowledged"]
+
+
 def test_a_lost_record_leaves_nothing_of_the_old_tree(site: Site) -> None:
     (site.tree / "old").write_bytes(b"1")
     site.start()
