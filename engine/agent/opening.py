@@ -26,7 +26,8 @@ def claim(record: Record) -> dict[str, Any] | None:
     lsn, hash = (
         (last.lsn_last, last.hash) if last else (record.fact("acked_lsn", 0), record.fact("acked_hash", NO_HASH))
     )
-    return {"epoch": record.fact("epoch"), "lsn": lsn, "hash": hash.hex()}
+    acknowledged = record.fact("acked_lsn", 0)
+    return {"epoch": record.fact("epoch"), "lsn": lsn, "hash": hash.hex(), "acknowledged": acknowledged}
 
 
 def follow(record: Record, head: Head) -> tuple[list[Sent], bool]:

@@ -141,18 +141,21 @@ class Committer:
             self._ledger.add(stream)
         return stream
 
-    def open_stream(self, stream: str, writer: str, record: tuple[int, int, bytes] | None) -> Opened:
+    def open_stream(
+        self, stream: str, writer: str, record: tuple[int, int, bytes] | None, acknowledged_lsn: int = 0
+    ) -> Opened:
         """Where `writer` goes on, in a new epoch where the current one is not its own to continue.
 
-        `record` is its durable last (epoch, LSN, batch hash), spooled batches included; None without one. Waits for
-        batches of the stream that are under way. Raises Refused for a stream that is not registered.
+        `record` is its durable last (epoch, LSN, batch hash), spooled batches included; None without one.
+        `acknowledged_lsn` is the last it was told is committed. Waits for batches of the stream that are under way.
+        Raises Refused for a stream that is not registered.
         """
         while True:
             with self._changed:
                 self._ledger.stream(stream)
                 self._changed.wait_for(lambda: self._is_still(stream))
                 epoch, head = self._ledger.current(stream)
-            cause = cause_to_open(head, epoch, writer, record)
+            cause = cause_to_open(head, epoch, writer, record, acknowledged_lsn)
             if not cause and head is not None and epoch is not None:
                 return Opened(head, "" if record is not None and record[0] == head.epoch else epoch.cause)
             parent = head.position if head else None

@@ -145,11 +145,19 @@ class EpochSequence:
             del self.recent[lsn_first]
 
 
-def cause_to_open(current: Head | None, epoch: Epoch | None, writer: str, record: tuple[int, int, bytes] | None) -> str:
+def cause_to_open(
+    current: Head | None,
+    epoch: Epoch | None,
+    writer: str,
+    record: tuple[int, int, bytes] | None,
+    acknowledged_lsn: int = 0,
+) -> str:
     """Why a writer needs a new epoch; "" if it may go on in the current one.
 
     `record` is what the writer durably holds as its last: (epoch, LSN, batch hash), spooled batches included. One that
     is ahead of what is committed is only on its way; one that is behind, or elsewhere, is a host that was set back.
+    `acknowledged_lsn` is the last that the writer was told is committed: a head behind that has lost events, whose
+    LSNs must not be used again, since they may come back.
     """
     if current is None or epoch is None:
         return "first"
@@ -162,6 +170,8 @@ def cause_to_open(current: Head | None, epoch: Epoch | None, writer: str, record
     number, lsn, digest = record
     if number != current.epoch:
         return "record of another epoch"
+    if acknowledged_lsn > current.lsn:
+        return "acknowledged events are missing"
     if lsn < current.lsn:
         return "record behind"
     if lsn == current.lsn and digest != current.hash:

@@ -70,10 +70,10 @@ def routes(parts: Parts) -> list[Route]:
         body = await read_json(request, parts.bodies)
         host = fields.text(body, "host", chars_max=_HOST_CHARS)
         writer = fields.label(body, "writer", chars_max=_WORD_CHARS)
-        record = read_record(body)
+        record, acknowledged = read_record(body)
         async with recording(parts, "open-refused", host, {"stream": stream}):
             address = owned(parts, stream, host)
-        return Answer(await asyncio.to_thread(open_stream_for, parts, stream, address, writer, record))
+        return Answer(await asyncio.to_thread(open_stream_for, parts, stream, address, writer, record, acknowledged))
 
     async def batches(request: Request) -> Response:
         stream = request.path_params["stream"]
@@ -131,28 +131,32 @@ def owned(parts: Parts, stream: str, host: str) -> str:
     return address
 
 
-def read_record(body: Mapping[str, Any]) -> tuple[int, int, bytes] | None:
-    """A writer's last position as it travels: `record` is {epoch, lsn, hash}, or null."""
+def read_record(body: Mapping[str, Any]) -> tuple[tuple[int, int, bytes] | None, int]:
+    """A writer's last position as it travels, and the last LSN it was told is committed.
+
+    `record` is {epoch, lsn, hash, acknowledged}, or null.
+    """
     if body.get("record") is None:
-        return None
+        return None, 0
     record = fields.mapping(body, "record")
     digest = fields.text(record, "hash", chars_max=2 * HASH_BYTES)
     try:
         raw = bytes.fromhex(digest)
     except ValueError:
         raise fields.wrong("hash", digest, "hexadecimal") from None
-    return fields.whole(record, "epoch"), fields.whole(record, "lsn"), raw
+    last = (fields.whole(record, "epoch"), fields.whole(record, "lsn"), raw)
+    return last, fields.whole(record, "acknowledged", 0)
 
 
 def open_stream_for(
-    parts: Parts, stream: str, address: str, writer: str, record: tuple[int, int, bytes] | None
+    parts: Parts, stream: str, address: str, writer: str, record: tuple[int, int, bytes] | None, acknowledged_lsn: int
 ) -> dict[str, Any]:
     """Where the writer goes on. A stream is registered under the address of its first writer."""
     if stream not in parts.committer.streams():
         registered = parts.committer.register(parse_address(address))
         if registered.id != stream:
             raise Refused(f"stream {stream} was never opened, and {address} begins another one")
-    opened: Opened = parts.committer.open_stream(stream, writer, record)
+    opened: Opened = parts.committer.open_stream(stream, writer, record, acknowledged_lsn)
     head = opened.head
     known = parts.committer.heads().get(stream)
     return {

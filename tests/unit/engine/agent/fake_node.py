@@ -93,6 +93,8 @@ class FakeNode:
             return "record lost"
         if record["epoch"] != self.head.epoch:
             return "record of another epoch"
+        if record["acknowledged"] > self.head.lsn:
+            return "acknowledged events are missing"
         if record["lsn"] < self.head.lsn:
             return "record behind"
         differs = record["lsn"] == self.head.lsn and bytes.fromhex(record["hash"]) != self.head.hash
