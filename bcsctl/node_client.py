@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from bcsctl.settings import Settings
@@ -14,16 +13,7 @@ START_HINT = "the node is not running: `bcsctl apply` starts it, `bcsctl serve` 
 
 def get(settings: Settings, target: str) -> dict[str, Any]:
     """The node's answer to a question. Unreachable, with what to do, when it is not running."""
-    return _ask(settings, "GET", target, None)
-
-
-def post(settings: Settings, target: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    """The node's answer to an order."""
-    return _ask(settings, "POST", target, body)
-
-
-def _ask(settings: Settings, method: str, target: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
     try:
-        return request_json(settings.socket, method, target, body)
+        return request_json(settings.socket, "GET", target)
     except Unreachable as error:
         raise Unreachable(error.message, hint=START_HINT) from None

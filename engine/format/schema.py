@@ -44,5 +44,3 @@ EVENTS = pa.schema(
     ]
 )
 """Column order is part of the format."""
-
-SORT_KEYS = ("stream", "kind", "subject", "lsn")

@@ -127,11 +127,5 @@ def frame_damaged(key: str, offset: int, why: str) -> Damaged:
     )
 
 
-def frame_header(sealed: bytes | memoryview) -> tuple[int, int]:
-    """(raw bytes, codec) as a stored frame declares them."""
-    raw_bytes, codec = _FRAME.unpack(bytes(sealed[:FRAME_HEADER_BYTES]))
-    return raw_bytes, codec
-
-
 def _derive(data_key: bytes, salt: bytes) -> bytes:
     return HKDF(algorithm=SHA256(), length=32, salt=salt, info=b"bcs pack").derive(data_key)

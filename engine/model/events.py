@@ -14,7 +14,6 @@ ROOT_ID = 0
 """The file_id of `/` of the protected host; every source's tree hangs below it."""
 
 DENTRY, INODE, EXTENT, MARK, RECORD = 1, 2, 3, 4, 5
-KIND_NAMES = {DENTRY: "dentry", INODE: "inode", EXTENT: "extent", MARK: "mark", RECORD: "record"}
 
 FILE, DIRECTORY, SYMLINK, FIFO, SOCKET, CHARACTER, BLOCK = "f", "d", "l", "p", "s", "c", "b"
 

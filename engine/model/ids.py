@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from engine.model.errors import UsageError
 
-NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"
 _POSITION = re.compile(r"^([0-9]{1,9})\.([0-9]{1,19})$")
 
 

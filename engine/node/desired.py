@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.env import randomness
-from engine.model.times import SECOND, parse_duration
-from engine.plan.desired import escaped
+from engine.plan.desired import for_agent
 
 MARKS_KEPT = 10_000
 """Marks that are remembered, done or not; the oldest are forgotten first."""
@@ -116,7 +115,7 @@ class Desired:
         streams = {source["stream"] for source in mine.values()}
         return {
             "generation": self.generation,
-            "sources": [_for_agent(address, source) for address, source in sorted(mine.items())],
+            "sources": [for_agent(address, source) for address, source in sorted(mine.items())],
             "marks": [
                 {"id": mark.id, "stream": mark.stream, "label": mark.label}
                 for mark in self.marks.values()
@@ -133,19 +132,6 @@ class Desired:
         async with self.changed:
             self.generation += 1
             self.changed.notify_all()
-
-
-def _for_agent(address: str, source: dict[str, Any]) -> dict[str, Any]:
-    ignored = [escaped(entry["path"]) for entry in source.get("ignore") or ()]
-    return {
-        "stream": source["stream"],
-        "address": address,
-        "kind": source["kind"],
-        "paths": source["paths"],
-        "exclude": [*source["exclude"], *ignored],
-        "settings": source.get("settings") or {},
-        "rpo_seconds": parse_duration(source["rpo"]) / SECOND,
-    }
 
 
 def bounded(seconds: float, seconds_max: float) -> float:

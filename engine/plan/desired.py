@@ -1,44 +1,33 @@
-"""What an agent is told: the sources of its host. Pure; the node serves it, the agent obeys it."""
+"""What an agent is told of a source: the applied policy's record of it, in the form that agents obey. Pure."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
-from engine.model.policy.resolved import PolicySet, SourceSpec
-from engine.model.times import SECOND
+from engine.model.times import SECOND, parse_duration
 
 _WILD = re.compile(r"[*?\[\]\\]")
 
 
-def desired_state(policies: PolicySet, host: str, generation: int) -> dict[str, Any]:
-    """The JSON form of what `host` is to protect as of control number `generation`.
+def for_agent(address: str, source: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON form of one source for its agent. `source` is what an apply recorded (`SourceSpec.as_json`).
 
-    A source that isn't in the list is no longer protected. `exclude` holds the policy's patterns, as
-    `engine.tree.match` reads them, and after them the ignored paths with their wildcards escaped.
+    `exclude` holds the policy's patterns, as `engine.tree.match` reads them, and after them the
+    ignored paths with their wildcards escaped.
     """
-    sources = [_source(source) for source in policies.sources if source.address.host == host]
-    return {"generation": generation, "sources": sources}
+    return {
+        "stream": source["stream"],
+        "address": address,
+        "kind": source["kind"],
+        "paths": source["paths"],
+        "exclude": [*source["exclude"], *(escaped(ignored["path"]) for ignored in source.get("ignore") or ())],
+        "settings": source.get("settings") or {},
+        "rpo_seconds": parse_duration(source["rpo"]) / SECOND,
+    }
 
 
 def escaped(path: str) -> str:
     """A path as a pattern that matches only itself."""
     return _WILD.sub(r"\\\g<0>", path)
-
-
-def _source(source: SourceSpec) -> dict[str, Any]:
-    hooks = source.consistency.hooks
-    return {
-        "stream": source.stream_id,
-        "address": str(source.address),
-        "kind": source.kind,
-        "paths": list(source.paths),
-        "exclude": [*source.exclude, *(escaped(ignored.path) for ignored in source.ignore)],
-        "rpo_seconds": source.rpo / SECOND,
-        "crash_point_every_seconds": source.consistency.crash_point_every / SECOND,
-        "freeze": source.consistency.freeze_allowed,
-        "hooks": {"before": hooks.before, "after": hooks.after, "timeout_seconds": hooks.timeout / SECOND}
-        if hooks
-        else None,
-        "settings": dict(source.settings),
-    }

@@ -12,7 +12,7 @@ from engine.model.errors import Refused
 from engine.model.ids import Address, stream_id
 from engine.model.policy import Consistency, Document, Ignored, PolicySet, ProtectionGroup, SourceSpec, Tier
 from engine.model.times import DAY, HOUR, SECOND
-from engine.plan.desired import desired_state
+from engine.plan.desired import for_agent
 from engine.plan.reconcile import Observed, Plan, Process, adopt_streams, check_guards, diff
 
 TIERS = (Tier(0, 7 * DAY), Tier(HOUR, 90 * DAY))
@@ -270,24 +270,14 @@ def test_a_twice_renamed_group_keeps_its_first_stream() -> None:
     assert adopted.stream_id == stream_id(A.address)
 
 
-def test_desired_state_of_a_host() -> None:
-    other = source("a/elsewhere/files")
+def test_what_an_agent_is_told_of_a_source() -> None:
     one = replace(A, exclude=("*.tmp",), ignore=(Ignored("/srv/a[1]*", "rebuilt"),))
-    state = desired_state(policies(one, other), "localhost", 7)
-    assert state == {
-        "generation": 7,
-        "sources": [
-            {
-                "stream": A.stream_id,
-                "address": "a/localhost/files",
-                "kind": "files",
-                "paths": ["/srv"],
-                "exclude": ["*.tmp", r"/srv/a\[1\]\*"],
-                "rpo_seconds": 5.0,
-                "crash_point_every_seconds": 3600.0,
-                "freeze": False,
-                "hooks": None,
-                "settings": {},
-            }
-        ],
+    assert for_agent("a/localhost/files", one.as_json()) == {
+        "stream": A.stream_id,
+        "address": "a/localhost/files",
+        "kind": "files",
+        "paths": ["/srv"],
+        "exclude": ["*.tmp", r"/srv/a\[1\]\*"],
+        "rpo_seconds": 5.0,
+        "settings": {},
     }
