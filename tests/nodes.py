@@ -32,6 +32,7 @@ from engine.query.content import content
 from engine.query.session import Session
 from engine.query.streams import info
 from engine.query.tree import entries
+from engine.reconcile import embedded
 from engine.store.base import Store
 from engine.wire.batch import BatchBuilder
 from tests.embedded import ROOT, Site
@@ -39,6 +40,9 @@ from tests.embedded import ROOT, Site
 with warnings.catch_warnings():  # it would rather have a newer httpx than the one that is there
     warnings.simplefilter("ignore")
     from starlette.testclient import TestClient
+
+STOP_SECONDS = embedded.STOP_SECONDS["node"]
+"""Who stops a node kills it after this time."""
 
 HOST = "localhost"
 Fill = Callable[[BatchBuilder], Any]

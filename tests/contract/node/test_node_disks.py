@@ -13,6 +13,7 @@ import pytest
 from engine.wire.batch import BatchBuilder
 from tests.nodes import (
     HOST,
+    STOP_SECONDS,
     Writer,
     file_of,
     files_in,
@@ -21,9 +22,6 @@ from tests.nodes import (
     run_serve,
     wait_for,
 )
-
-STOP_SECONDS = 9
-"""Who stops a node kills it after this time (engine.reconcile.embedded)."""
 
 
 def mark(builder: BatchBuilder) -> None:

@@ -25,9 +25,6 @@ from tests.nodes import (
     source,
 )
 
-STOP_SECONDS = 9
-"""Who stops a node kills it after this time (engine.reconcile.embedded)."""
-
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[ProcessNode]:

@@ -25,6 +25,7 @@ from engine.wire.limits import BATCH_BYTES_MAX
 from tests.embedded import ROOT, Over
 from tests.nodes import (
     HOST,
+    STOP_SECONDS,
     ProcessNode,
     Writer,
     apply,
@@ -38,9 +39,6 @@ from tests.nodes import (
     source,
     wait_for,
 )
-
-STOP_SECONDS = 9
-"""Who stops a node kills it after this time (engine.reconcile.embedded)."""
 
 
 @pytest.fixture
