@@ -21,7 +21,7 @@ SEEDS = [int(os.environ["BCS_SEED"])] if "BCS_SEED" in os.environ else [random.r
 def quiet_moment(site: Site) -> int:
     """A time, microseconds, after a last change and after the quiet point that holds it, however slow the machine."""
     written = time.time_ns() // 1000
-    (site.tree / "last").write_text(str(written))
+    (site.tree / f"last-{written}").touch()
     wait_for(lambda: (last := site.node.points()[-1]).at >= written and last.point_class == QUIET)
     return time.time_ns() // 1000
 
