@@ -14,8 +14,7 @@ from bcsctl.commands import status as status_command
 from bcsctl.options import exits
 from bcsctl.output import BAD, BUSY, GOOD, json_option, print_json, say, tell
 from bcsctl.settings import Settings, home_option, settings
-from engine.env.clock import SYSTEM
-from engine.model.errors import BcsError, Refused, UsageError
+from engine.model.errors import Refused, UsageError
 from engine.model.times import SECOND, parse_duration
 
 if TYPE_CHECKING:
@@ -33,7 +32,8 @@ if TYPE_CHECKING:
 @click.option("--confirm", type=click.IntRange(min=0), metavar="N", help="Allow it to stop or shorten N sources.")
 @click.option("--prune", is_flag=True, help="With PATHS: remove what they don't hold.")
 @click.option("--allow-empty", is_flag=True, help="Allow an empty set of policies, which stops everything.")
-@click.option("--watch", metavar="DURATION", help="Apply again and again: the GitOps loop (with --yes).")
+@click.option("--watch", metavar="DURATION", help="Pull and apply again and again: the GitOps loop (with --yes).")
+@click.option("--verify-signatures", is_flag=True, help="With --watch: apply only commits that git finds well signed.")
 @home_option
 @json_option
 def command(
@@ -46,6 +46,7 @@ def command(
     prune: bool,
     allow_empty: bool,
     watch: str | None,
+    verify_signatures: bool,
     home: str | None,
     as_json: bool,
 ) -> int:
@@ -66,16 +67,35 @@ def command(
         return run(at, plan, origin, yes, wait or wait_seconds is not None, wait_seconds, confirm, allow_empty, as_json)
 
     if not watch:
+        if verify_signatures:
+            raise UsageError("--verify-signatures goes with --watch", hint="git verify-commit HEAD looks at one")
         return once()
     if not yes or as_json:
         raise UsageError("--watch needs --yes and no --json", hint="it goes on by itself, until it is stopped")
-    seconds = parse_duration(watch) / SECOND
-    while True:
-        try:
-            once()
-        except BcsError as error:
-            say(f"error: {error.message}", BAD)
-        SYSTEM.sleep(max(seconds, 1.0))
+    from bcsctl import watching
+
+    def one_round() -> watching.Applied:
+        plan, origin = planned(at, None, partial=bool(paths), prune=prune)
+        return watching.Applied(
+            len(plan.actions), 0 if plan.noop else carry_out(at, plan, origin, confirm, allow_empty)
+        )
+
+    seconds = max(parse_duration(watch) / SECOND, 1.0)
+    watching.watch(at.policies, seconds, one_round, watching.reporter(at), signed=verify_signatures)
+    return 0
+
+
+def carry_out(at: Settings, plan: Plan, origin: Provenance, confirm: int | None, allow_empty: bool) -> int:
+    """Apply without asking, as the GitOps loop does; how many hosts and sources failed."""
+    from engine.plan.reconcile import check_guards
+    from engine.reconcile.apply import apply
+
+    plan_command.render(plan)
+    check_guards(plan, confirm=confirm, allow_empty=allow_empty)
+    with applying(False) as listen:
+        done = apply(at.home, plan, origin, on_progress=listen)
+    render_faults(done)
+    return sum(not result.ok for result in done.results)
 
 
 def planned(at: Settings, plan_file: str | None, partial: bool, prune: bool) -> tuple[Plan, Provenance]:
@@ -129,11 +149,7 @@ def ask(as_json: bool) -> None:
 
 def render(at: Settings, plan: Plan, done: ApplyResult) -> None:
     """What came of it, then how everything is."""
-    for result in done.results:
-        if not result.ok:
-            tell(f"{result.kind} {result.name}: {result.state}: {result.message}", BAD)
-            if result.hint:
-                tell(f"  {result.hint}")
+    render_faults(done)
     if done.ok and not plan.noop:
         tell(f"Applied: number {done.number}.", GOOD)
     if plan.desired.embedded:
@@ -144,3 +160,12 @@ def render(at: Settings, plan: Plan, done: ApplyResult) -> None:
                 say(text, BUSY)
         tell()
         status_command.render(status_command.site(at))
+
+
+def render_faults(done: ApplyResult) -> None:
+    """A line for each host and source that failed, and what to do."""
+    for result in done.results:
+        if not result.ok:
+            tell(f"{result.kind} {result.name}: {result.state}: {result.message}", BAD)
+            if result.hint:
+                tell(f"  {result.hint}")
