@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bcsctl.settings import Settings
-from engine.env.unix_http import request_json
+from engine.env.endpoint import request_json
 from engine.model.errors import Unreachable
 
 START_HINT = "the node is not running: `bcsctl apply` starts it, `bcsctl serve` runs it by hand"

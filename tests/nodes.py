@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from engine.env.clock import Clock
-from engine.env.unix_http import UnixConnection
+from engine.env.endpoint import UnixConnection
 from engine.format import parquet
 from engine.journal import segments
 from engine.journal.open import Journal, open_local

@@ -1,4 +1,4 @@
-"""What an agent asks of a node, and the same over HTTP on a Unix socket.
+"""What an agent asks of a node, and the same over HTTP.
 
 A call either has an answer or raises: Unreachable when nobody knows whether it was done, OutOfOrder when the node is
 elsewhere in the stream, another BcsError when it refused. Every call may be repeated: a batch that the node has
@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from http.client import HTTPException, RemoteDisconnected
+from http.client import HTTPConnection, HTTPException, RemoteDisconnected
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from engine.env.unix_http import UnixConnection, as_error
+from engine.env.endpoint import Endpoint, UnixEndpoint, as_error, connect, not_answered
 from engine.model.errors import BcsError, Failed, Unreachable
 from engine.wire.batch import NO_HASH
 
@@ -75,12 +75,13 @@ class Node(Protocol):
 
 
 class HttpNode:
-    """A node behind a Unix socket. Connects when it is first needed, and again after every failure."""
+    """A site's node over HTTP; a path is that of its Unix socket. Connects when it is first needed, and again after
+    every failure."""
 
-    def __init__(self, socket: Path, *, answer_seconds: float = ANSWER_SECONDS) -> None:
-        self._socket = socket
+    def __init__(self, endpoint: Endpoint | Path, *, answer_seconds: float = ANSWER_SECONDS) -> None:
+        self._endpoint = UnixEndpoint(endpoint) if isinstance(endpoint, Path) else endpoint
         self._answer_seconds = answer_seconds
-        self._connection: UnixConnection | None = None
+        self._connection: HTTPConnection | None = None
 
     def hello(self, host: str, facts: Mapping[str, Any]) -> dict[str, Any]:
         return self._json("POST", f"/v1/agents/{quote(host)}/hello", facts)
@@ -108,7 +109,7 @@ class HttpNode:
             status, text = self._request(method, target, body)
         except (OSError, HTTPException) as error:
             self.close()
-            raise Unreachable(f"the node does not answer at {self._socket}: {type(error).__name__} {error}") from None
+            raise not_answered(self._endpoint, error) from None
         except BaseException:
             self.close()
             raise
@@ -131,7 +132,7 @@ class HttpNode:
 
     def _exchange(self, method: str, target: str, body: Body) -> tuple[int, bytes]:
         if self._connection is None:
-            self._connection = UnixConnection(self._socket, self._answer_seconds)
+            self._connection = connect(self._endpoint, self._answer_seconds)
         connection = self._connection
         if isinstance(body, Mapping):
             kind, buffers = "application/json", [json.dumps(body).encode()]

@@ -4,6 +4,8 @@
     |-- UsageError                2  the command line, or a value on it, makes no sense
     |-- PolicyInvalid             3  a policy document is wrong; carries one entry per fault
     |-- Refused                   4  a guard said no: it would destroy, overwrite, or is not allowed
+    |   |-- Unauthenticated       4  nobody knows who asks
+    |   `-- NotAuthorised         4  who asks may not
     |-- NothingThere              5  no such source, path or point
     |-- VerificationFailed        6  bytes or attributes differ from what was protected
     `-- Failed                    1  an operation that was allowed did not work
@@ -52,6 +54,18 @@ class PolicyInvalid(BcsError):
 class Refused(BcsError):
     exit_code = 4
     code = "refused"
+
+
+class Unauthenticated(Refused):
+    """Without a certificate or token that counts, where one is needed."""
+
+    code = "unauthenticated"
+
+
+class NotAuthorised(Refused):
+    """Known, and not allowed; the message names the role that would be needed."""
+
+    code = "not-authorised"
 
 
 class NothingThere(BcsError):

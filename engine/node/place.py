@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from engine.env import processes
-from engine.env.unix_http import PATH_BYTES_MAX
+from engine.env.endpoint import PATH_BYTES_MAX
 from engine.model.errors import BcsError, Failed
 
 BACKLOG = 512

@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.deploy.outcome import Progress
 from engine.env.clock import SYSTEM, Clock
-from engine.env.unix_http import request_json
+from engine.env.endpoint import request_json
 from engine.model.errors import BcsError, Refused
 from engine.model.policy.site import EMBEDDED_HOST, EMBEDDED_SITE
 from engine.plan.reconcile import Plan

@@ -21,7 +21,7 @@ import engine
 from engine.deploy.bundle import files_below
 from engine.env import durable, processes
 from engine.env.clock import SYSTEM, Clock
-from engine.env.unix_http import request_json
+from engine.env.endpoint import request_json
 from engine.model.errors import Failed, Unreachable
 from engine.node.master_key import ensure_master_key
 from engine.reconcile import units

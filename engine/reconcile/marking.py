@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from engine.env.clock import Clock
-from engine.env.unix_http import request_json
+from engine.env.endpoint import request_json
 
 POLL_SECONDS = 0.1
 

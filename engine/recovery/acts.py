@@ -16,7 +16,7 @@ from typing import Any
 
 from engine.env import durable
 from engine.env.clock import SYSTEM, Clock
-from engine.env.unix_http import request_json
+from engine.env.endpoint import request_json
 from engine.model.errors import Unreachable
 from engine.model.times import format_time
 

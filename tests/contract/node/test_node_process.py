@@ -18,7 +18,7 @@ import pytest
 
 from engine.agent.client import HttpNode, OutOfOrder
 from engine.env import processes
-from engine.env.unix_http import request_json
+from engine.env.endpoint import request_json
 from engine.model.errors import BcsError, Failed, Refused
 from engine.wire.batch import BatchBuilder
 from engine.wire.limits import BATCH_BYTES_MAX

@@ -1,10 +1,11 @@
-"""JSON over a Unix socket: answers, errors as the classes they were, and nobody there."""
+"""JSON over a Unix socket or TLS: answers, errors as the classes they were, and nobody there."""
 
 from __future__ import annotations
 
 import json
 import os
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
@@ -14,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from engine.env.unix_http import PATH_BYTES_MAX, request_json
-from engine.model.errors import Failed, NothingThere, Refused, Unreachable
+from engine.env.endpoint import PATH_BYTES_MAX, TlsEndpoint, host_and_port, request_json
+from engine.model.errors import Failed, NothingThere, Refused, Unreachable, UsageError
 
 Answer = Callable[[str, str, Any], tuple[int, bytes]]
 
@@ -104,3 +105,26 @@ def test_paths_longer_than_the_kernel_takes(serving: Callable[[Answer], Path], t
     (folder / "node.sock").hardlink_to(short)
     assert len(os.fsencode(folder)) > PATH_BYTES_MAX
     assert request_json(folder / "node.sock", "GET", "/x") == {}
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [("https://a:1", ("a", 1)), ("https://a", ("a", 8440)), ("https://[::1]:5/", ("::1", 5))],
+)
+def test_urls_name_a_host_and_a_port(url: str, expected: tuple[str, int]) -> None:
+    assert host_and_port(url) == expected
+
+
+@pytest.mark.parametrize("url", ["", "a:1", "http://a:1", "https://", "https://a:x", "https://u@a", "https://a/b"])
+def test_what_is_no_url_of_a_node_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="is no node's URL"):
+        host_and_port(url)
+
+
+def test_with_several_urls_each_is_tried_and_each_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: refused
+        port = taken.getsockname()[1]
+        urls = (f"https://127.0.0.1:{port}", f"https://localhost:{port}")
+        with pytest.raises(Unreachable, match=rf"127.0.0.1:{port}: connection refused; .*localhost:{port}: "):
+            request_json(TlsEndpoint(urls, ssl.create_default_context()), "GET", "/x")
