@@ -14,6 +14,7 @@ from engine.node.bodies import Bodies
 from engine.node.desired import Desired
 from engine.node.status import Report
 from engine.node.streams import StreamFacts
+from engine.node.sync import Sync
 
 AGENTS_MAX = 10_000
 READERS = 2
@@ -50,6 +51,7 @@ class Parts:
     bodies: Bodies = field(default_factory=Bodies)
     agents: dict[str, Agent] = field(default_factory=dict)
     reports: dict[str, Report] = field(default_factory=dict)
+    sync: Sync | None = None
     ingest: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "ingest"))
     readers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(READERS, "reader"))
     reads: set[Future[Any]] = field(default_factory=set)

@@ -24,7 +24,7 @@ from engine.journal import control
 from engine.journal.commit import Committer
 from engine.journal.open import Journal, open_local
 from engine.model.errors import BcsError, Damaged, UsageError
-from engine.node import agents_api, asof_api, control_api, place, recovered
+from engine.node import agents_api, asof_api, control_api, place, recovered, sync_api
 from engine.node.applied import check_sources
 from engine.node.audit import AuditLog
 from engine.node.jobs import Upkeep
@@ -163,7 +163,12 @@ class _Server(uvicorn.Server):
 def application(parts: Parts, version: str) -> Starlette:
     """The ASGI application over a node's parts."""
     return Starlette(
-        routes=[*agents_api.routes(parts), *control_api.routes(parts, version), *asof_api.routes(parts)],
+        routes=[
+            *agents_api.routes(parts),
+            *control_api.routes(parts, version),
+            *asof_api.routes(parts),
+            *sync_api.routes(parts),
+        ],
         exception_handlers={HTTPException: no_route},
     )
 
