@@ -7,6 +7,7 @@ that goes.
 from __future__ import annotations
 
 import asyncio
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
