@@ -92,6 +92,10 @@ class PackOpener:
 
     def open(self, offset: int, sealed: bytes | memoryview) -> memoryview:
         """The raw bytes of the frame that begins at `offset`. Raises Damaged, naming pack and frame."""
+        return self.opened(offset, self.unseal(offset, sealed))
+
+    def unseal(self, offset: int, sealed: bytes | memoryview) -> Frame:
+        """The frame that begins at `offset`, still compressed. Raises Damaged, naming pack and frame."""
         if len(sealed) < FRAME_OVERHEAD_BYTES:
             raise frame_damaged(self.key, offset, f"{len(sealed)} bytes are no frame")
         head = bytes(sealed[:FRAME_HEADER_BYTES])
@@ -100,8 +104,12 @@ class PackOpener:
             data = self._cipher.decrypt(_NONCE.pack(offset), sealed[FRAME_HEADER_BYTES:], self._name + head)
         except InvalidTag:
             raise frame_damaged(self.key, offset, "its seal does not match its content") from None
+        return Frame(codec, raw_bytes, data)
+
+    def opened(self, offset: int, frame: Frame) -> memoryview:
+        """The raw bytes of a frame that `unseal` gave for `offset`. Raises Damaged, naming pack and frame."""
         try:
-            return open_frame(Frame(codec, raw_bytes, data))
+            return open_frame(frame)
         except Malformed as error:
             raise frame_damaged(self.key, offset, error.message) from None
 

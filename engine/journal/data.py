@@ -14,6 +14,7 @@ from engine.model.errors import Damaged
 from engine.model.events import DataRef
 from engine.model.extents import Piece
 from engine.store.base import Missing
+from engine.wire.frames import Frame
 
 CACHE_BYTES = 64 << 20
 _PACKS_MAX = 1024
@@ -53,19 +54,31 @@ class DataReader:
         """The bytes of a whole extent of `length` bytes whose hash is `digest`. Raises Damaged as `read` does."""
         group = self._group(stream)
         opened = self._frame(data)
-        part = opened.raw[data.skip : data.skip + length]
         check = (data.skip, length, digest, group)
-        if check not in opened.checked:
-            if len(part) != length:
-                raise frame_damaged(data.pack, data.frame, f"it ends before byte {data.skip + length}")
-            if hashes.extent_hash(part, self._journal.keyring.group_key(group)) != digest:
-                raise frame_damaged(data.pack, data.frame, f"the {length} bytes at {data.skip} do not match their hash")
-            opened.checked.add(check)
+        if check in opened.checked:
+            return opened.raw[data.skip : data.skip + length]
+        part = self.checked(opened.raw, data, length, digest, stream)
+        opened.checked.add(check)
+        return part
+
+    def checked(self, raw: memoryview, data: DataRef, length: int, digest: bytes, stream: str) -> memoryview:
+        """An extent's bytes in the raw bytes of its frame. Damaged unless they are those whose hash is `digest`."""
+        part = raw[data.skip : data.skip + length]
+        if len(part) != length:
+            raise frame_damaged(data.pack, data.frame, f"it ends before byte {data.skip + length}")
+        if hashes.extent_hash(part, self._journal.keyring.group_key(self._group(stream))) != digest:
+            raise frame_damaged(data.pack, data.frame, f"the {length} bytes at {data.skip} do not match their hash")
         return part
 
     def read_frame(self, pack: str, frame: int, frame_bytes: int) -> memoryview:
         """The raw bytes of one frame. Raises Damaged."""
         return self._open(pack, frame, frame_bytes)
+
+    def unsealed(self, pack: str, frame: int, frame_bytes: int) -> tuple[Frame, memoryview]:
+        """One frame as its agent compressed it, and its raw bytes. Nothing is kept of it. Raises Damaged."""
+        opener = self._pack(pack)
+        found = opener.unseal(frame, self._sealed(pack, frame, frame_bytes))
+        return found, opener.opened(frame, found)
 
     def _group(self, stream: str) -> str:
         group = self._groups.get(stream)
@@ -91,12 +104,13 @@ class DataReader:
             return self._frames.get(key, opened)
 
     def _open(self, pack: str, frame: int, frame_bytes: int) -> memoryview:
-        opener = self._pack(pack)
+        return self._pack(pack).open(frame, self._sealed(pack, frame, frame_bytes))
+
+    def _sealed(self, pack: str, frame: int, frame_bytes: int) -> bytes:
         try:
-            sealed = self._journal.store.get_range(pack, frame, frame_bytes)
+            return self._journal.store.get_range(pack, frame, frame_bytes)
         except Missing:
             raise _pack_missing(pack) from None
-        return opener.open(frame, sealed)
 
     def _pack(self, pack: str) -> PackOpener:
         with self._lock:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import chain
@@ -137,30 +138,44 @@ class BatchBuilder:
         """The batch as buffers to send one after another, and its hash. Call it once, not empty."""
         if not len(self):
             raise ValueError("a batch without events is not sent")
-        frames = self._frames.frames()
-        at = self._settled_at
-        buffers = chain.from_iterable(encode_table(name, rows, at) for name, rows in self._rows.items())
-        raw = b"".join(buffers)
-        columns = zstandard.ZstdCompressor(level=1).compress(raw)
-        header = json.dumps(
-            {
-                "stream": self.stream,
-                "epoch": self.epoch,
-                "lsn_first": self.lsn_first,
-                "lsn_last": self.lsn_next - 1,
-                "prev": self._prev.hex(),
-                "tables": {name: len(rows) for name, rows in self._rows.items() if rows},
-                "columns": [len(columns), len(raw)],
-                "frames": [[len(frame.data), frame.raw_bytes, frame.codec] for frame in frames],
-            },
-            separators=(",", ":"),
-        ).encode()
-        body: list[Any] = [header, columns, *(frame.data for frame in frames)]
-        hasher = blake3()
-        for part in body:
-            hasher.update(part)
-        digest = hasher.digest()
-        return [_PREFIX.pack(MAGIC, VERSION, len(header), digest), *body], digest[:HASH_BYTES]
+        place = (self.stream, self.epoch, self.lsn_first, self._prev)
+        return encode(*place, self._rows, self._frames.frames(), self._settled_at)
+
+
+def encode(
+    stream: str,
+    epoch: int,
+    lsn_first: int,
+    prev: bytes,
+    rows: Mapping[str, Sequence[tuple[Any, ...]]],
+    frames: Sequence[Frame],
+    at: int | None = None,
+) -> tuple[list[bytes], bytes]:
+    """A batch as buffers to send one after another, and its hash. `rows` by table, in the order of its columns.
+
+    With `at` that is the time of all events.
+    """
+    raw = b"".join(chain.from_iterable(encode_table(name, rows.get(name, ()), at) for name in TABLES))
+    columns = zstandard.ZstdCompressor(level=1).compress(raw)
+    header = json.dumps(
+        {
+            "stream": stream,
+            "epoch": epoch,
+            "lsn_first": lsn_first,
+            "lsn_last": lsn_first + sum(map(len, rows.values())) - 1,
+            "prev": prev.hex(),
+            "tables": {name: len(rows[name]) for name in TABLES if rows.get(name)},
+            "columns": [len(columns), len(raw)],
+            "frames": [[len(frame.data), frame.raw_bytes, frame.codec] for frame in frames],
+        },
+        separators=(",", ":"),
+    ).encode()
+    body: list[Any] = [header, columns, *(frame.data for frame in frames)]
+    hasher = blake3()
+    for part in body:
+        hasher.update(part)
+    digest = hasher.digest()
+    return [_PREFIX.pack(MAGIC, VERSION, len(header), digest), *body], digest[:HASH_BYTES]
 
 
 def hash_of(data: bytes | bytearray | memoryview) -> bytes:
