@@ -1,0 +1,111 @@
+"""Idle agents: hello, a long poll for what is desired, a report each second; two connections each, one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+WAIT_SECONDS = 20.0
+"""As engine.agent.run waits."""
+
+
+class Connection:
+    """HTTP/1.1 with JSON, one exchange after the other."""
+
+    def __init__(self, plan: Mapping[str, Any]) -> None:
+        self._plan = plan
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def call(self, method: str, target: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The answer's object. RuntimeError for anything but 200."""
+        if self._streams is None:
+            self._streams = await asyncio.open_unix_connection(self._plan["socket"])
+        reader, writer = self._streams
+        content = json.dumps(body).encode() if body is not None else b""
+        kind = "Content-Type: application/json\r\n" if content else ""
+        head = f"{method} {target} HTTP/1.1\r\nHost: node\r\n{kind}Content-Length: {len(content)}\r\n\r\n"
+        writer.write(head.encode() + content)
+        answer = (await reader.readuntil(b"\r\n\r\n")).lower()
+        size = int(answer.partition(b"content-length:")[2].split(b"\r\n")[0])
+        text = await reader.readexactly(size)
+        if b" 200 " not in answer.split(b"\r\n")[0]:
+            raise RuntimeError(f"{method} {target}: {text[:300]!r}")
+        return dict(json.loads(text))
+
+    def close(self) -> None:
+        if self._streams is not None:
+            self._streams[1].close()
+
+
+class Agents:
+    """`agents` are {host, stream, every_seconds}; all at once on one loop, begun evenly over the first second."""
+
+    def __init__(self, agents: Sequence[Mapping[str, Any]], plan: Mapping[str, Any]) -> None:
+        self._agents, self._plan = agents, plan
+        self._seconds: list[float] = []
+        self._errors: list[str] = []
+
+    def run(self, seconds: float) -> dict[str, Any]:
+        """{reports, report_seconds, errors} after the time is over."""
+        asyncio.run(self._run(seconds))
+        return {"reports": len(self._seconds), "report_seconds": self._seconds, "errors": self._errors[:5]}
+
+    async def _run(self, seconds: float) -> None:
+        tasks = []
+        for number, agent in enumerate(self._agents):
+            for act in (self._poll, self._report):
+                tasks.append(asyncio.create_task(self._alive(act, agent, number / len(self._agents))))
+        await asyncio.sleep(seconds)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _alive(self, act: Any, agent: Mapping[str, Any], delay_seconds: float) -> None:
+        connection = Connection(self._plan)
+        await asyncio.sleep(delay_seconds)
+        try:
+            await act(agent, connection)
+        except (OSError, RuntimeError, asyncio.IncompleteReadError) as error:
+            self._errors.append(f"{agent['host']}: {error}")
+        finally:
+            connection.close()
+
+    async def _poll(self, agent: Mapping[str, Any], connection: Connection) -> None:
+        path = f"/v1/agents/{quote(agent['host'])}"
+        await connection.call("POST", f"{path}/hello", {"version": "bench", "mechanism": "none", "pid": 1})
+        generation = -1
+        while True:
+            told = await connection.call("GET", f"{path}/desired?generation={generation}&wait={WAIT_SECONDS:g}")
+            generation = told["generation"]
+
+    async def _report(self, agent: Mapping[str, Any], connection: Connection) -> None:
+        path = f"/v1/agents/{quote(agent['host'])}/status"
+        due = time.monotonic()
+        while True:
+            sent = time.monotonic()
+            await connection.call("POST", path, self._row(agent))
+            self._seconds.append(time.monotonic() - sent)
+            due = max(due + agent["every_seconds"], time.monotonic())
+            await asyncio.sleep(due - time.monotonic())
+
+    def _row(self, agent: Mapping[str, Any]) -> dict[str, Any]:
+        now = time.time_ns() // 1000
+        source = {
+            "stream": agent["stream"],
+            "state": "protected",
+            "mechanism": "fanotify",
+            "costs": "",
+            "through_at": now - 50_000,
+            "last_change_at": None,
+            "pending": 0,
+            "gap_from": None,
+            "unreadable": 0,
+            "unreadable_paths": [],
+            "baseline": {"files": 1, "bytes": 1, "done": True},
+            "message": "",
+        }
+        return {"sources": [source], "version": "bench", "marks_done": [], "generation": 0}
