@@ -2,6 +2,7 @@
 # make test     install what the tests need and run them all
 # make check    lint, types and import rules only; under a minute
 # make bench    measure against restic and borg
+# make lab      four hosts with systemd and sshd in a network of their own; ARGS=down, ARGS="exec sf-db1", ...
 # make lock     choose new versions of the dependencies (needs uv)
 
 SHELL := /bin/bash
@@ -10,7 +11,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 BCSCTL := $(BIN)/bcsctl
 
-.PHONY: help venv apply test check lint bench lock clean
+.PHONY: help venv apply test check lint bench lab lock clean
 
 help:
 	@sed -n 's/^# make/  make/p' Makefile
@@ -45,6 +46,10 @@ lint:
 bench: .venv/.test
 	@scripts/test-packages
 	$(BIN)/python -m tests.bench $(ARGS)
+
+lab: .venv/.test
+	@scripts/test-packages
+	@$(BIN)/python -m tests.lab $(or $(ARGS),up)
 
 # The lock files name every package with its hashes, for all Python versions and platforms at once.
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-config \

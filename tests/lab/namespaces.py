@@ -1,0 +1,76 @@
+"""Network namespaces that are files in the lab's directory: nothing in /run/netns, nothing in the root namespace."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from tests.lab.errors import LabError
+from tests.lab.shell import sh
+
+CLONE_NEWNET = 0x40000000  # linux/sched.h
+T = TypeVar("T")
+
+
+def make(file: Path) -> None:
+    """A new network namespace that lives until `remove`, with its loopback up."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+    sh("unshare", f"--net={file}", "ip", "link", "set", "lo", "up")
+
+
+def remove(file: Path) -> None:
+    with suppress(LabError):  # it was not mounted any more
+        sh("umount", file)
+    file.unlink(missing_ok=True)
+
+
+def ip(file: Path, *commands: str, force: bool = False) -> str:
+    """Run lines of ip(8) in the namespace. With `force`, those that fail are passed over."""
+    argv = ["nsenter", f"--net={file}", "ip", *(["-force"] if force else []), "-batch", "-"]
+    try:
+        return sh(*argv, stdin="\n".join(commands) + "\n")
+    except LabError:
+        if force:
+            return ""
+        raise
+
+
+def forward(file: Path) -> None:
+    sh("nsenter", f"--net={file}", "sysctl", "-qw", "net.ipv4.ip_forward=1")
+
+
+def enter(file: Path) -> None:
+    """Move the calling thread into the namespace, see setns(2)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        if libc.setns(descriptor, CLONE_NEWNET):
+            raise LabError(f"setns {file}: {os.strerror(ctypes.get_errno())}")
+    finally:
+        os.close(descriptor)
+
+
+def inside(file: Path, function: Callable[[], T]) -> T:
+    """The function's value, run in a thread that is in the namespace. Sockets made there stay there."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            enter(file)
+            results.append(function())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
