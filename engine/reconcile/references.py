@@ -73,6 +73,9 @@ def _site(placed: Placed, names: _Names, index: Index) -> Iterator[Fault]:
         message = f"{len(spec['nodes'])} nodes can't share {shown(spec['storage']['url'])}"
         yield placed.fault(("spec", "storage", "url"), message, "use a remote store, for example s3://bucket/prefix")
     yield from _twice(placed, ("spec", "nodes"), [node["host"] for node in spec["nodes"]], "node")
+    if "inventory" not in spec and "hosts" in spec.get("agent", {}):
+        message = f"there is no inventory to find {shown(spec['agent']['hosts'])} in"
+        yield placed.fault(("spec", "agent", "hosts"), message, "add inventory: to this document")
     if "inventory" in spec and placed.document.file:
         inventory = Path(placed.document.file).parent / spec["inventory"]
         if not inventory.exists():

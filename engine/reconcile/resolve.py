@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from engine.model.errors import BcsError, PolicyInvalid
+from engine.model.errors import PolicyInvalid
 from engine.model.ids import Address, stream_id
 from engine.model.policy.documents import Fault
 from engine.model.policy.group import Ignored, ProtectionGroup, Replication
@@ -17,13 +17,11 @@ from engine.model.policy.site import EMBEDDED_HOST, EMBEDDED_SITE, Site
 from engine.model.policy.sources import FilesSource, MaildirSource, MariadbSource, PostgresqlSource, Source
 from engine.model.times import MINUTE, parse_duration
 from engine.reconcile import references, values
+from engine.reconcile.hosts import Hosts, ResolveHosts
 from engine.reconcile.load import Loaded, Placed, Step, former_names, load
 from engine.reconcile.load_yaml import shown
 from engine.reconcile.paths import BadPath, Claim, bad_pattern, expand, literal, overlaps
 from engine.tree.match import Exclude, compile_excludes
-
-ResolveHosts = Callable[[Site, str], Sequence[str]]
-"""The hosts that an Ansible host pattern stands for in a site's inventory; [] when none."""
 
 LAG_MAX_DEFAULT = MINUTE
 _INHERITED = ("site", "retention", "drills")
@@ -40,28 +38,38 @@ def load_policies(
 
 
 def resolve(
-    loaded: Loaded, *, variables: Mapping[str, str] | None = None, resolve_hosts: ResolveHosts | None = None
+    loaded: Loaded,
+    *,
+    variables: Mapping[str, str] | None = None,
+    resolve_hosts: ResolveHosts | None = None,
+    inventories: Mapping[str, str] | None = None,
 ) -> PolicySet:
     """The set that `loaded` describes; PolicyInvalid with every fault, those of loading first among equals.
 
     `variables` hold BCS_HOME and HOME for paths of the embedded site; without them such paths stay
     as written. Without `resolve_hosts`, groups of other sites are checked but have no sources yet.
+    `inventories` are paths by site, for Site documents that come from no file.
     """
-    policies, faults = examine(loaded, variables=variables, resolve_hosts=resolve_hosts)
+    policies, faults = examine(loaded, variables=variables, resolve_hosts=resolve_hosts, inventories=inventories)
     if faults or policies is None:
         raise invalid(faults)
     return policies
 
 
 def examine(
-    loaded: Loaded, *, variables: Mapping[str, str] | None = None, resolve_hosts: ResolveHosts | None = None
+    loaded: Loaded,
+    *,
+    variables: Mapping[str, str] | None = None,
+    resolve_hosts: ResolveHosts | None = None,
+    inventories: Mapping[str, str] | None = None,
 ) -> tuple[PolicySet | None, tuple[Fault, ...]]:
     """The set (None when a fault was found) and all faults by file and line. Never raises for a document."""
     index, faults = references.index_of(loaded)
     faults += references.faults(loaded, index)
-    sites = tuple(_site(placed) for _, placed in sorted(index.get("Site", {}).items()))
+    sites = tuple(_site(placed, inventories or {}) for _, placed in sorted(index.get("Site", {}).items()))
     scene = _Scene(index, {site.name: site for site in sites}, variables, resolve_hosts, faults)
     groups = tuple(_group(placed, scene) for _, placed in sorted(index.get("ProtectionGroup", {}).items()))
+    agents = {site.name: _agents(site, groups, scene) for site in sites}
     faults += overlaps(scene.claims)
     found = tuple(sorted({*loaded.errors, *faults}))
     if found:
@@ -76,6 +84,7 @@ def examine(
         notifications=_bodies(index, "Notification", values.notification),
         sources=tuple(sorted(scene.specs, key=lambda spec: spec.address)),
         unresolved=tuple(scene.unresolved),
+        agents=agents,
     )
     return policies, ()
 
@@ -99,8 +108,8 @@ class _Scene:
         resolve_hosts: ResolveHosts | None,
         faults: list[Fault],
     ) -> None:
-        self.index, self.sites, self.variables = index, sites, variables
-        self.resolve_hosts, self.faults = resolve_hosts, faults
+        self.index, self.sites, self.variables, self.faults = index, sites, variables, faults
+        self.hosts = Hosts(index.get("Site", {}), resolve_hosts, faults)
         self.defaults: Mapping[str, Any] = next((_spec(p) for p in index.get("Defaults", {}).values()), {})
         self.claims: list[Claim] = []
         self.specs: list[SourceSpec] = []
@@ -112,11 +121,13 @@ def _spec(placed: Placed) -> Mapping[str, Any]:
     return spec
 
 
-def _site(placed: Placed) -> Site:
-    """A site; its inventory as a path from here, where its document was read from a file."""
+def _site(placed: Placed, inventories: Mapping[str, str]) -> Site:
+    """A site; its inventory as a path from here, by where its document was read, or as somebody found it."""
     site = values.site(placed.document.name, _spec(placed))
-    if not site.inventory or not placed.document.file:
+    if not site.inventory:
         return site
+    if not placed.document.file:
+        return replace(site, inventory=inventories.get(site.name, site.inventory))
     return replace(site, inventory=os.path.join(os.path.dirname(placed.document.file), site.inventory))
 
 
@@ -156,6 +167,13 @@ def _group(placed: Placed, scene: _Scene) -> ProtectionGroup:
     for at, source in enumerate(sources):
         _protect(placed, at, source, group, scene)
     return group
+
+
+def _agents(site: Site, groups: Sequence[ProtectionGroup], scene: _Scene) -> tuple[str, ...]:
+    """The hosts of a site that get an agent."""
+    scene.hosts.check_nodes(site)
+    protected = {host for group in groups if group.site == site.name for host in group.hosts}
+    return tuple(sorted(protected | set(scene.hosts.to_restore_to(site))))
 
 
 def _site_of(placed: Placed, spec: Mapping[str, Any], scene: _Scene) -> str:
@@ -202,31 +220,10 @@ def _hosts(placed: Placed, spec: Mapping[str, Any], site: str, scene: _Scene) ->
         message = f"the site {shown(site)} has no inventory to find {shown(pattern)} in"
         scene.faults.append(placed.fault(path, message, "add inventory: to its Site document"))
         return ()
-    if declared is None or scene.resolve_hosts is None:
+    if declared is None or not scene.hosts.known:
         scene.unresolved.append(placed.document.name)
         return ()
-    return _found_hosts(placed, spec, declared, scene, scene.resolve_hosts)
-
-
-def _found_hosts(
-    placed: Placed, spec: Mapping[str, Any], site: Site, scene: _Scene, resolve_hosts: ResolveHosts
-) -> tuple[str, ...]:
-    pattern, path = spec["hosts"], ("spec", "hosts")
-    try:
-        hosts = tuple(sorted(set(resolve_hosts(site, pattern))))
-    except BcsError as error:
-        scene.faults.append(placed.fault(path, error.message, error.hint))
-        return ()
-    if not hosts and not spec.get("allowNoHosts", False):
-        message = f"{shown(pattern)} matches no host of the site {shown(site.name)}"
-        scene.faults.append(
-            placed.fault(path, message, "correct the pattern or the inventory, or write allowNoHosts: true")
-        )
-    for host in hosts:
-        if "/" in host or ":" in host or not host.isprintable() or " " in host:
-            message = f"the host name {shown(host)} can't be part of an address"
-            scene.faults.append(placed.fault(path, message, "use names without /, : and spaces in the inventory"))
-    return hosts
+    return scene.hosts.of_group(placed, spec, declared)
 
 
 def _path(
@@ -298,7 +295,7 @@ def _protect(placed: Placed, index: int, source: Source, group: ProtectionGroup,
         address = Address(group.name, shown_host, source.name)
         for number, path in enumerate(paths):
             place = (*at, key, number) if key == "paths" else (*at, key)
-            scene.claims.append(Claim(host, path, address, left_out, placed, place))
+            scene.claims.append(Claim(f"{group.site}/{host}", path, address, left_out, placed, place))
     for host in group.hosts:
         former = tuple(Address(old, host, source.name) for old in group.formerly)
         address = Address(group.name, host, source.name)

@@ -64,6 +64,7 @@ def site(name: str, spec: Raw) -> Site:
         agent=AgentSettings(
             spool_limit=parse_size(agent["spoolLimit"]) if "spoolLimit" in agent else SPOOL_LIMIT_DEFAULT,
             bandwidth=parse_size(bandwidth.removesuffix("/s")) if bandwidth else None,
+            hosts=agent.get("hosts", ""),
         ),
         verify_every=_duration(spec, "verifyEvery", VERIFY_EVERY_DEFAULT),
     )

@@ -75,7 +75,8 @@ class SourceSpec:
 class PolicySet:
     """A whole set of policies, valid and resolved; documents by kind and name, sources by address.
 
-    `unresolved` names the groups whose host patterns nobody has resolved: they have no sources yet.
+    `unresolved` names the groups whose host patterns nobody has resolved: they have no sources yet. `agents` are, by
+    site, the hosts that get one: those that are protected and those to restore to. The embedded site is not among them.
     """
 
     documents: tuple[Document, ...] = ()
@@ -86,6 +87,7 @@ class PolicySet:
     notifications: tuple[Notification, ...] = ()
     sources: tuple[SourceSpec, ...] = ()
     unresolved: tuple[str, ...] = ()
+    agents: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def embedded(self) -> bool:

@@ -54,10 +54,14 @@ class Encryption:
 
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
-    """What agents of a site may use: `spool_limit` bytes, `bandwidth` bytes a second (None: no bound)."""
+    """What agents of a site may use: `spool_limit` bytes, `bandwidth` bytes a second (None: no bound).
+
+    `hosts` is a pattern of those that get an agent to restore to, though nothing on them is protected.
+    """
 
     spool_limit: int = SPOOL_LIMIT_DEFAULT
     bandwidth: int | None = None
+    hosts: str = ""
 
 
 @dataclass(frozen=True, slots=True)

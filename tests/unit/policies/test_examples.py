@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 
 from engine.model.policy import KINDS
+from engine.reconcile.hosts import resolver
 from engine.reconcile.load import load
 from engine.reconcile.resolve import examine, load_policies
 from engine.reconcile.schema import FOLDER, file_of, schema
@@ -21,12 +22,11 @@ EXAMPLES = sorted(path for path in (POLICIES / "examples").iterdir() if path.is_
 EXAMPLE_FILES = sorted(path for path in (POLICIES / "examples").rglob("*.yaml") if "inventory" not in path.parts)
 INVALID = sorted((POLICIES / "invalid").glob("*.yaml"))
 VARIABLES = {"BCS_HOME": "/var/lib/bcs", "HOME": "/root"}
-INVENTORY = {"db:&sf": ["sf-db1", "sf-db2"], "wiki": []}
 
 
 @pytest.mark.parametrize("folder", EXAMPLES, ids=lambda path: path.name)
 def test_example_is_valid(folder: Path) -> None:
-    policies = load_policies([folder], variables=VARIABLES, resolve_hosts=lambda site, pattern: INVENTORY[pattern])
+    policies = load_policies([folder], variables=VARIABLES, resolve_hosts=resolver(load([folder])))
     assert policies.sources
     assert not policies.unresolved
 

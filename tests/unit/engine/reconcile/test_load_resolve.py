@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from engine.model.errors import PolicyInvalid, UsageError
+from engine.deploy import inventory
+from engine.model.errors import Failed, PolicyInvalid, UsageError
 from engine.model.ids import Address, stream_id
-from engine.model.policy import DEFAULT_TIERS, EVERY_CHANGE, PolicySet, Site, Tier
+from engine.model.policy import DEFAULT_TIERS, EVERY_CHANGE, Fault, PolicySet, Site, Tier
 from engine.model.times import DAY, HOUR, MINUTE, SECOND
-from engine.reconcile.load import load
-from engine.reconcile.resolve import examine, load_policies
+from engine.reconcile.hosts import inventory_of, resolver
+from engine.reconcile.load import Loaded, load, with_applied
+from engine.reconcile.resolve import examine, load_policies, resolve
 
 VARIABLES = {"BCS_HOME": "/var/lib/bcs", "HOME": "/root"}
 
@@ -64,12 +66,24 @@ def folder(tmp_path: Path) -> Path:
 
 def policies(folder: Path, *texts: str, **options: Any) -> PolicySet:
     (folder / "policies.yaml").write_text("\n---".join(texts))
-    return load_policies([folder], **{"variables": VARIABLES, **options})
+    return load_policies([folder], **_options(options))
 
 
 def faults(folder: Path, *texts: str, **options: Any) -> list[str]:
+    return [fault.message for fault in placed_faults(folder, *texts, **options)]
+
+
+def placed_faults(folder: Path, *texts: str, **options: Any) -> tuple[Fault, ...]:
     (folder / "policies.yaml").write_text("\n---".join(texts))
-    return [fault.message for fault in examine(load([folder]), **{"variables": VARIABLES, **options})[1]]
+    return examine(load([folder]), **_options(options))[1]
+
+
+def _options(options: dict[str, Any]) -> dict[str, Any]:
+    """Every inventory has the node's host too."""
+    resolve_hosts = options.get("resolve_hosts")
+    if resolve_hosts:
+        options["resolve_hosts"] = lambda site, pattern: [pattern] if pattern == "n1" else resolve_hosts(site, pattern)
+    return {"variables": VARIABLES, **options}
 
 
 def test_embedded_site_needs_nothing_but_paths(folder: Path) -> None:
@@ -141,12 +155,87 @@ def test_a_pattern_that_matches_nothing_is_a_fault_unless_allowed(folder: Path) 
     assert policies(folder, *allowed, resolve_hosts=lambda site, pattern: []).sources == ()
 
 
-def test_an_inventory_that_fails_is_a_fault_at_the_pattern(folder: Path) -> None:
+def test_what_is_no_pattern_is_a_fault_at_the_pattern(folder: Path) -> None:
     def resolve_hosts(site: Site, pattern: str) -> Sequence[str]:
-        raise UsageError("the inventory is no YAML", hint="correct it")
+        raise UsageError("no pattern", hint="correct it")
 
-    texts = (SITE, group("g", more="  site: sf\n  hosts: all"))
-    assert faults(folder, *texts, resolve_hosts=resolve_hosts) == ["the inventory is no YAML"]
+    texts = (SITE, group("g", more="  site: sf\n  hosts: ~("))
+    (fault,) = placed_faults(folder, *texts, resolve_hosts=resolve_hosts)
+    assert (fault.path, fault.line, fault.message) == ("spec.hosts", 17, "no pattern")
+
+
+def test_an_inventory_that_fails_is_one_fault_where_it_is_named(folder: Path) -> None:
+    asked: list[str] = []
+
+    def resolve_hosts(site: Site, pattern: str) -> Sequence[str]:
+        asked.append(pattern)
+        raise Failed("the inventory is no YAML", hint="correct it")
+
+    texts = (SITE, group("g", more="  site: sf\n  hosts: all"), group("h", more="  site: sf\n  hosts: db"))
+    (fault,) = placed_faults(folder, *texts, resolve_hosts=resolve_hosts)
+    assert (fault.path, fault.line, fault.message) == ("spec.inventory", 6, "the inventory is no YAML")
+    assert len(asked) == 1
+
+
+AGENT = SITE.rstrip() + "\n  agent: {hosts: spare}\n"
+
+
+def test_hosts_to_restore_to_get_an_agent_too(folder: Path) -> None:
+    hosts = {"db": ["h2", "h1"], "spare": ["h3", "h1"], "none": []}
+    texts = (AGENT, group("g", more="  site: sf\n  hosts: db"))
+    found = policies(folder, *texts, resolve_hosts=lambda site, pattern: hosts[pattern])
+    assert found.agents == {"sf": ("h1", "h2", "h3")}
+    assert [str(source.address) for source in found.sources] == ["g/h1/files", "g/h2/files"]
+    hosts["spare"] = []
+    (fault,) = placed_faults(folder, *texts, resolve_hosts=lambda site, pattern: hosts[pattern])
+    assert (fault.path, fault.message) == ("spec.agent.hosts", "'spare' matches no host of the site 'sf'")
+
+
+def test_a_node_is_a_host_of_the_inventory(folder: Path) -> None:
+    texts = (SITE.replace("host: n1", "host: n2"), group("g", more="  site: sf\n  hosts: all"))
+    (fault,) = placed_faults(folder, *texts, resolve_hosts=lambda site, pattern: [] if pattern == "n2" else ["h1"])
+    assert fault.path == "spec.nodes[0].host"
+    assert fault.message == "the node 'n2' is no host of the inventory 'inventory/hosts.yml'"
+
+
+def test_a_machine_belongs_to_one_site(folder: Path) -> None:
+    other = SITE.replace("name: sf", "name: boston")
+    texts = (SITE, other, group("a", more="  site: sf\n  hosts: db"), group("b", more="  site: boston\n  hosts: all"))
+    hosts = {"db": ["h1"], "all": ["h1", "h2"]}
+    (fault,) = placed_faults(folder, *texts, resolve_hosts=lambda site, pattern: hosts[pattern])
+    assert (fault.path, fault.message) == ("spec.hosts", "the host 'h1' belongs to the site 'sf' already")
+    (folder / "inventory" / "boston.yml").write_text("all: {hosts: {h1: {}}}")
+    texts = (SITE, other.replace("hosts.yml", "boston.yml"), *texts[2:])
+    assert not faults(folder, *texts, resolve_hosts=lambda site, pattern: hosts[pattern])
+
+
+def test_sites_that_come_from_no_file_are_told_their_inventory(folder: Path) -> None:
+    policies(folder, SITE, group("g", more="  site: sf\n  hosts: all"), resolve_hosts=lambda site, pattern: ["h1"])
+    applied = {placed.document.key: placed.document.raw for placed in load([folder]).documents}
+    found = resolve(
+        with_applied(Loaded((), ()), applied),
+        resolve_hosts=lambda site, pattern: [site.inventory] if pattern == "all" else [pattern],
+        inventories={"sf": "elsewhere.yml"},
+    )
+    assert found.agents == {"sf": ("elsewhere.yml",)}
+    below = folder / "groups" / "db"
+    below.mkdir(parents=True)
+    assert inventory_of("inventory/hosts.yml", [below]) == str(folder / "inventory/hosts.yml")
+    assert inventory_of("no/hosts.yml", [below]) == "no/hosts.yml"
+
+
+def test_ansible_resolves_the_patterns_once_an_inventory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "inventory" / "hosts.yml").write_text("all: {children: {db: {hosts: {n1: {}, 'h[1:3]': {}}}}}")
+    asked: list[set[str]] = []
+    ask = inventory.listed
+    monkeypatch.setattr(inventory, "listed", lambda path, patterns: asked.append(set(patterns)) or ask(path, patterns))
+    (folder / "policies.yaml").write_text(
+        "\n---".join((AGENT.replace("spare", "h3"), group("g", more='  site: sf\n  hosts: "db:!h3:!n1"')))
+    )
+    loaded = load([folder])
+    found = resolve(loaded, resolve_hosts=resolver(loaded))
+    assert found.agents == {"sf": ("h1", "h2", "h3")}
+    assert asked == [{"db:!h3:!n1", "h3", "n1"}]
 
 
 def test_host_names_must_fit_an_address(folder: Path) -> None:
