@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+_ASK_FOR_KEY = "ssh-keyscan -t ed25519 {host} shows its key: compare it with the host's own, add it to known_hosts"
 _HINTS = (
+    ("HOST IDENTIFICATION HAS CHANGED", "if the host was set up anew: ssh-keygen -R {host}, then " + _ASK_FOR_KEY),
+    ("Host key verification failed", _ASK_FOR_KEY),
+    ("host key is known", _ASK_FOR_KEY),
+    ("sudo", "give the inventory a way to become root: sudo without a password, or ansible_become_password"),
+    ("Permission denied (", "check ansible_user and ansible_ssh_private_key_file in the inventory"),
     ("unreachable", "check that the host is up and that ssh reaches it as the inventory says"),
     ("Permission denied", "check the user and its rights: become in the inventory, or the owner of the directory"),
     ("No space left", "free some space on the host"),
-    ("missing sudo password", "give the inventory a way to become root without a password"),
     ("interpreter", "name a Python 3.11 or newer in agent_python"),
 )
 
@@ -37,7 +42,8 @@ class TaskResult:
 class HostOutcome:
     """`state` is ok, changed, failed or unreachable; `message` and `hint` are empty unless it went wrong.
 
-    `diff` lists what a task changed, or in check mode would change, as unified as Ansible gives it.
+    `diff` lists what a task changed, or in check mode would change, as unified as Ansible gives it. `facts` is what
+    tasks told under the name `bcs`: of the host's look python, machine, enrolled; of a node its answers.
     """
 
     state: str
@@ -45,6 +51,7 @@ class HostOutcome:
     hint: str = ""
     tasks: tuple[TaskResult, ...] = ()
     diff: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -74,6 +81,7 @@ class Tally:
         self._tasks: dict[str, list[TaskResult]] = {}
         self._diffs: dict[str, list[str]] = {}
         self._faults: dict[str, tuple[str, str, str]] = {}
+        self._facts: dict[str, dict[str, Any]] = {}
         self.last_said = ""
 
     def take(self, event: Mapping[str, Any]) -> bool:
@@ -93,7 +101,7 @@ class Tally:
     def _step(self, kind: str, data: Mapping[str, Any]) -> None:
         host, task, result = str(data["host"]), str(data.get("task", "")), data.get("res") or {}
         tasks = self._tasks.setdefault(host, [])
-        task = task.removeprefix("agent : ")
+        task = task.partition(" : ")[2] or task  # without the role's name
         if kind == "start":
             self._on_event(Progress(host, task, "start"))
             return
@@ -101,17 +109,20 @@ class Tally:
         seconds = round(float(data.get("duration") or 0.0), 3)
         tasks.append(TaskResult(task, state, seconds))
         self._diffs.setdefault(host, []).extend(_diff(result.get("diff")))
+        if isinstance(result.get("bcs"), Mapping):
+            self._facts.setdefault(host, {}).update(result["bcs"])
         if state in ("failed", "unreachable"):
-            self._faults[host] = (state, *_fault(task, state, result))
+            self._faults[host] = (state, *_fault(host, task, state, result))
         self._on_event(Progress(host, task, state, seconds))
 
     def _of(self, host: str) -> HostOutcome:
         tasks, diff = tuple(self._tasks[host]), tuple(self._diffs.get(host, ()))
+        facts = self._facts.get(host, {})
         if host in self._faults:
             state, message, hint = self._faults[host]
-            return HostOutcome(state, message, hint, tasks, diff)
+            return HostOutcome(state, message, hint, tasks, diff, facts)
         changed = any(task.state == "changed" for task in tasks)
-        return HostOutcome("changed" if changed else "ok", tasks=tasks, diff=diff)
+        return HostOutcome("changed" if changed else "ok", tasks=tasks, diff=diff, facts=facts)
 
 
 def _state(kind: str, data: Mapping[str, Any], result: Mapping[str, Any]) -> str:
@@ -122,18 +133,17 @@ def _state(kind: str, data: Mapping[str, Any], result: Mapping[str, Any]) -> str
     return kind
 
 
-def _fault(task: str, state: str, result: Mapping[str, Any]) -> tuple[str, str]:
-    """(one line that says what went wrong, what to do about it)."""
+def _fault(host: str, task: str, state: str, result: Mapping[str, Any]) -> tuple[str, str]:
+    """(one line that says what went wrong, what to do about it). Our own modules say both themselves."""
+    if result.get("hint"):
+        return " ".join(str(result.get("msg")).split()), str(result["hint"])
     said = str(result.get("msg") or result.get("module_stderr") or result.get("stderr") or "no reason given")
     detail = str(result.get("stderr") or result.get("module_stderr") or "").strip()
     if said.startswith(("non-zero return code", "MODULE FAILURE")) and detail:
         said = detail.splitlines()[-1]
-    line = " ".join(said.split())
-    hint = str(result.get("hint") or "")
-    if not hint:
-        text = f"{state} {said} {detail}"
-        hint = next((hint for word, hint in _HINTS if word in text), "run the playbook by hand with -vvv to see more")
-    return f"{task}: {line}", hint
+    text = f"{state} {said} {detail}"
+    hint = next((hint for word, hint in _HINTS if word in text), "run the playbook by hand with -vvv to see more")
+    return f"{task}: {' '.join(said.split())}", hint.replace("{host}", host)
 
 
 def _diff(found: Any) -> list[str]:
