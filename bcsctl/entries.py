@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,22 +11,13 @@ from bcsctl.output import local_time
 from engine.model.errors import Damaged, VerificationFailed
 from engine.model.points import Point
 from engine.model.times import format_time
+from engine.tree.paths import path_json as path_json
 
 if TYPE_CHECKING:
     from engine.model.events import Inode
 
 _TYPE_BITS = {"f": stat.S_IFREG, "d": stat.S_IFDIR, "l": stat.S_IFLNK, "p": stat.S_IFIFO}
 _TYPE_BITS |= {"s": stat.S_IFSOCK, "c": stat.S_IFCHR, "b": stat.S_IFBLK}
-
-
-def path_json(path: bytes, key: str = "path") -> dict[str, str]:
-    """{"path": text} and, for bytes that are no UTF-8, {"path_base64": …} too."""
-    shown = {key: os.fsdecode(path)}
-    try:
-        path.decode("utf-8")
-    except UnicodeDecodeError:
-        shown[f"{key}_base64"] = base64.b64encode(path).decode("ascii")
-    return shown
 
 
 def inode_json(inode: Inode) -> dict[str, Any]:

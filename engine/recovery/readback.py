@@ -1,4 +1,7 @@
-"""Read a restored tree back from the disk and compare it with what was kept: bytes, holes, attributes."""
+"""Read a restored tree back from the disk and compare it with what was kept: bytes, holes, attributes.
+
+The tree has been synced; its pages are dropped first, so that the disk answers and not memory.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from engine.plan.restore import Made, RestorePlan
 from engine.recovery.restore import Restored
 from engine.tree.attributes import CannotRead, from_inode, read_attributes
 from engine.tree.paths import shown
+from engine.tree.settle import drop_pages
 from engine.tree.sparse import data_ranges
 
 _STEP_BYTES = 1 << 20
@@ -81,6 +85,7 @@ def _differences(
 def _content_differs(made: Made, pieces: Sequence[Piece], reader: DataReader, stream: str) -> Iterator[str]:
     fd = os.open(made.target, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
+        drop_pages(fd)
         for piece in pieces:
             if os.pread(fd, piece.length, piece.offset) != reader.read(piece, stream):
                 yield f"content at byte {piece.offset}"

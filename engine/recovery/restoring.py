@@ -13,6 +13,7 @@ from engine.env.clock import SYSTEM, Clock
 from engine.env.processes import is_root
 from engine.journal.open import Journal
 from engine.model.errors import NothingThere
+from engine.model.extents import Piece
 from engine.model.points import Point
 from engine.plan.restore import RestorePlan, base_of, plan_restore
 from engine.query.applied import paths_of
@@ -22,7 +23,8 @@ from engine.query.streams import StreamInfo
 from engine.query.tree import as_entries, tree_table
 from engine.recovery.readback import read_back
 from engine.recovery.restore import Helping, Progress, Restored, restore
-from engine.recovery.target import check_target
+from engine.tree.settle import sync
+from engine.tree.target import check_target
 
 FEW_FILES = 5_000
 """Up to this many files their extents are asked for by name; for more, all of the stream's are read."""
@@ -68,8 +70,14 @@ def prepare(
 ) -> Prepared:
     """Look at what was there and at the target. NothingThere for an unknown path, Refused for a full target."""
     check_target(target)
+    return prepare_for(journal, session, stream, point, path, os.fsencode(target.absolute()))
+
+
+def prepare_for(
+    journal: Journal, session: Session, stream: StreamInfo, point: Point, path: bytes | None, into: bytes
+) -> Prepared:
+    """Look at what was there, for a target that someone else looks at. NothingThere for an unknown path."""
     own = paths_of(journal, stream.id, point.at)
-    into = os.fsencode(target.absolute())
     base, landing = base_of(path, own, into)
     try:
         table = tree_table(session, stream.id, point.position, base)
@@ -91,15 +99,21 @@ def carry_out(
     helping: Helping | None = None,
     clock: Clock = SYSTEM,
 ) -> Outcome:
-    """Write what was prepared; with `verify` read everything back from the disk afterwards.
+    """Write what was prepared, to the disk itself; with `verify` read everything back from there afterwards.
 
     With `helping` a large restore is shared out to processes.
     """
     began = clock.monotonic()
     stream, plan = prepared.stream, prepared.plan
-    ids = [made.inode.file_id for made in plan.files]
-    found = pieces(session, stream.id, prepared.point.position, ids if len(ids) <= FEW_FILES else None)
+    found = pieces_of(session, prepared)
     owners = is_root()
     done = restore(journal, stream.id, plan, found, owners=owners, progress=progress, helping=helping)
+    sync(plan.target)  # what is called restored is there after a power cut too
     differences = read_back(journal, stream.id, plan, found, done, owners) if verify else []
     return Outcome(done, clock.monotonic() - began, verify, differences)
+
+
+def pieces_of(session: Session, prepared: Prepared) -> dict[int, list[Piece]]:
+    """Where the bytes of the plan's files lie, by file_id."""
+    ids = [made.inode.file_id for made in prepared.plan.files]
+    return pieces(session, prepared.stream.id, prepared.point.position, ids if len(ids) <= FEW_FILES else None)

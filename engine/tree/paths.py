@@ -1,9 +1,22 @@
-"""How a path, which is bytes, is written in a one-line message."""
+"""How a path, which is bytes, is written: in a one-line message, and in JSON."""
 
 from __future__ import annotations
+
+import base64
+import os
 
 
 def shown(path: bytes) -> str:
     """Readable and on one line whatever the bytes are: what is not printable UTF-8 is escaped."""
     text = path.decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def path_json(path: bytes, key: str = "path") -> dict[str, str]:
+    """{"path": text} and, for bytes that are no UTF-8, {"path_base64": …} too."""
+    told = {key: os.fsdecode(path)}
+    try:
+        path.decode("utf-8")
+    except UnicodeDecodeError:
+        told[f"{key}_base64"] = base64.b64encode(path).decode("ascii")
+    return told
