@@ -203,7 +203,13 @@ class Agent:
                 continue
             rows.append(each.source.report())
             done += each.source.view.marks_done
-        body = {"sources": rows, "version": self._version, "marks_done": done, "generation": generation}
+        body = {
+            "sources": rows,
+            "version": self._version,
+            "marks_done": done,
+            "generation": generation,
+            "clock_skew": self._site_clock.skew_microseconds,
+        }
         try:
             self._measured(lambda: node.status(self._host, body))
         except BcsError:

@@ -16,6 +16,7 @@ from engine.journal.commit import Ack, Conflict, Opened
 from engine.model.errors import Refused, UsageError
 from engine.model.ids import parse_address
 from engine.node import fields, reports
+from engine.node.access import AGENT, allow, need_host
 from engine.node.bodies import TooLarge
 from engine.node.desired import bounded
 from engine.node.parts import Parts
@@ -69,6 +70,7 @@ def routes(parts: Parts) -> list[Route]:
         stream = request.path_params["stream"]
         body = await read_json(request, parts.bodies)
         host = fields.text(body, "host", chars_max=_HOST_CHARS)
+        need_host(request, host)
         writer = fields.label(body, "writer", chars_max=_WORD_CHARS)
         record, acknowledged = read_record(body)
         async with recording(parts, "open-refused", host, {"stream": stream}):
@@ -78,6 +80,7 @@ def routes(parts: Parts) -> list[Route]:
     async def batches(request: Request) -> Response:
         stream = request.path_params["stream"]
         host = request.query_params.get("host", "")
+        need_host(request, host)
         async with recording(parts, "batch-refused", host, {"stream": stream}):
             owned(parts, stream, host)
             async with parts.bodies.whole(request, BATCH_BYTES_MAX) as body:
@@ -94,11 +97,11 @@ def routes(parts: Parts) -> list[Route]:
         )
 
     return [
-        Route("/v1/agents/{host}/hello", answering(hello), methods=["POST"]),
-        Route("/v1/agents/{host}/desired", answering(desired), methods=["GET"]),
-        Route("/v1/agents/{host}/status", answering(status), methods=["POST"]),
-        Route("/v1/streams/{stream}/open", answering(open_stream), methods=["POST"]),
-        Route("/v1/streams/{stream}/batches", answering(batches), methods=["POST"]),
+        Route("/v1/agents/{host}/hello", answering(allow(AGENT, hello)), methods=["POST"]),
+        Route("/v1/agents/{host}/desired", answering(allow(AGENT, desired)), methods=["GET"]),
+        Route("/v1/agents/{host}/status", answering(allow(AGENT, status)), methods=["POST"]),
+        Route("/v1/streams/{stream}/open", answering(allow(AGENT, open_stream)), methods=["POST"]),
+        Route("/v1/streams/{stream}/batches", answering(allow(AGENT, batches)), methods=["POST"]),
     ]
 
 
@@ -202,8 +205,9 @@ def take_report(parts: Parts, host: str, body: Mapping[str, Any]) -> None:
     generation = fields.whole(body, "generation", -1, low=-1)
     rows = reports.read_sources(body)
     marks_done = reports.read_marks_done(body)
+    skew = reports.read_clock_skew(body)
     agent = parts.heard(host)
-    agent.version, agent.generation = version or agent.version, generation
+    agent.version, agent.generation, agent.clock_skew = version or agent.version, generation, skew
     parts.desired.marks_done(host, marks_done)
     now = agent.heard_at
     for row in rows:

@@ -12,9 +12,21 @@ from engine.journal import control
 from engine.model.errors import NothingThere, Refused
 from engine.model.times import format_time
 from engine.node import fields
+from engine.node.access import (
+    ITS_GROUPS,
+    LOCAL,
+    NOBODY,
+    allow,
+    caller_of,
+    need_group,
+    rights_in,
+    sight,
+    who,
+    with_origin,
+)
 from engine.node.applied import read_applied
+from engine.node.overview import site_status
 from engine.node.parts import Parts
-from engine.node.status import source_status
 from engine.node.web import Answer, answering, read_json
 
 POLICIES_BYTES_MAX = 64 << 20
@@ -25,6 +37,8 @@ def routes(parts: Parts, version: str) -> list[Route]:
     """The control routes, each bound to the node's parts."""
 
     async def health(request: Request) -> Response:
+        if not rights_in(request).may("viewer"):
+            return Answer({"version": version, "time": parts.clock.now()})
         return Answer(
             {
                 "node": parts.name,
@@ -41,7 +55,7 @@ def routes(parts: Parts, version: str) -> list[Route]:
         )
 
     async def status(request: Request) -> Response:
-        return Answer(site_status(parts))
+        return Answer(await asyncio.to_thread(site_status, parts, sight(request, "viewer").sees))
 
     async def policies(request: Request) -> Response:
         applied = read_applied(await read_json(request, parts.bodies, POLICIES_BYTES_MAX))
@@ -58,20 +72,26 @@ def routes(parts: Parts, version: str) -> list[Route]:
             "dirty": applied["dirty"],
             "sources": sorted(applied["sources"]),
         }
-        await asyncio.to_thread(parts.audit.act, "apply", applied["by"], details)
+        by = applied["by"]
+        if caller_of(request).kind != "local":  # then what the request says of itself is only that
+            details["by"], by = by, who(request)
+        await asyncio.to_thread(parts.audit.act, "apply", by, with_origin(request, details))
         return Answer({"number": number}, 201)
 
     async def marks(request: Request) -> Response:
         body = await read_json(request, parts.bodies)
         group, label = fields.text(body, "group", chars_max=200), fields.label(body, "label")
+        need_group(request, "operator", group)
         asked = await parts.desired.ask_marks(group, label)
         if not asked:
             raise NothingThere(f"no group '{group}' is protected", hint="`bcsctl status` lists the groups")
+        details = {"group": group, "label": label}
+        await asyncio.to_thread(parts.audit.act, "mark", who(request), with_origin(request, details))
         return Answer({"marks": [{"id": mark.id, "address": mark.address} for mark in asked]}, 201)
 
     async def mark(request: Request) -> Response:
         found = parts.desired.marks.get(request.path_params["id"])
-        if found is None:
+        if found is None or not sight(request, "operator").sees(found.address.split("/")[0]):
             raise NothingThere("this mark was not asked for since the node started")
         return Answer({"id": found.id, "address": found.address, "label": found.label, "done": found.done})
 
@@ -82,33 +102,10 @@ def routes(parts: Parts, version: str) -> list[Route]:
         return Answer({}, 201)
 
     return [
-        Route("/v1/health", answering(health), methods=["GET"]),
-        Route("/v1/status", answering(status), methods=["GET"]),
-        Route("/v1/policies", answering(policies), methods=["POST"]),
-        Route("/v1/marks", answering(marks), methods=["POST"]),
-        Route("/v1/marks/{id}", answering(mark), methods=["GET"]),
-        Route("/v1/audit", answering(audit), methods=["POST"]),
+        Route("/v1/health", answering(allow(NOBODY, health)), methods=["GET"]),
+        Route("/v1/status", answering(allow("viewer", status, ITS_GROUPS)), methods=["GET"]),
+        Route("/v1/policies", answering(allow("admin", policies)), methods=["POST"]),
+        Route("/v1/marks", answering(allow("operator", marks, ITS_GROUPS)), methods=["POST"]),
+        Route("/v1/marks/{id}", answering(allow("operator", mark, ITS_GROUPS)), methods=["GET"]),
+        Route("/v1/audit", answering(allow(LOCAL, audit)), methods=["POST"]),
     ]
-
-
-def site_status(parts: Parts) -> dict[str, object]:
-    """Every source of the applied policies on its three axes, by group."""
-    now = parts.clock.now()
-    groups: dict[str, list[dict[str, object]]] = {}
-    for address, source in sorted(parts.desired.sources.items()):
-        stream = source["stream"]
-        row = source_status(
-            address,
-            source,
-            parts.reports.get(stream),
-            parts.facts.stored(stream, now),
-            parts.desired.sources_generation,
-            now,
-        )
-        groups.setdefault(address.split("/")[0], []).append(row)
-    return {
-        "at": format_time(now),
-        "node": parts.name,
-        "policies": parts.desired.number,
-        "groups": [{"name": name, "sources": rows} for name, rows in groups.items()],
-    }

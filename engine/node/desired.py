@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from engine.env import randomness
+from engine.model.policy.access import AccessPolicy
+from engine.model.times import parse_time
+from engine.plan.access import access_policies
 from engine.plan.desired import for_agent
 
 MARKS_KEPT = 10_000
@@ -43,7 +46,8 @@ class Desired:
     """The applied policies as agents see them. Lives on the event loop; nothing here blocks.
 
     `sources` by address. `sources_generation` is the one since which they are as they are: an agent that has it is in
-    step with the policies, whatever marks were asked for since.
+    step with the policies, whatever marks were asked for since. `since` tells for each address when the policies began
+    to name it, microseconds.
     """
 
     number: int = 0
@@ -53,6 +57,8 @@ class Desired:
     sources_generation: int = 0
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     closing: bool = False
+    since: dict[str, int] = field(default_factory=dict)
+    access: tuple[AccessPolicy, ...] = ()
     _addresses: dict[str, str] = field(default_factory=dict)
 
     def begin(self, boot: int, applied: dict[str, Any] | None) -> None:
@@ -71,7 +77,10 @@ class Desired:
     def _take(self, applied: dict[str, Any]) -> None:
         self.number = applied["number"]
         self.sources = dict(applied["sources"])
+        at = applied_at(applied)
+        self.since = {address: self.since.get(address, at) for address in self.sources}
         self._addresses = {source["stream"]: address for address, source in self.sources.items()}
+        self.access = access_policies(applied.get("documents") or {})
 
     async def ask_marks(self, group: str, label: str) -> list[MarkRequest]:
         """Ask for a mark on every stream of a group; none where there is no such group."""
@@ -128,10 +137,20 @@ class Desired:
         address = self._addresses.get(stream)
         return address if address is not None and address.split("/")[1] == host else None
 
+    def address(self, stream: str) -> str | None:
+        """What the applied policies call a stream; None when they name it no more."""
+        return self._addresses.get(stream)
+
     async def _ring(self) -> None:
         async with self.changed:
             self.generation += 1
             self.changed.notify_all()
+
+
+def applied_at(applied: Mapping[str, Any]) -> int:
+    """When policies were applied, microseconds; 0 where the record doesn't say."""
+    text = applied.get("applied_at")
+    return parse_time(text, 0) if isinstance(text, str) and text else 0
 
 
 def bounded(seconds: float, seconds_max: float) -> float:

@@ -24,12 +24,13 @@ def status_of(journal: Journal, now: int) -> dict[str, Any]:
     with Session(journal) as session:
         for address, source in sorted(sources.items()):
             row = source_status(address, source, None, _stored(session, source["stream"]), -1, now)
-            row |= {"healthy": UNKNOWN, "state": UNKNOWN}
+            row |= {"healthy": UNKNOWN, "state": UNKNOWN, "condition": UNKNOWN, "since": None}
             groups.setdefault(address.split("/")[0], []).append(row)
     return {
         "at": format_time(now),
         "node": None,
         "policies": applied["number"] if applied else 0,
+        "hosts": [],
         "groups": [{"name": name, "sources": rows} for name, rows in groups.items()],
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +13,11 @@ from engine.journal.open import Journal
 from engine.node.audit import AuditLog
 from engine.node.bodies import Bodies
 from engine.node.desired import Desired
+from engine.node.hosts import Certified
 from engine.node.status import Report
 from engine.node.streams import StreamFacts
 from engine.node.sync import Sync
+from engine.node.users import Users
 
 AGENTS_MAX = 10_000
 READERS = 2
@@ -30,6 +33,8 @@ class Agent:
     pid: int = 0
     heard_at: int = 0
     generation: int = -1
+    clock_skew: int | None = None
+    """Microseconds that the host's wall clock is ahead of site time, as its agent measures it."""
 
 
 @dataclass(slots=True)
@@ -37,7 +42,8 @@ class Parts:
     """Everything that requests need. `ingest` is the pool in which batches are opened and hashed, `readers` the
     one in which the past is read; `reads` are what it is busy with.
 
-    `agents` by host, in the order in which they were last heard; `reports` by stream.
+    `agents` by host, in the order in which they were last heard; `reports` by stream. `certified` answers with the
+    newest certificate of each host.
     """
 
     name: str
@@ -47,11 +53,13 @@ class Parts:
     committer: Committer
     audit: AuditLog
     facts: StreamFacts
+    users: Users
     desired: Desired = field(default_factory=Desired)
     bodies: Bodies = field(default_factory=Bodies)
     agents: dict[str, Agent] = field(default_factory=dict)
     reports: dict[str, Report] = field(default_factory=dict)
     sync: Sync | None = None
+    certified: Callable[[], Mapping[str, Certified]] = dict
     ingest: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "ingest"))
     readers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(READERS, "reader"))
     reads: set[Future[Any]] = field(default_factory=set)

@@ -29,6 +29,13 @@ def read_marks_done(report: Mapping[str, Any]) -> list[str]:
     return fields.texts(report, "marks_done", count_max=MARKS_MAX, chars_max=_WORD_CHARS)
 
 
+def read_clock_skew(report: Mapping[str, Any]) -> int | None:
+    """Microseconds that the host's wall clock is ahead of site time; None from an agent that does not say."""
+    if report.get("clock_skew") is None:
+        return None
+    return fields.whole(report, "clock_skew", low=-fields.TIME_MAX, high=fields.TIME_MAX)
+
+
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "stream": fields.label(row, "stream", chars_max=_WORD_CHARS),

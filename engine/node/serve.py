@@ -27,11 +27,14 @@ from engine.model.errors import BcsError, Damaged, UsageError
 from engine.node import agents_api, asof_api, control_api, place, recovered, sync_api
 from engine.node.applied import check_sources
 from engine.node.audit import AuditLog
+from engine.node.caller import Caller, with_caller
+from engine.node.expected import expected_since
 from engine.node.jobs import Upkeep
 from engine.node.log import log, log_failure
 from engine.node.master_key import ensure_master_key
 from engine.node.parts import Parts
 from engine.node.upkeep import jobs_of
+from engine.node.users import Users
 from engine.node.web import no_route
 
 STOP_SECONDS = 4
@@ -87,7 +90,7 @@ def _signals_noted() -> list[int]:
 
 def _run(parts: Parts, version: str, listener: socket.socket, asked_to_stop: Sequence[int]) -> None:
     config = uvicorn.Config(
-        application(parts, version),
+        with_caller(application(parts, version), lambda scope: Caller("local", "", "")),
         http="h11",
         ws="none",
         loop="asyncio",
@@ -117,8 +120,12 @@ def wire(home: Path, journal: Journal, clock: Clock) -> Parts:
     try:
         audit = AuditLog(committer, name, clock)
         facts = recovered.facts(journal, committer)
-        parts = Parts(name, committer.boot, clock, journal, committer, audit, facts)
+        users = Users(journal, home / "node" / "admins", clock)
+        users.refresh()
+        parts = Parts(name, committer.boot, clock, journal, committer, audit, facts, users)
         parts.desired.begin(committer.boot, _applied(journal, clock))
+        unheard = [each for each, source in parts.desired.sources.items() if not facts.has(source["stream"])]
+        parts.desired.since |= expected_since(journal.store, unheard, parts.desired.number)
         recovered.pending_acts(home, audit, clock.now())
     except BaseException:
         committer.close()
@@ -162,7 +169,7 @@ class _Server(uvicorn.Server):
 
 def application(parts: Parts, version: str) -> Starlette:
     """The ASGI application over a node's parts."""
-    return Starlette(
+    served = Starlette(
         routes=[
             *agents_api.routes(parts),
             *control_api.routes(parts, version),
@@ -171,6 +178,8 @@ def application(parts: Parts, version: str) -> Starlette:
         ],
         exception_handlers={HTTPException: no_route},
     )
+    served.state.parts = parts
+    return served
 
 
 def node_name(home: Path) -> str:

@@ -16,6 +16,23 @@ from engine.model.times import SECOND, format_time, parse_duration
 SILENT_AFTER = 5 * SECOND
 """Agents report every second; after five missed reports one is called silent."""
 
+GRACE = 2 * SECOND
+"""A report comes every second, so a lag below this and the objective together is no miss."""
+
+CONDITIONS = (
+    "refused",
+    "never-seen",
+    "silent",
+    "failing",
+    "lagging",
+    "unprotected",
+    "baseline",
+    "catching-up",
+    "unknown",
+    "protected",
+)
+"""One word for a source, worst first: what to look at next. The three axes say the rest."""
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -30,7 +47,8 @@ class Report:
 class Stored:
     """What the node itself has of a stream: the newest point, complete-until, gaps, delays.
 
-    `delays_ms` are those between a change being seen on its host and being durable here.
+    `delays_ms` are those between a change being seen on its host and being durable here. `heard_at` is the last sign
+    of the source's agent that the journal holds, for a node that has not heard of it since it started.
     """
 
     point: str | None = None
@@ -39,26 +57,44 @@ class Stored:
     last_change_at: int | None = None
     gaps: int = 0
     delays_ms: Sequence[float] = ()
+    heard_at: int | None = None
 
 
 def source_status(
-    address: str, source: Mapping[str, Any], report: Report | None, stored: Stored, generation: int, now: int
+    address: str,
+    source: Mapping[str, Any],
+    report: Report | None,
+    stored: Stored,
+    generation: int,
+    now: int,
+    *,
+    refused_since: int | None = None,
+    expected_since: int | None = None,
 ) -> dict[str, Any]:
-    """One row of `bcsctl status --json` (see docs/reference for the fields).
+    """One row of `bcsctl status --json`.
 
-    `generation` is the one since which the source is as the policies say.
+    `generation` is the one since which the source is as the policies say, `expected_since` when they began to name it.
+    `refused_since`: when the certificate of its host was revoked or ended, unless it has another.
     """
-    healthy = _healthy(report, now)
+    heard_at = report.heard_at if report else stored.heard_at
+    healthy = _healthy(report, heard_at, refused_since, now)
     body = report.body if report else {}
     rpo = parse_duration(source["rpo"])
     through_at = max((at for at in (stored.through_at, stored.point_at) if at is not None), default=None)
     lag = max(0, now - through_at) if through_at is not None else None
     open_gap = body.get("gap_from")
+    protected = _protected(stored, body, healthy, lag, rpo)
+    condition = _condition(healthy, protected, str(body.get("state", "")), lag, rpo)
+    begun = {"refused": refused_since, "never-seen": expected_since, "silent": heard_at, "lagging": through_at}
+    since = open_gap if condition == "catching-up" else begun.get(condition)
     return {
         "address": address,
         "synced": "synced" if report and report.generation >= generation and healthy == "healthy" else "drifted",
         "healthy": healthy,
-        "protected": _protected(stored, body, healthy, lag, rpo),
+        "protected": protected,
+        "condition": condition,
+        "since": _time(since),
+        "heard_at": _time(heard_at),
         "state": body.get("state", "waiting"),
         "point": stored.point,
         "last_change_at": _time(stored.last_change_at),
@@ -72,6 +108,7 @@ def source_status(
         "unreadable_paths": body.get("unreadable_paths", []),
         "baseline": body.get("baseline") or {"files": 0, "bytes": 0, "done": stored.point is not None},
         "paths": list(source["paths"]),
+        "labels": dict(source.get("labels") or {}),
         "mechanism": body.get("mechanism", ""),
         "costs": body.get("costs", ""),
         "message": body.get("message", ""),
@@ -79,12 +116,12 @@ def source_status(
     }
 
 
-def _healthy(report: Report | None, now: int) -> str:
-    if report is None:
-        return "never-seen"
-    if now - report.heard_at > SILENT_AFTER:
-        return "silent"
-    return "failing" if report.body.get("state") == "failed" else "healthy"
+def _healthy(report: Report | None, heard_at: int | None, refused_since: int | None, now: int) -> str:
+    if report is not None and now - report.heard_at <= SILENT_AFTER:
+        return "failing" if report.body.get("state") == "failed" else "healthy"
+    if refused_since is not None:
+        return "refused"
+    return "never-seen" if heard_at is None else "silent"
 
 
 def _protected(stored: Stored, body: Mapping[str, Any], healthy: str, lag: int | None, rpo: int) -> str:
@@ -92,10 +129,19 @@ def _protected(stored: Stored, body: Mapping[str, Any], healthy: str, lag: int |
         return "catching-up" if body.get("state") == "baseline" else "unprotected"
     if body.get("state") in ("baseline", "catching-up") or body.get("gap_from"):
         return "catching-up"
-    # A report comes every second, so a lag below that and the objective together is no miss.
-    if lag is None or lag > rpo + 2 * SECOND or healthy != "healthy":
+    if lag is None or lag > rpo + GRACE or healthy != "healthy":
         return "unprotected"
     return "protected"
+
+
+def _condition(healthy: str, protected: str, state: str, lag: int | None, rpo: int) -> str:
+    if healthy != "healthy":
+        return healthy
+    if protected == "catching-up":
+        return "baseline" if state == "baseline" else "catching-up"
+    if protected == "protected":
+        return "protected"
+    return "lagging" if lag is not None and lag > rpo + GRACE else "unprotected"
 
 
 def delays(values: Sequence[float]) -> dict[str, float | None]:

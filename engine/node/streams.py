@@ -75,11 +75,11 @@ class StreamFacts:
             known = self._known.setdefault(stream, Known())
             known.through_at = max(at, known.through_at or 0)
 
-    def stored(self, stream: str, now: int) -> Stored:
-        """The facts as `engine.node.status` judges them."""
+    def stored(self, stream: str, now: int, *, delays: bool = True) -> Stored:
+        """The facts as `engine.node.status` judges them; without `delays` at less cost."""
         with self._lock:
             known = self._known.get(stream, Known())
-            recent = [delay for at, delay in known.delays if now - at <= DELAYS_WINDOW]
+            recent = [delay for at, delay in known.delays if now - at <= DELAYS_WINDOW] if delays else []
             return Stored(
                 str(known.point) if known.point else None,
                 known.point_at,
@@ -87,7 +87,13 @@ class StreamFacts:
                 known.last_change_at,
                 known.gaps,
                 recent,
+                max((at for at in (known.through_at, known.point_at) if at and at <= now), default=None),
             )
+
+    def has(self, stream: str) -> bool:
+        """Whether anything is known of it."""
+        with self._lock:
+            return stream in self._known
 
     def streams(self) -> Iterable[str]:
         with self._lock:

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from engine.model.times import SECOND
+from engine.model.times import SECOND, format_time
 from engine.node.status import Report, Stored, delays, source_status
 
 NOW = 1_800_000_000_000_000
 GENERATION = 7
 SOURCE = {"paths": ["/srv"], "rpo": "5s"}
 
-FRESH = Stored("1.9", NOW - SECOND, NOW - SECOND, NOW - 60 * SECOND)
+FRESH = Stored("1.9", NOW - SECOND, NOW - SECOND, NOW - 60 * SECOND, heard_at=NOW - SECOND)
 BEHIND = Stored("1.9", NOW - 60 * SECOND, NOW - 20 * SECOND)
 NOTHING = Stored()
 
@@ -29,9 +29,9 @@ def status(told: Report | None, stored: Stored, **source: Any) -> dict[str, Any]
 @pytest.mark.parametrize(
     ("told", "stored", "axes"),
     [
-        # never seen: nothing that was stored once makes it look well
+        # never seen; or not since the node started: nothing that was stored once makes it look well
         (None, NOTHING, ("drifted", "never-seen", "unprotected")),
-        (None, FRESH, ("drifted", "never-seen", "unprotected")),
+        (None, FRESH, ("drifted", "silent", "unprotected")),
         # silent: five reports missed
         (report(ago=4.9), FRESH, ("synced", "healthy", "protected")),
         (report(ago=5.0), FRESH, ("synced", "healthy", "protected")),
@@ -58,6 +58,32 @@ def status(told: Report | None, stored: Stored, **source: Any) -> dict[str, Any]
 def test_axes(told: Report | None, stored: Stored, axes: tuple[str, str, str]) -> None:
     row = status(told, stored)
     assert (row["synced"], row["healthy"], row["protected"]) == axes
+
+
+@pytest.mark.parametrize(
+    ("told", "stored", "begun", "condition", "since_ago"),
+    [
+        (None, NOTHING, {"expected_since": NOW - 90 * SECOND}, "never-seen", 90),
+        (None, NOTHING, {"refused_since": NOW - 9 * SECOND}, "refused", 9),
+        (None, FRESH, {}, "silent", 1),
+        (report(ago=60), FRESH, {}, "silent", 60),
+        (report(ago=60), FRESH, {"refused_since": NOW - 50 * SECOND}, "refused", 50),
+        # whoever is heard has a certificate that holds
+        (report(), FRESH, {"refused_since": NOW - 50 * SECOND}, "protected", None),
+        (report("failed"), FRESH, {}, "failing", None),
+        (report(), BEHIND, {}, "lagging", 20),
+        (report("opening"), NOTHING, {}, "unprotected", None),
+        (report("baseline"), NOTHING, {}, "baseline", None),
+        (report("protected", gap_from=NOW - 3 * SECOND), FRESH, {}, "catching-up", 3),
+        (report(), FRESH, {}, "protected", None),
+    ],
+)
+def test_one_word_for_a_source_and_since_when(
+    told: Report | None, stored: Stored, begun: dict[str, int], condition: str, since_ago: int | None
+) -> None:
+    row = source_status("g/h/s", SOURCE, told, stored, GENERATION, NOW, **begun)  # type: ignore[arg-type]
+    since = format_time(NOW - since_ago * SECOND) if since_ago is not None else None
+    assert (row["condition"], row["since"]) == (condition, since)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from .conftest import TurnedClock
 def test_a_fault_of_ours_is_told_in_the_log_and_the_node_goes_on(
     node: InProcessNode, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("the secret of the house")
 
     monkeypatch.setattr(type(node.parts.facts), "stored", broken)
@@ -40,7 +40,7 @@ def test_a_fault_of_ours_is_told_in_the_log_and_the_node_goes_on(
 def test_a_full_store_is_no_fault_of_ours(
     node: InProcessNode, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], number: int
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(number, "full")
 
     monkeypatch.setattr(type(node.parts.facts), "stored", full)
