@@ -1,13 +1,14 @@
-"""From batches to the rows of a commit: a batch's columns become Arrow arrays without a loop over rows.
+"""From batches to the rows of a commit: batches' columns become Arrow arrays without a loop over rows.
 
-Two steps, because a frame's place in the pack is known only once its commit is laid out: `prepare` checks and converts
-a batch on its own, `assemble` places the frames of several batches, sorts, and gives a table of EVENTS.
+Two steps, because a frame's place in the pack is known only once its commit is laid out: `prepare` checks a batch on
+its own, `assemble` makes one array of each column of all batches of a commit, and sorts. What Arrow is asked to do
+costs much the same for few rows as for many, so it is asked once a commit where that is possible.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 from engine.format.schema import EVENTS
 from engine.model.events import DENTRY, EXTENT, INODE, MARK, RECORD
 from engine.wire.batch import Batch
-from engine.wire.columns import TABLES, BytesColumn, Columns
+from engine.wire.columns import BYTES, TABLES, BytesColumn, Columns
 from engine.wire.errors import Malformed
 
 _KINDS = {"dentry": DENTRY, "inode": INODE, "extent": EXTENT, "mark": MARK, "record": RECORD}
@@ -32,17 +33,21 @@ _TARGETS = {
     ("dentry", "parent"): None,
     ("dentry", "file_id"): None,
 }
-_LATER = ("stream", "epoch", "committed_at", "pack", "frame_bytes")
-_PREPARED = pa.schema([field for field in EVENTS if field.name not in _LATER])
+_RANK = "rank"
 _SORT = [("kind", "ascending"), ("subject", "ascending"), ("lsn", "ascending")]
+_LATER = ("stream", "committed_at", "pack")
+_PLACED = pa.schema([pa.field(_RANK, pa.int32()), *(field for field in EVENTS if field.name not in _LATER)])
+_SKIP_MAX = (1 << 31) - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A batch whose form is sound, as rows in no particular order; `frame` still counts the batch's own frames."""
+    """A batch whose form is sound. `texts` are its columns of bytes by (table, column), as EVENTS has them;
+    `extent_hashes` 16 bytes for each row of its `extent`."""
 
     batch: Batch
-    rows: pa.Table
+    extent_hashes: bytes
+    texts: Mapping[tuple[str, str], pa.Array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,38 +58,41 @@ class Placed:
     offsets: Sequence[int]
     sizes: Sequence[int]
 
+    def columns(self, name: str) -> Columns:
+        return self.prepared.batch.tables[name]
+
 
 def prepare(batch: Batch, extent_hashes: bytes) -> Prepared:
-    """Convert and check a batch; `extent_hashes` has 16 bytes for each row of `extent`, in order.
+    """Check a batch; `extent_hashes` has 16 bytes for each row of `extent`, in order.
 
     Raises Malformed for names, texts or numbers that can't be.
     """
-    parts = []
+    texts: dict[tuple[str, str], pa.Array] = {}
     for name, columns in batch.tables.items():
-        arrays = _arrays(name, columns)
-        if name == "extent":
-            arrays |= _extent_arrays(arrays, extent_hashes)
-        _check(name, columns, arrays, batch)
-        parts.append(_wide(arrays, len(columns["lsn"])))
-    return Prepared(batch, pa.concat_tables(parts))
+        for column, code in TABLES[name]:
+            if code is BYTES:
+                texts[name, column] = _text(name, column, columns[column])
+        _check(name, columns, texts, batch)
+    return Prepared(batch, extent_hashes, texts)
 
 
 def assemble(batches: Sequence[Placed], pack: str, committed_at: int) -> pa.Table:
     """The rows of one commit as EVENTS has them, sorted. At least one batch."""
-    by_stream = sorted(batches, key=lambda each: each.prepared.batch.stream)
-    tables: list[pa.Table] = []
-    streams: list[str] = []
-    counts: list[int] = []
-    for stream, group in itertools.groupby(by_stream, key=lambda each: each.prepared.batch.stream):
-        table = pa.concat_tables([_place(each) for each in group])
-        tables.append(table.sort_by(_SORT) if table.num_rows > 1 else table)
-        streams.append(stream)
-        counts.append(table.num_rows)
-    rows = pa.concat_tables(tables).combine_chunks()
-    columns = {name: rows.column(name) for name in rows.column_names}
-    columns["stream"] = _stream_column(streams, counts)
+    streams = sorted({each.prepared.batch.stream for each in batches})
+    ranks = {stream: rank for rank, stream in enumerate(streams)}
+    parts = []
+    for name in TABLES:
+        having = [each for each in batches if name in each.prepared.batch.tables]
+        if having:
+            parts.append(_arrays(name, having, ranks))
+    rows = _together(parts)
+    if rows.num_rows > 1:
+        keys = _SORT if len(streams) == 1 else [(_RANK, "ascending"), *_SORT]
+        rows = rows.take(pc.sort_indices(rows, sort_keys=keys))
+    columns = dict(zip(_PLACED.names, rows.columns, strict=True))
+    columns["stream"] = pa.DictionaryArray.from_arrays(columns[_RANK], pa.array(streams, pa.string()))
     columns["committed_at"] = pa.repeat(pa.scalar(committed_at, pa.int64()), rows.num_rows)
-    columns["pack"] = _pack_column(rows.column("frame"), pack)
+    columns["pack"] = _pack_column(columns["frame"], pack)
     return pa.Table.from_arrays([columns[field.name] for field in EVENTS], schema=EVENTS)
 
 
@@ -92,95 +100,132 @@ def sort_events(table: pa.Table) -> pa.Table:
     """Rows of EVENTS, of any streams, by (stream, kind, subject, lsn)."""
     names = pc.unique(table.column("stream").cast(pa.string())).sort()
     rank = pc.index_in(table.column("stream").cast(pa.string()), value_set=names)
-    keyed = table.append_column("rank", rank)
-    order = pc.sort_indices(keyed, sort_keys=[("rank", "ascending"), *_SORT])
+    keyed = table.append_column(_RANK, rank)
+    order = pc.sort_indices(keyed, sort_keys=[(_RANK, "ascending"), *_SORT])
     return table.take(order)
 
 
-def _stream_column(streams: Sequence[str], counts: Sequence[int]) -> pa.DictionaryArray:
-    indices = [pa.repeat(pa.scalar(index, pa.int32()), count) for index, count in enumerate(counts)]
-    return pa.DictionaryArray.from_arrays(pa.concat_arrays(indices), pa.array(list(streams), pa.string()))
-
-
-def _pack_column(frame: pa.ChunkedArray, pack: str) -> pa.Array:
+def _pack_column(frame: pa.Array, pack: str) -> pa.Array:
     zero = pa.scalar(0, pa.int32())
-    indices = pc.if_else(pc.is_valid(frame), zero, pa.scalar(None, pa.int32())).combine_chunks()
+    indices = pc.if_else(pc.is_valid(frame), zero, pa.scalar(None, pa.int32()))
     return pa.DictionaryArray.from_arrays(indices, pa.array([pack], pa.string()))
 
 
-def _place(placed: Placed) -> pa.Table:
-    """A batch's rows with frames where they are in the pack, and the batch's epoch."""
-    rows = placed.prepared.rows
-    frame = rows.column("frame")
-    at = pc.take(pa.array(placed.offsets, pa.int64()), frame)
-    size = pc.take(pa.array(placed.sizes, pa.int32()), frame)
-    epoch = pa.repeat(pa.scalar(placed.prepared.batch.epoch, pa.uint32()), rows.num_rows)
-    rows = rows.set_column(rows.schema.get_field_index("frame"), EVENTS.field("frame"), at)
-    return rows.append_column(EVENTS.field("frame_bytes"), size).append_column(EVENTS.field("epoch"), epoch)
+def _together(parts: Sequence[Mapping[str, pa.Array]]) -> pa.RecordBatch:
+    """The rows of several tables with all columns of _PLACED; those that a table does not have are null there."""
+    nulls: dict[tuple[int, pa.DataType], pa.Array] = {}
+    columns = []
+    for field in _PLACED:
+        found = []
+        for part in parts:
+            values = part.get(field.name)
+            if values is None:
+                key = (len(part["lsn"]), field.type)
+                values = nulls.get(key)
+                if values is None:
+                    values = nulls[key] = pa.nulls(*key)
+            found.append(values)
+        columns.append(_joined(found))
+    return pa.RecordBatch.from_arrays(columns, schema=_PLACED)
 
 
-def _wide(arrays: dict[str, pa.Array], count: int) -> pa.Table:
-    columns = [arrays[f.name] if f.name in arrays else pa.nulls(count, f.type) for f in _PREPARED]
-    return pa.Table.from_arrays(columns, schema=_PREPARED)
-
-
-def _arrays(name: str, columns: Columns) -> dict[str, pa.Array]:
-    """The columns of one table of a batch under the names of EVENTS."""
+def _arrays(name: str, batches: Sequence[Placed], ranks: Mapping[str, int]) -> dict[str, pa.Array]:
+    """The columns of one table of all batches, one behind the other, under the names of EVENTS."""
     arrays: dict[str, pa.Array] = {}
     for column, code in TABLES[name]:
         target = _TARGETS.get((name, column), column)
         if target is None:
             continue
-        field = EVENTS.field(target)
-        values = _bytes_array(columns[column]) if code == "bytes" else _number_array(columns[column], code)
-        try:
-            arrays[target] = values if values.type == field.type else values.cast(field.type)
-        except pa.ArrowInvalid as error:
-            raise Malformed(f"column {name}.{column} holds what it can't: {error}") from None
-    count = len(columns["lsn"])
-    arrays["kind"] = pa.repeat(pa.scalar(_KINDS[name], pa.uint8()), count)
+        if code is BYTES:
+            arrays[target] = _joined([each.prepared.texts[name, column] for each in batches])
+        else:
+            numbers = _numbers([each.columns(name)[column] for each in batches], code)
+            wanted = EVENTS.field(target).type
+            arrays[target] = numbers if numbers.type == wanted or column in ("frame", "skip") else numbers.cast(wanted)
+    counts = [len(each.columns(name)["lsn"]) for each in batches]
+    total = sum(counts)
+    arrays[_RANK] = _repeated("i", [ranks[each.prepared.batch.stream] for each in batches], counts)
+    arrays["epoch"] = _repeated("I", [each.prepared.batch.epoch for each in batches], counts)
+    arrays["kind"] = _repeated("B", [_KINDS[name]], [total])
     subject = _SUBJECTS.get(name)
-    arrays["subject"] = _number_array(columns[subject], "Q") if subject else pa.repeat(pa.scalar(0, pa.uint64()), count)
+    arrays["subject"] = (
+        _numbers([each.columns(name)[subject] for each in batches], "Q") if subject else _repeated("Q", [0], [total])
+    )
     if name == "dentry":
-        arrays["file_id"] = _null_below_zero(_number_array(columns["file_id"], "q")).cast(pa.uint64())
+        file_ids = _numbers([each.columns(name)["file_id"] for each in batches], "q")
+        arrays["file_id"] = _null_below_zero(file_ids).cast(pa.uint64())
+    if name == "extent":
+        arrays |= _extent_arrays(arrays, batches, counts)
     return arrays
 
 
-def _extent_arrays(arrays: dict[str, pa.Array], extent_hashes: bytes) -> dict[str, pa.Array]:
-    """Holes have no frame, no skip, no hash."""
+def _extent_arrays(
+    arrays: Mapping[str, pa.Array], batches: Sequence[Placed], counts: Sequence[int]
+) -> dict[str, pa.Array]:
+    """Where the frames lie in the pack. Holes have no frame, no skip, no hash."""
     frame = _null_below_zero(arrays["frame"])
-    data = pc.is_valid(frame)
-    hashes = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(frame), [None, pa.py_buffer(extent_hashes)])
+    if len(batches) > 1:  # each batch counts its own frames
+        firsts, first = [], 0
+        for each in batches:
+            firsts.append(first)
+            first += len(each.offsets)
+        frame = pc.add(frame, _repeated("i", firsts, counts))
+    offsets = pa.array([offset for each in batches for offset in each.offsets], pa.int64())
+    sizes = pa.array([size for each in batches for size in each.sizes], pa.int32())
+    raw = b"".join(each.prepared.extent_hashes for each in batches)
+    hashes = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(frame), [None, pa.py_buffer(raw)])
+    skip = arrays["skip"].view(pa.int32())
     if frame.null_count:
+        data = pc.is_valid(frame)
         hashes = pc.if_else(data, hashes, pa.scalar(None, pa.binary(16)))
-    skip = pc.if_else(data, arrays["skip"], pa.scalar(None, pa.int32()))
-    return {"frame": frame, "skip": skip, "hash": hashes}
+        skip = pc.if_else(data, skip, pa.scalar(None, pa.int32()))
+    return {"frame": offsets.take(frame), "frame_bytes": sizes.take(frame), "skip": skip, "hash": hashes}
 
 
-def _number_array(values: Any, code: str) -> pa.Array:
-    return pa.Array.from_buffers(_ARROW_TYPES[code], len(values), [None, pa.py_buffer(values)])
+def _numbers(columns: Sequence[array[int]], code: str) -> pa.Array:
+    """Columns of numbers, one behind the other."""
+    values: Any = columns[0] if len(columns) == 1 else b"".join(columns)
+    return pa.Array.from_buffers(_ARROW_TYPES[code], sum(map(len, columns)), [None, pa.py_buffer(values)])
 
 
-def _bytes_array(column: BytesColumn) -> pa.Array:
-    buffers = [None, pa.py_buffer(column.offsets), pa.py_buffer(column.data)]
-    return pa.Array.from_buffers(pa.large_binary(), len(column), buffers).cast(pa.binary())
+def _repeated(code: str, values: Sequence[int], counts: Sequence[int]) -> pa.Array:
+    """Each value as often as its count says."""
+    return _numbers([array(code, [value]) * count for value, count in zip(values, counts, strict=True)], code)
+
+
+def _joined(columns: Sequence[pa.Array]) -> pa.Array:
+    return columns[0] if len(columns) == 1 else pa.concat_arrays(columns)
+
+
+def _text(name: str, column: str, values: BytesColumn) -> pa.Array:
+    """A column of bytes as EVENTS has it. Raises Malformed for bytes where it has text."""
+    kind = EVENTS.field(_TARGETS.get((name, column), column)).type
+    buffers = [None, pa.py_buffer(values.offsets), pa.py_buffer(values.data)]
+    found = pa.Array.from_buffers(pa.large_binary(), len(values), buffers)
+    try:
+        found = found.cast(pa.binary())
+        return found if kind == pa.binary() else found.cast(kind)
+    except pa.ArrowInvalid as error:
+        raise Malformed(f"column {name}.{column} holds what it can't: {error}") from None
 
 
 def _null_below_zero(values: pa.Array) -> pa.Array:
     return pc.if_else(pc.greater_equal(values, pa.scalar(0, values.type)), values, pa.scalar(None, values.type))
 
 
-def _check(name: str, columns: Columns, arrays: dict[str, pa.Array], batch: Batch) -> None:
+def _check(name: str, columns: Columns, texts: Mapping[tuple[str, str], pa.Array], batch: Batch) -> None:
     if name == "dentry":
-        _check_names(columns["name"], arrays["name"])
-        _check_file_ids(name, arrays["file_id"], batch)
+        _check_names(columns["name"], texts["dentry", "name"])
+        _check_file_ids(name, columns["file_id"], batch)
     elif name in ("inode", "extent"):
-        _check_file_ids(name, arrays["subject"], batch)
+        _check_file_ids(name, columns["file_id"], batch)
+    if name == "extent" and max(columns["skip"]) > _SKIP_MAX:
+        raise Malformed(f"column extent.skip holds what it can't: {max(columns['skip'])}")
     if name == "inode":
-        types = set(columns["type"]) - set(b"fdlpscb")
+        types = bytes(columns["type"]).translate(None, b"fdlpscb")
         if types or max(columns["mode"]) > 0o7777 or min(columns["size"]) < 0:
             raise Malformed(
-                f"an inode of type {sorted(types) or 'known'}, mode {max(columns['mode']):o}, "
+                f"an inode of type {sorted(set(types)) or 'known'}, mode {max(columns['mode']):o}, "
                 f"size {min(columns['size'])} can't be"
             )
 
@@ -190,11 +235,14 @@ def _check_names(names: BytesColumn, array: pa.Array) -> None:
     data = bytes(names.data)
     if b"/" in data or b"\0" in data:
         raise Malformed("a name holds '/' or a zero byte")
-    if pc.any(pc.is_in(array, value_set=pa.array([b"", b".", b".."], pa.binary()))).as_py():
+    if pc.any(pc.is_in(array, value_set=_NO_NAMES)).as_py():
         raise Malformed("a name is empty, '.' or '..'")
 
 
-def _check_file_ids(name: str, values: pa.Array, batch: Batch) -> None:
-    highest = pc.max(values).as_py()
-    if highest is not None and highest > batch.lsn_last:
+_NO_NAMES = pa.array([b"", b".", b".."], pa.binary())
+
+
+def _check_file_ids(name: str, values: array[int], batch: Batch) -> None:
+    highest = max(values)
+    if highest > batch.lsn_last:
         raise Malformed(f"{name} names file {highest}, which events up to {batch.lsn_last} can't have introduced")
