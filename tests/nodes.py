@@ -25,6 +25,7 @@ from engine.format import parquet
 from engine.journal import segments
 from engine.journal.open import Journal, open_local
 from engine.model.ids import Position, parse_address, stream_id
+from engine.node.caller import Caller, with_caller
 from engine.node.master_key import ensure_master_key
 from engine.node.parts import Parts
 from engine.node.serve import application, read_master_key, wire
@@ -117,11 +118,12 @@ class ProcessNode:
 
 @dataclass
 class InProcessNode:
-    """The same application without a socket; `parts` are there to look into."""
+    """The same application without a socket; `parts` are there to look into, and `caller` is who asks."""
 
     home: Path
     parts: Parts
-    client: TestClient
+    caller: Caller = field(default_factory=lambda: Caller("local", "", ""))
+    client: TestClient = field(init=False)
 
     def call(self, method: str, path: str, body: Body = None, headers: Mapping[str, str] | None = None) -> Answer:
         answer = self.client.request(method, path, content=as_bytes(body), headers=dict(headers or {}))
@@ -149,8 +151,10 @@ def in_process_node(
             journal = Journal(opened.id, store(opened.store), opened.keyring, opened.files)
         parts = wire(home, journal, clock)
         try:
-            with TestClient(application(parts, "0.0-test"), raise_server_exceptions=False) as client:
-                yield InProcessNode(home, parts, client)
+            node = InProcessNode(home, parts)
+            served = with_caller(application(parts, "0.0-test"), lambda scope: node.caller)
+            with TestClient(served, raise_server_exceptions=False) as node.client:
+                yield node
         finally:
             parts.close()
 

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from engine.model.errors import NothingThere
 from engine.model.points import Point, parse_moment
 from engine.model.times import format_time
+from engine.node.access import ITS_GROUPS, allow, need_group, sight
 from engine.node.parts import Parts
 from engine.node.web import Answer, answering
 from engine.query import points, streams, tree
@@ -31,7 +32,7 @@ def routes(parts: Parts) -> list[Route]:
         async def route(request: Request) -> Response:
             return Answer(await _reading(parts, _in_session, parts, read, request))
 
-        return answering(route)
+        return answering(allow("viewer", route, ITS_GROUPS))
 
     def point(session: Session, request: Request) -> Point:
         moment = parse_moment(request.query_params.get("at", "latest"), parts.clock.now())
@@ -40,7 +41,11 @@ def routes(parts: Parts) -> list[Route]:
     def list_streams(session: Session, request: Request) -> dict[str, Any]:
         found = streams.streams(parts.journal)
         return {
-            "streams": [{"id": one.id, "address": str(address), "epoch": one.epoch} for address, one in found.items()]
+            "streams": [
+                {"id": one.id, "address": str(address), "epoch": one.epoch}
+                for address, one in found.items()
+                if _seen(parts, request, one.id)
+            ]
         }
 
     def list_points(session: Session, request: Request) -> dict[str, Any]:
@@ -82,6 +87,7 @@ def routes(parts: Parts) -> list[Route]:
         }
 
     async def cat(request: Request) -> Response:
+        need_group(request, "operator", group_of(parts, _stream(parts, request)))
         parts_of_file = _content(parts, request, point)
         # The first part is asked for here, so that what can't be found is an error and no broken answer.
         first = await _reading(parts, next, parts_of_file, b"")
@@ -91,7 +97,7 @@ def routes(parts: Parts) -> list[Route]:
         Route("/v1/streams", asking(list_streams)),
         Route("/v1/streams/{stream}/points", asking(list_points)),
         Route("/v1/streams/{stream}/ls", asking(ls)),
-        Route("/v1/streams/{stream}/cat", answering(cat)),
+        Route("/v1/streams/{stream}/cat", answering(allow("viewer", cat, ITS_GROUPS))),
     ]
 
 
@@ -104,11 +110,21 @@ async def _reading(parts: Parts, read: Callable[..., Any], *arguments: Any) -> A
 
 
 def _stream(parts: Parts, request: Request) -> str:
-    """The stream asked for; NothingThere for one that this site has not."""
+    """The stream asked for; NothingThere for one that this site has not, or that the caller may not know of."""
     stream: str = request.path_params["stream"]
-    if stream not in parts.committer.streams():
+    if stream not in parts.committer.streams() or not _seen(parts, request, stream):
         raise NothingThere(f"there is no stream {stream[:40]}", hint="/v1/streams lists them")
     return stream
+
+
+def _seen(parts: Parts, request: Request, stream: str) -> bool:
+    return sight(request, "viewer").sees(group_of(parts, stream))
+
+
+def group_of(parts: Parts, stream: str) -> str:
+    """The group that a stream belongs to: by the applied policies, or else by the address it was first given."""
+    named = parts.desired.address(stream) or str(parts.committer.streams()[stream].address)
+    return named.split("/")[0]
 
 
 def _path(request: Request, otherwise: str) -> bytes:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
+
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 Kind = Literal["local", "agent", "node", "user", "nobody"]
 
@@ -27,3 +30,14 @@ class Caller:
 
 
 NOBODY = Caller("nobody", "", "")
+
+
+def with_caller(application: ASGIApp, find: Callable[[Scope], Caller]) -> ASGIApp:
+    """The application, every request of which carries the caller that `find` makes out."""
+
+    async def found(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope["caller"] = find(scope)
+        await application(scope, receive, send)
+
+    return found

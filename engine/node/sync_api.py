@@ -15,6 +15,7 @@ from starlette.routing import Route
 from engine.model.errors import UsageError
 from engine.model.times import parse_time
 from engine.node import fields
+from engine.node.access import allow, who, with_origin
 from engine.node.parts import Parts
 from engine.node.sync import STATES, Sync
 from engine.node.web import Answer, answering, read_json
@@ -45,13 +46,13 @@ def routes(parts: Parts) -> list[Route]:
         )
         if state in RECORDED and (before is None or (before.state, before.message) != (state, parts.sync.message)):
             details = {"state": state, "commit": parts.sync.commit, "message": parts.sync.message}
-            await asyncio.to_thread(parts.audit.act, "sync", "gitops", details)
+            await asyncio.to_thread(parts.audit.act, "sync", f"gitops, {who(request)}", with_origin(request, details))
         return Answer(parts.sync.as_json(), 201)
 
     async def last(request: Request) -> Response:
         return Answer({"sync": parts.sync.as_json() if parts.sync else None})
 
     return [
-        Route("/v1/sync", answering(tell), methods=["POST"]),
-        Route("/v1/sync", answering(last), methods=["GET"]),
+        Route("/v1/sync", answering(allow("admin", tell)), methods=["POST"]),
+        Route("/v1/sync", answering(allow("viewer", last)), methods=["GET"]),
     ]

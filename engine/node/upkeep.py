@@ -9,6 +9,7 @@ from engine.journal import merge
 from engine.model.errors import BcsError
 from engine.node.jobs import Job
 from engine.node.parts import Parts
+from engine.node.users import REFRESH_SECONDS
 from engine.query import checkpoint
 from engine.query.session import Session
 
@@ -23,6 +24,7 @@ def jobs_of(parts: Parts) -> list[Job]:
         Job("merging segments", MERGE_EVERY_SECONDS, lambda: merge_segments(parts)),
         Job("making checkpoints", CHECKPOINT_EVERY_SECONDS, lambda: make_checkpoints(parts)),
         Job("counting refusals", FLUSH_EVERY_SECONDS, parts.audit.flush),
+        Job("reading tokens", REFRESH_SECONDS, parts.users.refresh),
     ]
 
 

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from engine.journal.commit import Conflict, NotCommitted, OutOfOrder
-from engine.model.errors import BcsError, Failed, NothingThere, Refused, UsageError
+from engine.model.errors import BcsError, Failed, NothingThere, Refused, Unauthenticated, UsageError
 from engine.node.bodies import Bodies, Busy, TooLarge, TooSlow, declared_bytes
 from engine.node.log import log_failure
 from engine.wire.errors import Malformed
@@ -35,6 +35,7 @@ STATUS_CODES: tuple[tuple[type[BcsError], int], ...] = (
     (Busy, 503),
     (NotCommitted, 503),
     (UsageError, 400),
+    (Unauthenticated, 401),
     (Refused, 403),
     (NothingThere, 404),
 )
@@ -99,6 +100,7 @@ def answering(endpoint: Endpoint) -> Endpoint:
             response.headers["connection"] = "close"
         return response
 
+    answer.needs = getattr(endpoint, "needs", ())  # type: ignore[attr-defined]
     return answer
 
 

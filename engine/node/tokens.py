@@ -1,0 +1,132 @@
+"""Tokens of users, as the journal keeps them: what each is called, whose it is, how long it holds; of its secret the
+hash alone.
+
+A token reads `bcs_<id>_<secret>`. Each is made, and ended, by one numbered control object, so a restart and the
+site's other nodes know of both. The objects are authenticated under the site's key: who can write to the store
+can't make a token by it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from engine.env import randomness
+from engine.journal import documents
+from engine.journal.open import Journal
+from engine.model.errors import Damaged, NothingThere, Refused, UsageError
+from engine.model.times import format_time
+
+PREFIX = "control/tokens/"
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
+SECRET_BYTES = 32
+_ID_BYTES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """`hash` is SHA-256 of the whole text, hexadecimal. `user` may be empty: then only policies that name the token
+    give it rights. Times in microseconds; `expires_at` 0 for never, `revoked_at` 0 for not revoked."""
+
+    id: str
+    name: str
+    user: str
+    hash: str
+    created_at: int
+    expires_at: int
+    by: str
+    revoked_at: int = 0
+
+    def holds(self, now: int) -> bool:
+        return not self.revoked_at and (not self.expires_at or now < self.expires_at)
+
+    def as_json(self, now: int) -> dict[str, Any]:
+        """The token as it may be shown: neither secret nor hash."""
+        state = "revoked" if self.revoked_at else "valid" if self.holds(now) else "expired"
+        return {
+            "id": self.id, "name": self.name, "user": self.user or None, "state": state, "by": self.by,
+            "created_at": format_time(self.created_at),
+            "expires_at": format_time(self.expires_at) if self.expires_at else None,
+            "revoked_at": format_time(self.revoked_at) if self.revoked_at else None,
+        }  # fmt: skip
+
+
+def secret_hash(text: str) -> str:
+    """What is kept of a token's text."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+def create(journal: Journal, name: str, user: str, expires_at: int, by: str, now: int) -> tuple[Token, str]:
+    """Make a token, durably; the token and its text, which nobody can be told again.
+
+    Refused while one of that name holds: AccessPolicies go by the name. UsageError for a name that is none.
+    """
+    if not NAME.fullmatch(name):
+        raise UsageError(f"'{name[:80]}' can't be a token's name", hint="a letter or digit, then those and . _ -")
+    if user and (not user.isprintable() or len(user) > 255):
+        raise UsageError("a user's name is at most 255 printable characters")
+    if expires_at and expires_at <= now:
+        raise UsageError("the token would have ended already", hint="give a time in the future")
+    if any(token.name == name and token.holds(now) for token in read(journal).values()):
+        raise Refused(f"there is a token '{name}' already", hint="revoke it first, or choose another name")
+    id_ = randomness.token_hex(_ID_BYTES)
+    text = f"bcs_{id_}_{randomness.token_hex(SECRET_BYTES)}"
+    token = Token(id_, name, user, secret_hash(text), now, expires_at, by)
+    fields = {
+        "act": "create", "id": id_, "name": name, "user": user, "hash": token.hash, "created_at": now,
+        "expires_at": expires_at, "by": by,
+    }  # fmt: skip
+    _put(journal, fields)
+    return token, text
+
+
+def revoke(journal: Journal, which: str, by: str, now: int) -> list[Token]:
+    """End the token of that id, or those of that name, durably. NothingThere when none of them holds."""
+    found = [token for token in read(journal).values() if which in (token.id, token.name) and token.holds(now)]
+    if not found:
+        raise NothingThere(f"there is no valid token '{which[:80]}'", hint="`bcsctl token list` lists them")
+    for token in found:
+        _put(journal, {"act": "revoke", "id": token.id, "revoked_at": now, "by": by})
+    return [replace(token, revoked_at=now) for token in found]
+
+
+def read(journal: Journal) -> dict[str, Token]:
+    """All tokens by id. Raises Damaged for an object that this site did not write as it is: then nobody can say which
+    tokens hold."""
+    return fold(_get(journal, number) for number in documents.numbers(journal.store, PREFIX))
+
+
+def fold(acts: Iterable[Mapping[str, Any]]) -> dict[str, Token]:
+    """Tokens by id, from what was done in order."""
+    known: dict[str, Token] = {}
+    for act in acts:
+        if act["act"] == "create":
+            names = ("id", "name", "user", "hash", "created_at", "expires_at", "by")
+            known[act["id"]] = Token(*(act[name] for name in names))
+        elif act["id"] in known:
+            known[act["id"]] = replace(known[act["id"]], revoked_at=act["revoked_at"])
+    return known
+
+
+def _put(journal: Journal, fields: Mapping[str, Any]) -> None:
+    documents.take_next(journal.store, PREFIX, {**fields, "seal": _seal(journal, fields)})
+
+
+def _get(journal: Journal, number: int) -> dict[str, Any]:
+    key = documents.numbered_key(PREFIX, number)
+    fields = documents.get(journal.store, key)
+    told = {name: value for name, value in fields.items() if name not in ("seal", "number")}
+    if not hmac.compare_digest(str(fields.get("seal")), _seal(journal, told)):
+        raise Damaged(f"object {key} was not written by this site", hint="remove it", details={"object": key})
+    return told
+
+
+def _seal(journal: Journal, fields: Mapping[str, Any]) -> str:
+    key = hmac.digest(journal.keyring.site_key(), b"bcs tokens", "sha256")
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+    return hmac.digest(key, text, "sha256").hex()
