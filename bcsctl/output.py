@@ -91,8 +91,18 @@ def console(stderr: bool = False) -> Console:
     return Console(stderr=stderr, width=width, highlight=False, no_color=not colours(stream), emoji=False)
 
 
+def painted(text: str, colour: str | None) -> str:
+    """The text as standard output shows it: in colour where that is a terminal."""
+    return _styled(text, colour) if colours(sys.stdout) else text
+
+
 def table(titles: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[str] = ()) -> None:
     """An aligned table on standard output. A cell is text, or (text, colour). Lines are never cut."""
+    tell("\n".join(table_lines(titles, rows, right)))
+
+
+def table_lines(titles: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[str] = ()) -> list[str]:
+    """The lines of a table, for standard output."""
     cells = [[cell if isinstance(cell, tuple) else (str(cell), None) for cell in row] for row in rows]
     drawn = [[(printable(str(text)), colour) for text, colour in row] for row in cells]
     widths = [max([len(title), *(cell_width(row[at][0]) for row in drawn)]) for at, title in enumerate(titles)]
@@ -105,7 +115,7 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[
             shown = _styled(text, colour) if coloured else text
             line += (space + shown if titles[at] in right else shown + space) + "  "
         lines.append(line.rstrip())
-    tell("\n".join(lines))
+    return lines
 
 
 def _styled(text: str, colour: str | None) -> str:

@@ -1,8 +1,9 @@
-"""bcsctl status: every source on its three axes, which are never mixed."""
+"""bcsctl status: every source on its three axes, which are never mixed; the answer first."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import click
@@ -10,57 +11,74 @@ import click
 from bcsctl.node_client import START_HINT, get
 from bcsctl.opening import journal
 from bcsctl.options import exits
-from bcsctl.output import BAD, BOLD, BUSY, DIM, GOOD, json_option, local_time, print_json, say, table, tell
+from bcsctl.output import BUSY, json_option, local_time, painted, print_json, say, tell
+from bcsctl.redraw import redraw
 from bcsctl.settings import Settings, home_option, settings
+from bcsctl.status_view import lines, moment
 from engine.env.clock import SYSTEM
-from engine.model.errors import NothingThere, Unreachable
-from engine.model.times import format_about, format_size, parse_time
+from engine.model.errors import NothingThere, Unreachable, UsageError
+from engine.node.hosts import STATES
+from engine.node.summary import answer, host_of, summary
 
-COLOURS = {
-    "synced": GOOD,
-    "drifted": BUSY,
-    "healthy": GOOD,
-    "silent": BAD,
-    "failing": BAD,
-    "never-seen": BAD,
-    "unknown": BUSY,
-    "protected": GOOD,
-    "catching-up": BUSY,
-    "unprotected": BAD,
-    "unproven": BUSY,
-}
-UNREADABLE_SHOWN = 5
-"""So many paths that can't be read are listed for the eye; --json has more."""
+__all__ = ["command", "moment", "render", "site"]
+
+WATCH_SECONDS = 2.0
+
+_Row = Mapping[str, Any]
 
 
 @click.command("status", epilog=exits(5))
 @click.argument("group", required=False)
-@click.option("--watch", type=click.FloatRange(min=0.2), metavar="SECONDS", help="Show it again and again.")
+@click.option("--hosts", is_flag=True, help="Show hosts: agent, state and since when, clock, certificate.")
+@click.option("--host", metavar="GLOB", help="Only sources on hosts whose names match.")
+@click.option("--selector", metavar="LABEL=VALUE,...", help="Only sources that have these labels.")
+@click.option("--state", "states", multiple=True, type=click.Choice(STATES), help="Only what is so; may be repeated.")
+@click.option(
+    "--watch", type=click.FloatRange(min=0.2), is_flag=False, flag_value=WATCH_SECONDS, metavar="[SECONDS]",
+    help="Draw it again and again in place, until Ctrl-C.",
+)  # fmt: skip
 @home_option
 @json_option
-def command(group: str | None, watch: float | None, home: str | None, as_json: bool) -> None:
-    """Show every source on three axes: policy (synced), agent (healthy), data (protected).
+def command(
+    group: str | None,
+    hosts: bool,
+    host: str | None,
+    selector: str | None,
+    states: tuple[str, ...],
+    watch: float | None,
+    home: str | None,
+    as_json: bool,
+) -> None:
+    """Show whether everything is protected, then every source on three axes: policy (synced), agent (healthy), data
+    (protected).
 
-    Works with the node down too, from the journal; then nobody knows how the agents are.
+    The node judges by what it has and when it last heard, never by an agent's word. Works with the node down too, from
+    the journal; then nobody knows how the agents are.
 
     \b
     Example:  bcsctl status
               bcsctl status finance --json
+              bcsctl status --hosts --state silent --state never-seen
+              bcsctl status --watch 1
     """
     at = settings(home)
+    labels = read_selector(selector)
     if watch and as_json:
         raise click.UsageError("--watch draws for the eye: leave out --json, and ask again yourself")
-    while True:
-        found = site(at, group)
-        if as_json:
-            print_json(found)
-            return
-        if watch:
-            click.clear()
-        render(found)
-        if not watch:
-            return
-        SYSTEM.sleep(watch)
+
+    def found() -> dict[str, Any]:
+        return narrowed(site(at, group), host, labels)
+
+    def drawn() -> list[str]:
+        return with_hint(found(), hosts, states)
+
+    if as_json:
+        print_json(with_states(found(), states))
+    elif watch:
+        redraw(drawn, watch)
+    else:
+        whole = found()
+        render(with_states(whole, states), hosts=hosts, said=answer(whole["groups"], local_time) if states else "")
 
 
 def site(at: Settings, group: str | None = None) -> dict[str, Any]:
@@ -77,94 +95,73 @@ def site(at: Settings, group: str | None = None) -> dict[str, Any]:
             known = f"groups are {', '.join(names)}" if names else "nothing is protected yet: see `bcsctl apply`"
             raise NothingThere(f"there is no group '{group}'", hint=known)
         found["groups"] = [one for one in found["groups"] if one["name"] == group]
+        found["hosts"] = _hosts_of(found)
     return found
 
 
-def render(found: Mapping[str, Any]) -> None:
-    """A table a group, and what needs words below it."""
+def narrowed(found: Mapping[str, Any], host: str | None, labels: Mapping[str, str]) -> dict[str, Any]:
+    """Only the sources on such hosts, with such labels; the answer is about those."""
+    keep = [
+        {**group, "sources": [row for row in group["sources"] if _matches(row, host, labels)]}
+        for group in found["groups"]
+    ]
+    groups = [group for group in keep if group["sources"]]
+    result = {**found, "groups": groups, "answer": answer(groups), "summary": summary(groups)}
+    if labels:
+        result["hosts"] = _hosts_of(result)
+    if host is not None:
+        result["hosts"] = [row for row in found.get("hosts") or [] if fnmatchcase(row["host"], host)]
+    return result
+
+
+def with_states(found: Mapping[str, Any], states: Sequence[str]) -> dict[str, Any]:
+    """Only hosts that are in one of these states, and sources by the same words; the answer stays about all."""
+    if not states:
+        return dict(found)
+    keep = [
+        {**group, "sources": [row for row in group["sources"] if _state(row) in states]} for group in found["groups"]
+    ]
+    hosts = [row for row in found.get("hosts") or [] if row["state"] in states]
+    return {**found, "groups": [group for group in keep if group["sources"]], "hosts": hosts}
+
+
+def read_selector(text: str | None) -> dict[str, str]:
+    """`application=finance,location=sf` as labels. UsageError for another form."""
+    labels: dict[str, str] = {}
+    for part in filter(None, (text or "").split(",")):
+        name, equals, value = part.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"'{part}' is not LABEL=VALUE", hint="write --selector application=finance,location=sf")
+        labels[name.strip()] = value.strip()
+    return labels
+
+
+def render(found: Mapping[str, Any], *, hosts: bool = False, said: str = "") -> None:
+    """The answer, a table a group, and what needs words below it."""
     if found.get("node") is None:
         say(START_HINT, BUSY)
-    if not found["groups"]:
-        tell("nothing is protected yet: see `bcsctl apply`")
-    for number, group in enumerate(found["groups"]):
-        if number:
-            tell()
-        tell(group["name"], BOLD)
-        _table(group["sources"])
-        for row in group["sources"]:
-            for text, colour in remarks(row):
-                tell(f"  {row['address']}: {text}", colour)
+    tell("\n".join(lines(found, hosts=hosts, said=said)))
 
 
-def _table(sources: Sequence[Mapping[str, Any]]) -> None:
-    titles = ["SOURCE", "SYNCED", "HEALTHY", "PROTECTED", "LAST CHANGE", "POINT", "LAG", "RPO", "GAPS", "PENDING"]
-    rows = [
-        [
-            row["address"],
-            *((row[axis], COLOURS.get(row[axis], "")) for axis in ("synced", "healthy", "protected")),
-            local_time(moment(row["last_change_at"])),
-            row["point"] or "-",
-            lag(row),
-            seconds(row["rpo_target_seconds"]),
-            (str(row["gaps"]), BUSY if row["gaps"] else None),
-            str(row["pending"]),
-        ]
-        for row in sources
-    ]
-    table(titles, rows, right=("GAPS", "PENDING", "LAG", "RPO"))
+def with_hint(found: Mapping[str, Any], hosts: bool, states: Sequence[str]) -> list[str]:
+    """All lines of one round of --watch."""
+    hint = [painted(START_HINT, BUSY)] if found.get("node") is None else []
+    said = answer(found["groups"], local_time) if states else ""
+    return [*hint, *lines(with_states(found, states), hosts=hosts, said=said)]
 
 
-def lag(row: Mapping[str, Any]) -> tuple[str, str | None]:
-    """How far the data is behind, red beyond the objective."""
-    if row["lag_seconds"] is None:
-        return "-", None
-    late = row["lag_seconds"] > row["rpo_target_seconds"] + 2
-    return seconds(row["lag_seconds"]), BAD if late else None
+def _matches(row: _Row, host: str | None, labels: Mapping[str, str]) -> bool:
+    own = row.get("labels") or {}
+    return (host is None or fnmatchcase(host_of(row), host)) and labels.items() <= own.items()
 
 
-def remarks(row: Mapping[str, Any]) -> list[tuple[str, str | None]]:
-    """What a row of the table can't say."""
-    said: list[tuple[str, str | None]] = []
-    baseline = row.get("baseline") or {}
-    if not baseline.get("done") and (baseline.get("files") or row["state"] == "baseline"):
-        said.append((f"baseline: {amounts(baseline)}", BUSY))
-    if row.get("gap_open_since"):
-        said.append((f"a gap is open since {local_time(moment(row['gap_open_since']))}", BAD))
-    if row.get("unreadable"):
-        said += unreadable(row)
-    if row.get("message"):
-        said.append((str(row["message"]), BUSY))
-    if row.get("costs"):
-        said.append((str(row["costs"]), DIM))
-    return said
+def _hosts_of(found: Mapping[str, Any]) -> list[Any]:
+    """The hosts that the shown sources are on."""
+    names = {host_of(row) for group in found["groups"] for row in group["sources"]}
+    return [row for row in found.get("hosts") or [] if row["host"] in names]
 
 
-def unreadable(row: Mapping[str, Any]) -> list[tuple[str, str | None]]:
-    """What the agent can't read is not protected: how many, and the first of them by path."""
-    count, paths = row["unreadable"], (row.get("unreadable_paths") or [])[:UNREADABLE_SHOWN]
-    head = "1 path can't be read and is" if count == 1 else f"{count:,} paths can't be read and are"
-    said: list[tuple[str, str | None]] = [(f"{head} not protected{':' if paths else ''}", BAD)]
-    said += [(f"  {path['path']} ({path['reason']})", BAD) for path in paths]
-    if paths and count > len(paths):
-        said.append((f"  and {count - len(paths):,} more", BAD))
-    return said
-
-
-def amounts(baseline: Mapping[str, Any]) -> str:
-    """`1,234 of 20,000 files, 5.0 MiB of 1.2 GiB`."""
-    files, size = f"{baseline.get('files', 0):,}", format_size(baseline.get("bytes", 0))
-    if baseline.get("files_total"):
-        files += f" of {baseline['files_total']:,}"
-    if baseline.get("bytes_total"):
-        size += f" of {format_size(baseline['bytes_total'])}"
-    return f"{files} files, {size}"
-
-
-def moment(text: str | None) -> int | None:
-    """A time of a JSON answer in microseconds."""
-    return parse_time(text, 0) if text else None
-
-
-def seconds(value: float | None) -> str:
-    """A number of seconds for the eye."""
-    return "-" if value is None else format_about(round(value * 1e6))
+def _state(row: _Row) -> str:
+    """A source in the words for hosts."""
+    condition = str(row["condition"])
+    return {"protected": "healthy", "baseline": "catching-up"}.get(condition, condition)

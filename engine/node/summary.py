@@ -55,7 +55,9 @@ def answer(groups: Sequence[Mapping[str, Any]], shown: Callable[[int], str] = fo
         if len(rows) == 1:
             return "The only source is protected"
         return f"All {len(rows):,} sources on {counted(hosts, 'host')} are protected"
-    head = f"{len(bad):,} of {counted(len(rows), 'source')} {'is' if len(bad) == 1 else 'are'} not protected"
+    if all(row["condition"] == "unknown" for row in rows):
+        return f"Nobody knows whether {counted(len(rows), 'source')} {_are(rows)} protected: the node is not running"
+    head = f"{len(bad):,} of {counted(len(rows), 'source')} {_are(bad)} not protected"
     named = [f"{row['address']} ({_why(row, shown)})" for row in bad[:NAMED_MAX]]
     if len(bad) > NAMED_MAX:
         named.append(f"and {len(bad) - NAMED_MAX:,} more")
@@ -69,6 +71,10 @@ def host_of(row: Mapping[str, Any]) -> str:
 def counted(count: int, noun: str) -> str:
     """`1 host`, `3 hosts`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _are(rows: Sequence[object]) -> str:
+    return "is" if len(rows) == 1 else "are"
 
 
 def _why(row: Mapping[str, Any], shown: Callable[[int], str]) -> str:

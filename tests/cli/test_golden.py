@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from bcsctl.commands import check, diff, history, log, ls, plan, points, query, restore, search, status
+from bcsctl.commands import check, diff, history, log, ls, plan, points, query, restore, search
 from bcsctl.output import fail
 from engine.journal.findings import Affected, CheckError, Report
 from engine.model.errors import NothingThere, PolicyInvalid
@@ -31,63 +30,6 @@ SECOND = 1_000_000
 POINT = Point(Position(1, 1234), NOON, NOON + 5000, "quiet")
 NOBODY = 4_000_001
 """A user and group id that no machine has a name for."""
-
-
-def row(address: str, **changes: Any) -> dict[str, Any]:
-    return {
-        "address": address,
-        "synced": "synced",
-        "healthy": "healthy",
-        "protected": "protected",
-        "state": "protected",
-        "point": "1.1234",
-        "last_change_at": "2026-11-22T11:59:58.250000Z",
-        "through_at": "2026-11-22T12:00:00.000000Z",
-        "lag_seconds": 0.41,
-        "rpo_target_seconds": 5.0,
-        "gaps": 0,
-        "gap_open_since": None,
-        "pending": 0,
-        "unreadable": 0,
-        "unreadable_paths": [],
-        "baseline": {"files": 20, "bytes": 4096, "done": True},
-        "paths": ["/srv/finance"],
-        "mechanism": "fanotify",
-        "costs": "",
-        "message": "",
-        "durable_lag_ms": {"median": 11.5, "p99": 30.1},
-        **changes,
-    }
-
-
-def test_status(golden: Golden) -> None:
-    baseline = {"files": 1234, "bytes": 5 << 20, "files_total": 20000, "bytes_total": 3 << 30, "done": False}
-    late = {"protected": "unprotected", "healthy": "silent", "synced": "drifted", "lag_seconds": 4000.0, "gaps": 3}
-    young = {"protected": "catching-up", "state": "baseline", "point": None, "last_change_at": None}
-    groups = [
-        {"name": "finance", "sources": [row("finance/sf-db1/files"), row("finance/sf-db2/files", **late)]},
-        {
-            "name": "web",
-            "sources": [
-                row("web/w1/files", **young, lag_seconds=None, pending=12, baseline=baseline),
-                row(
-                    "web/w2/files",
-                    gap_open_since="2026-11-22T11:00:00.000000Z",
-                    unreadable=2,
-                    unreadable_paths=[{"path": "/srv/finance/private", "reason": "Permission denied"}],
-                    message="the queue overflowed: looking at everything again",
-                    costs="inotify instead of fanotify: not root",
-                ),
-            ],
-        },
-    ]
-    status.render({"at": "2026-11-22T12:00:00.000000Z", "node": "n1", "policies": 3, "groups": groups})
-    golden("status")
-
-
-def test_status_of_nothing_with_the_node_down(golden: Golden) -> None:
-    status.render({"at": "2026-11-22T12:00:00.000000Z", "node": None, "policies": 0, "groups": []})
-    golden("status-nothing")
 
 
 def test_points(golden: Golden) -> None:

@@ -48,6 +48,12 @@ def test_of_many_three_are_named() -> None:
     assert answer(rows).endswith(f"a/h2/x (its data lags since {SINCE}), and 6 more")
 
 
+def test_without_a_node_nobody_knows() -> None:
+    assert answer(groups(row("a/h1/x", "unknown"), row("a/h2/x", "unknown"))) == (
+        "Nobody knows whether 2 sources are protected: the node is not running"
+    )
+
+
 def test_counts() -> None:
     rows = groups(row("a/h1/x"), row("a/h1/y", "lagging"), row("b/h2/x", "lagging"))
     assert summary(rows) == {"sources": 3, "protected": 1, "hosts": 2, "conditions": {"protected": 1, "lagging": 2}}

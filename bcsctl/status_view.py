@@ -1,0 +1,180 @@
+"""A status for the eye: the answer first, then a table a group or one of hosts, and what needs words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bcsctl.output import BAD, BOLD, BUSY, DIM, GOOD, local_time, painted, printable, table_lines
+from engine.model.times import format_about, format_size, parse_time
+from engine.node.hosts import STATES
+from engine.node.summary import WORDS, answer, counted, host_of
+
+COLOURS = {
+    "synced": GOOD,
+    "drifted": BUSY,
+    "healthy": GOOD,
+    "silent": BAD,
+    "failing": BAD,
+    "never-seen": BAD,
+    "refused": BAD,
+    "unknown": BUSY,
+    "protected": GOOD,
+    "catching-up": BUSY,
+    "lagging": BAD,
+    "unprotected": BAD,
+    "unproven": BUSY,
+}
+UNREADABLE_SHOWN = 5
+"""So many paths that can't be read are listed for the eye; --json has more."""
+
+_OF_THE_AGENT = ("refused", "never-seen", "silent")
+
+Said = list[tuple[str, str | None]]
+
+
+def lines(found: Mapping[str, Any], *, hosts: bool = False, said: str = "") -> list[str]:
+    """The lines of a status; `hosts` shows those instead of the groups. `said` is the answer, where the status holds
+    only a part of what that is about."""
+    if not found["groups"] and not said and not (hosts and found.get("hosts")):
+        return ["nothing is protected yet: see `bcsctl apply`"]
+    rows = [row for group in found["groups"] for row in group["sources"]]
+    drawn = [painted(said or answer(found["groups"], local_time), _mood(rows)), ""]
+    if hosts:
+        return drawn + host_lines(found.get("hosts") or [])
+    for number, group in enumerate(found["groups"]):
+        drawn += [""] * bool(number) + [painted(group["name"], BOLD)] + source_lines(group["sources"])
+        drawn += [painted(f"  {text}", colour) for text, colour in of_agents(group["sources"])]
+        for row in group["sources"]:
+            drawn += [painted(printable(f"  {row['address']}: {text}"), colour) for text, colour in remarks(row)]
+    return drawn
+
+
+def source_lines(sources: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A row a source, on its three axes."""
+    titles = ["SOURCE", "SYNCED", "HEALTHY", "PROTECTED", "LAST CHANGE", "POINT", "LAG", "RPO", "GAPS", "PENDING"]
+    rows = [
+        [
+            row["address"],
+            *((row[axis], COLOURS.get(row[axis], "")) for axis in ("synced", "healthy", "protected")),
+            local_time(moment(row["last_change_at"])),
+            row["point"] or "-",
+            lag(row),
+            seconds(row["rpo_target_seconds"]),
+            (str(row["gaps"]), BUSY if row["gaps"] else None),
+            str(row["pending"]),
+        ]
+        for row in sources
+    ]
+    return table_lines(titles, rows, right=("GAPS", "PENDING", "LAG", "RPO"))
+
+
+def host_lines(hosts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A row a host: the agent on it, how it is and since when, its clock, its sources, its certificate."""
+    if not hosts:
+        return ["no host is known"]
+    titles = ["HOST", "AGENT", "STATE", "SINCE", "HEARD", "CLOCK", "PROTECTED", "CERTIFICATE UNTIL"]
+    rows = [
+        [
+            row["host"],
+            row["version"] or "-",
+            (row["state"], COLOURS.get(row["state"], "")),
+            local_time(moment(row["since"])),
+            local_time(moment(row["heard_at"])),
+            skew(row["clock_skew_seconds"]),
+            f"{row['sources_protected']} of {row['sources']}",
+            certificate(row["certificate"]),
+        ]
+        for row in sorted(hosts, key=lambda row: row["host"])
+    ]
+    counts = {state: sum(row["state"] == state for row in hosts) for state in STATES}
+    total = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
+    return [*table_lines(titles, rows, right=("CLOCK", "PROTECTED")), "", f"{counted(len(hosts), 'host')}: {total}"]
+
+
+def of_agents(rows: Sequence[Mapping[str, Any]]) -> Said:
+    """A line for each host whose agent is the matter, however many sources it has."""
+    said: dict[str, str] = {}
+    for row in rows:
+        if row.get("condition") in _OF_THE_AGENT:
+            since = f" since {local_time(moment(row['since']))}" if row.get("since") else ""
+            said.setdefault(host_of(row), f"{host_of(row)}: {WORDS[row['condition']]}{since}")
+    return [(text, BAD) for text in said.values()]
+
+
+def lag(row: Mapping[str, Any]) -> tuple[str, str | None]:
+    """How far the data is behind, red beyond the objective."""
+    if row["lag_seconds"] is None:
+        return "-", None
+    late = row["lag_seconds"] > row["rpo_target_seconds"] + 2
+    return seconds(row["lag_seconds"]), BAD if late else None
+
+
+def remarks(row: Mapping[str, Any]) -> Said:
+    """What a row of the table can't say."""
+    said: Said = []
+    baseline = row.get("baseline") or {}
+    if not baseline.get("done") and (baseline.get("files") or row["state"] == "baseline"):
+        said.append((f"baseline: {amounts(baseline)}", BUSY))
+    if row.get("gap_open_since"):
+        said.append((f"a gap is open since {local_time(moment(row['gap_open_since']))}", BAD))
+    if row.get("unreadable"):
+        said += unreadable(row)
+    if row.get("message"):
+        said.append((str(row["message"]), BUSY))
+    if row.get("costs"):
+        said.append((str(row["costs"]), DIM))
+    return said
+
+
+def unreadable(row: Mapping[str, Any]) -> Said:
+    """What the agent can't read is not protected: how many, and the first of them by path."""
+    count, paths = row["unreadable"], (row.get("unreadable_paths") or [])[:UNREADABLE_SHOWN]
+    head = "1 path can't be read and is" if count == 1 else f"{count:,} paths can't be read and are"
+    said: Said = [(f"{head} not protected{':' if paths else ''}", BAD)]
+    said += [(f"  {path['path']} ({path['reason']})", BAD) for path in paths]
+    if paths and count > len(paths):
+        said.append((f"  and {count - len(paths):,} more", BAD))
+    return said
+
+
+def amounts(baseline: Mapping[str, Any]) -> str:
+    """`1,234 of 20,000 files, 5.0 MiB of 1.2 GiB`."""
+    files, size = f"{baseline.get('files', 0):,}", format_size(baseline.get("bytes", 0))
+    if baseline.get("files_total"):
+        files += f" of {baseline['files_total']:,}"
+    if baseline.get("bytes_total"):
+        size += f" of {format_size(baseline['bytes_total'])}"
+    return f"{files} files, {size}"
+
+
+def skew(value: float | None) -> tuple[str, str | None]:
+    """How far a host's own clock is ahead of the site's, or behind; a second and more is worth a look."""
+    if value is None:
+        return "-", None
+    sign = "-" if value < 0 else "+"
+    return f"{sign}{format_about(round(abs(value) * 1e6))}", BUSY if abs(value) >= 1 else None
+
+
+def certificate(value: Mapping[str, Any] | None) -> tuple[str, str | None]:
+    if value is None:
+        return "-", None
+    if value["revoked_at"]:
+        return f"revoked {local_time(moment(value['revoked_at']))}", BAD
+    return local_time(moment(value["not_after"])), None
+
+
+def moment(text: str | None) -> int | None:
+    """A time of a JSON answer in microseconds."""
+    return parse_time(text, 0) if text else None
+
+
+def seconds(value: float | None) -> str:
+    """A number of seconds for the eye."""
+    return "-" if value is None else format_about(round(value * 1e6))
+
+
+def _mood(rows: Sequence[Mapping[str, Any]]) -> str:
+    if all(row["protected"] == "protected" for row in rows):
+        return GOOD
+    return BUSY if all(row["protected"] in ("protected", "catching-up") for row in rows) else BAD
