@@ -1,0 +1,124 @@
+"""The directory that a restore lands in: looked at before it is touched, held fast while it is filled.
+
+While it is filled the directory is ours alone, and it is reached through a descriptor: nobody can look in before the
+modes below are as they were, and nobody who may rename what lies above can lead us elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.drivers.files import within
+from engine.model.errors import Refused, UsageError
+from engine.tree.paths import shown
+from engine.tree.target import check_target
+
+SYSTEM = (b"/bin", b"/boot", b"/dev", b"/etc", b"/lib", b"/lib32", b"/lib64", b"/proc", b"/run", b"/sbin", b"/sys",
+          b"/usr", b"/var/lib/systemd", b"/var/spool")  # fmt: skip
+"""What the system itself runs from: nothing is restored to there from afar."""
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What the directory was before it was taken; `made` says that it was not there."""
+
+    made: bool
+    uid: int
+    gid: int
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """A directory that was taken: `path` is its name, `held` the descriptor's, which nobody can exchange."""
+
+    path: bytes
+    fd: int
+    before: Before
+
+    @property
+    def held(self) -> bytes:
+        return b"/proc/self/fd/%d" % self.fd
+
+    def named(self, path: bytes) -> bytes:
+        """A path below `held` by the name that people know."""
+        return self.path + path.removeprefix(self.held)
+
+
+def check(target: bytes, own: Iterable[bytes], protected: Iterable[bytes], *, guarded: bool = True) -> None:
+    """Refused where nothing may be restored to: what is not empty, holds the agent's own files (`own`) or something
+    that is protected, or, with `guarded`, is the system's. UsageError for a path that makes no sense."""
+    if not target.startswith(b"/") or b"\0" in target or {b".", b".."} & set(target.split(b"/")):
+        raise UsageError(f"'{shown(target)}' is not an absolute path", hint="write --to HOST:/the/whole/path")
+    real = os.path.realpath(target)
+    for path in own:
+        if _touch(real, os.path.realpath(path)):
+            raise Refused(
+                f"{shown(target)} is where this program keeps its own files ({shown(path)})", hint="name another place"
+            )
+    for path in protected:
+        if _touch(real, os.path.realpath(path)):
+            raise Refused(
+                f"{shown(target)} is protected itself, or holds what is ({shown(path)}): "
+                "what is restored there would become new history",
+                hint="restore to a directory beside it, look, then move what you need",
+            )
+    if guarded and (any(within(real, path) for path in SYSTEM) or real == b"/"):
+        raise Refused(f"{shown(target)} belongs to the system itself", hint="name a directory below /srv or /var/tmp")
+    if guarded and any(name.startswith(b".") for name in real.split(b"/")):
+        raise Refused(f"{shown(target)} is a hidden place, such as keys are kept in", hint="name another directory")
+    check_target(Path(os.fsdecode(target)))
+
+
+def take(target: bytes, before: Before | None) -> Landing:
+    """Make the directory or take it as it is, for us alone. `before` is given when it was taken by an earlier run.
+
+    Refused when it is not what was looked at any more. OSError when it can't be taken.
+    """
+    target = target.rstrip(b"/") or b"/"
+    real = os.path.realpath(target)
+    made = False
+    if before is None:
+        os.makedirs(os.path.dirname(real), exist_ok=True)
+        try:
+            os.mkdir(real)
+            made = True
+        except FileExistsError:
+            pass
+    fd = os.open(real, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if os.readlink(b"/proc/self/fd/%d" % fd) != real or (before is None and os.listdir(fd)):
+            raise Refused(f"{shown(target)} was exchanged or filled meanwhile", hint="restore to another directory")
+        if before is None:
+            status = os.fstat(fd)
+            before = Before(made, status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode))
+        os.fchmod(fd, 0o700)
+        if os.fstat(fd).st_uid != os.geteuid():
+            os.fchown(fd, os.geteuid(), -1)
+    except BaseException:
+        os.close(fd)
+        raise
+    return Landing(target, fd, before)
+
+
+def give_back(landing: Landing, attributes_set: bool) -> None:
+    """The directory as it was taken, unless the restore gave it attributes; the end of the landing."""
+    try:
+        if not attributes_set or not landing.before.made:
+            os.fchown(landing.fd, landing.before.uid, landing.before.gid)
+            os.fchmod(landing.fd, landing.before.mode)
+    finally:
+        os.close(landing.fd)
+
+
+def before_json(before: Before) -> dict[str, Any]:
+    return {"made": before.made, "uid": before.uid, "gid": before.gid, "mode": before.mode}
+
+
+def _touch(one: bytes, other: bytes) -> bool:
+    return within(one, other) or within(other, one)

@@ -1,0 +1,62 @@
+"""Receive one restore, as a process that the agent starts: `... restore --home H --host NAME --id ID`.
+
+Exit code 0 says that the node knows how it ended; with any other the agent starts it again as long as it is granted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from engine.agent.restore_client import RestoreClient, Stopped
+from engine.agent.restoring import Job, receive
+from engine.env.endpoint import Endpoint, UnixEndpoint
+from engine.model.errors import BcsError
+
+
+def main() -> int:
+    """Parse, receive until it is done or SIGTERM comes."""
+    parser = argparse.ArgumentParser(prog="engine.agent.restore_process", description=__doc__)
+    parser.add_argument("role", choices=["restore"], help="what this process is, for those who look at process lists")
+    parser.add_argument("--home", type=Path, required=True, help="the agent's home")
+    parser.add_argument("--host", required=True, help="the name by which policies call this host")
+    parser.add_argument("--id", required=True, help="the restore that was granted")
+    parser.add_argument("--socket", type=Path, help="the node's socket")
+    arguments = parser.parse_args()
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    home: Path = arguments.home
+    folder = home / "agent" / "restores"
+    try:
+        granted = json.loads((folder / f"{arguments.id}.job.json").read_bytes())
+        job = Job(
+            os.fsencode(granted["dir"]),
+            bool(granted.get("verify")),
+            own=[os.fsencode(home)],
+            protected=[os.fsencode(path) for path in granted.get("protected", ())],
+            state=folder / f"{arguments.id}.json",
+        )
+        client = RestoreClient(endpoint_of(arguments), arguments.id, arguments.host, stopping)
+        receive(client, job, stopping)
+    except Stopped:
+        return 0 if not stopping.is_set() else 75
+    except (BcsError, OSError, ValueError) as error:
+        print(f"restore {arguments.id}: {error}", file=sys.stderr, flush=True)
+        # An error of ours was told to the node before it was raised here.
+        return 0 if isinstance(error, BcsError) else 1
+    return 0
+
+
+def endpoint_of(arguments: argparse.Namespace) -> Endpoint:
+    """Where the node is, as the agent was told."""
+    return UnixEndpoint(arguments.socket or arguments.home / "run" / "node.sock")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
