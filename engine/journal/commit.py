@@ -6,7 +6,8 @@ Three stages, each on its own thread, so that hashing, sealing and the disk over
     gather                         judge what arrived, seal it into a pack, start writing
     publish                        pack durable, segment durable, acknowledge; strictly in sequence
 
-While the disk is idle a batch is committed at once; what arrives while a commit is being synced makes up the next one.
+While the disk is idle a batch is committed at once, or with those of other busy streams (engine/journal/pace.py); what
+arrives while a commit is being synced makes up the next one.
 When the store fails, everything under way fails with it, and the committer goes on in a new boot, for whose number it
 asks the store first.
 """
@@ -31,15 +32,13 @@ from engine.journal.intake import Ack, Intake, Ticket, reject_all, ticket_for
 from engine.journal.l0 import Draft
 from engine.journal.ledger import Ledger
 from engine.journal.open import Journal
+from engine.journal.pace import Pace, is_early
 from engine.journal.sequence import Conflict, NotCommitted, Opened, OutOfOrder, cause_to_open, not_committed
 from engine.model.ids import Address
 from engine.store.base import AlreadyThere
 from engine.wire.batch import Batch
 
 __all__ = ["Ack", "Committer", "Conflict", "NotCommitted", "Opened", "OutOfOrder"]
-
-EARLY_BYTES = 4 << 20
-"""So much is sealed while the commit before is still being synced; less waits for it, to be one commit."""
 
 IDLE_SECONDS = 30.0
 _UNDER_WAY_MAX = 2
@@ -72,21 +71,22 @@ class Committer:
         self.journal = journal
         self.node = names.check_node(node)
         self._clock = clock
-        self._every = commit_every_seconds
-        self._idle = idle_seconds
+        self._pace = Pace(clock, commit_every_seconds, idle_seconds)
         tail = heads.recover(journal)
         self._ledger = Ledger(tail.streams)
         self._intake = Intake(self._ledger)
         self._last, self._committed_at = tail.last, tail.committed_at  # the last commit's content hash, and time
         self.boot = boot if boot is not None else boots.take_boot(journal.store, node, tail.last, clock)
         self._seq = names.SEQ_FIRST - 1  # the last one used in this boot
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._to_gather = threading.Condition(self._lock)
+        self._to_publish = threading.Condition(self._lock)
+        self._less = threading.Condition(self._lock)  # something has left the intake, or is settled
         self._under_way: deque[_Commit] = deque()
         self._gathering = False  # between taking tickets and handing their commit over
         self._unsettled: tuple[str, pa.Buffer, _Commit] | None = None
         self._broken: BaseException | None = None
         self._closing = self._gathered_all = self._ended_with_events = False
-        self._gathered_at = clock.monotonic() - commit_every_seconds
         self._syncer = ThreadPoolExecutor(1, "commit-sync")
         self._threads = [
             threading.Thread(target=self._gather, name="commit-gather", daemon=True),
@@ -113,31 +113,32 @@ class Committer:
             key = self.journal.keyring.group_key(stream.group)
             prepared = tables.prepare(batch, hashes.batch_hashes(batch, key))
         except Exception as error:
-            with self._changed:
+            with self._lock:
                 self._intake.leave(ticket)
-                self._changed.notify_all()
+                self._to_gather.notify()
+                self._less.notify_all()
             ticket.reject(error)
             return ticket.future
-        with self._changed:
+        with self._lock:
             ticket.prepared = prepared
-            self._changed.notify_all()
+            self._to_gather.notify()
         return ticket.future
 
     def heads(self) -> dict[str, Head]:
         """The committed head of each stream's newest epoch, by stream id, with its watermark."""
-        with self._changed:
+        with self._lock:
             return self._ledger.heads()
 
     def streams(self) -> dict[str, Stream]:
         """Every stream that this committer knows, by id."""
-        with self._changed:
+        with self._lock:
             return dict(self._ledger.streams)
 
     def register(self, address: Address) -> Stream:
         """The stream of a source, its group's key included; made if there is none. Idempotent."""
         stream = epochs.register(self.journal.store, address, self._clock)
         self.journal.keyring.make_group_key(stream.group, self._clock)
-        with self._changed:
+        with self._lock:
             self._ledger.add(stream)
         return stream
 
@@ -151,9 +152,9 @@ class Committer:
         Raises Refused for a stream that is not registered.
         """
         while True:
-            with self._changed:
+            with self._lock:
                 self._ledger.stream(stream)
-                self._changed.wait_for(lambda: self._is_still(stream))
+                self._less.wait_for(lambda: self._is_still(stream))
                 epoch, head = self._ledger.current(stream)
             cause = cause_to_open(head, epoch, writer, record, acknowledged_lsn)
             if not cause and head is not None and epoch is not None:
@@ -165,7 +166,7 @@ class Committer:
             except AlreadyThere:  # somebody else was first: judge again with that one known
                 granted = epochs.read_epoch(self.journal.store, stream, number)
                 cause = ""
-            with self._changed:
+            with self._lock:
                 opened = self._ledger.grant(stream, granted)
             if cause:
                 return Opened(opened, cause)
@@ -175,20 +176,21 @@ class Committer:
 
         Goes into the next commit; while nothing else is committed, into one of its own each `idle_seconds`.
         """
-        with self._changed:
+        with self._lock:
             had_any = self._ledger.advanced
             self._ledger.watermark(stream, through_at)
             if not had_any:
-                self._changed.notify_all()
+                self._to_gather.notify()
 
     def close(self) -> None:
         """Commit what has been submitted, and stop. Idempotent.
 
         A commit without events ends the boot, so that a loss of the last one with events shows.
         """
-        with self._changed:
+        with self._lock:
             self._closing = True
-            self._changed.notify_all()
+            self._to_gather.notify()
+            self._less.notify_all()
         for thread in self._threads:
             thread.join()
         self._syncer.shutdown()
@@ -201,11 +203,11 @@ class Committer:
 
     def _enter(self, ticket: Ticket) -> Stream:
         """Queue a ticket, or answer it if its batch is committed already."""
-        with self._changed:
+        with self._lock:
             stream = self._ledger.stream(ticket.batch.stream)
             known = self._ledger.duplicate(ticket.batch)
             if known is None:
-                self._changed.wait_for(lambda: self._closing or not self._intake.is_full)
+                self._less.wait_for(lambda: self._closing or not self._intake.is_full)
                 if self._closing:
                     raise NotCommitted("the node is stopping")
                 self._intake.add(ticket)
@@ -223,18 +225,18 @@ class Committer:
 
     def _gather(self) -> None:
         while True:
-            with self._changed:
+            with self._lock:
                 while not self._is_due():
-                    self._changed.wait(self._patience_seconds())
+                    self._to_gather.wait(self._patience_seconds())
                 if self._is_over():
                     self._gathered_all = True
-                    self._changed.notify_all()
+                    self._to_publish.notify()
                     return
                 broken = self._broken is not None
                 tickets, answers = ([], []) if broken else self._intake.take()
                 watermarks = {} if broken else self._watermarks(bool(tickets))
                 self._gathering = bool(tickets)
-                self._changed.notify_all()
+                self._less.notify_all()
             if broken:
                 self._recover()
             for answer in answers:
@@ -258,23 +260,20 @@ class Committer:
         if not eligible:
             return self._is_idle()
         if self._under_way:
-            return sum(ticket.bytes for ticket in eligible) >= EARLY_BYTES
-        return self._closing or self._seconds_since_gathered() >= self._every
+            return is_early(eligible)
+        return self._closing or not self._pace.wait_seconds(eligible)
 
     def _is_idle(self) -> bool:
         """Whether watermarks have waited long enough for a commit to go along with."""
-        return self._ledger.advanced and not self._under_way and self._seconds_since_gathered() >= self._idle
-
-    def _seconds_since_gathered(self) -> float:
-        return self._clock.monotonic() - self._gathered_at
+        return self._ledger.advanced and not self._under_way and not self._pace.idle_wait_seconds()
 
     def _patience_seconds(self) -> float | None:
         """How long to wait when nothing is reported: until the next commit may begin, or an idle one is due."""
         if self._broken is not None or self._under_way:
             return None
-        if self._intake.eligible():
-            return max(0.0, self._every - self._seconds_since_gathered())
-        return max(0.0, self._idle - self._seconds_since_gathered()) if self._ledger.advanced else None
+        if eligible := self._intake.eligible():
+            return self._pace.wait_seconds(eligible)
+        return self._pace.idle_wait_seconds() if self._ledger.advanced else None
 
     def _watermarks(self, with_events: bool) -> dict[str, int]:
         """Those for the next commit; some, even if none has advanced, for the commit that ends the boot."""
@@ -285,7 +284,7 @@ class Committer:
         return taken
 
     def _lay_out(self, tickets: list[Ticket], watermarks: dict[str, int]) -> None:
-        self._gathered_at = self._clock.monotonic()
+        self._pace.begin({ticket.batch.stream for ticket in tickets})
         self._committed_at = max(self._committed_at, self._clock.now())
         self._seq += 1
         prepared = [ticket.prepared for ticket in tickets if ticket.prepared is not None]
@@ -294,12 +293,12 @@ class Committer:
         except Exception as error:
             self._fail(error, tickets, watermarks)
             return
-        with self._changed:
+        with self._lock:
             broken = self._broken
             if broken is None:
                 self._under_way.append(_Commit(draft, tickets))
                 self._gathering = False
-                self._changed.notify_all()
+                self._to_publish.notify()
         if broken is not None:
             draft.drop()
             self._fail(broken, tickets, watermarks)
@@ -308,8 +307,8 @@ class Committer:
 
     def _publish(self) -> None:
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: bool(self._under_way) or self._gathered_all)
+            with self._lock:
+                self._to_publish.wait_for(lambda: bool(self._under_way) or self._gathered_all)
                 if not self._under_way:
                     return
                 commit = self._under_way[0]
@@ -337,17 +336,18 @@ class Committer:
         assert self._unsettled is not None
         key, _, commit = self._unsettled
         self._last = names.hash_in(key) or ""
-        with self._changed:
+        with self._lock:
             for ticket in commit.tickets:
                 self._ledger.committed(ticket.batch, commit.draft.committed_at)
             self._ended_with_events = bool(commit.tickets)
             self._unsettled = None
 
     def _acknowledge(self, commit: _Commit) -> None:
-        with self._changed:
+        with self._lock:
             self._under_way.popleft()
             self._intake.release()
-            self._changed.notify_all()
+            self._to_gather.notify()
+            self._less.notify_all()
         for ticket in commit.tickets:
             ticket.resolve(commit.draft.committed_at)
 
@@ -361,21 +361,22 @@ class Committer:
         commit: _Commit | None = None,
     ) -> None:
         """A commit failed, `commit` when it was under way. Those behind it meet `_broken` and fail as well."""
-        with self._changed:
+        with self._lock:
             self._broken = self._broken or error
             if commit is not None:
                 self._under_way.popleft()
             else:
                 self._gathering = False
             self._ledger.return_watermarks(watermarks)
-            self._changed.notify_all()
+            self._to_gather.notify()
+            self._less.notify_all()
         reject_all(tickets, not_committed(error))
 
     def _recover(self) -> None:
         """Learn what became of the commit that failed, and go on in a new boot. If the store does not let us, all that
         is waiting fails, and the next batch makes us try again."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._under_way)
+        with self._lock:
+            self._less.wait_for(lambda: not self._under_way)
             self._ledger.forget_pending()
         broken: Exception | None = None
         try:
@@ -388,10 +389,10 @@ class Committer:
             self._seq = names.SEQ_FIRST - 1
         except Exception as error:
             broken = error
-        with self._changed:
+        with self._lock:
             self._broken = broken
             failed = self._intake.clear() if broken is not None else []
             self._intake.release()
-            self._changed.notify_all()
+            self._less.notify_all()
         if broken is not None:
             reject_all(failed, not_committed(broken))

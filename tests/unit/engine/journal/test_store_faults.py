@@ -7,7 +7,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from engine.journal import commit, intake, l0, segments
+from engine.journal import intake, l0, pace, segments
 from engine.journal.commit import Ack, Committer, NotCommitted, OutOfOrder
 from engine.journal.open import open_journal
 from engine.store import faults
@@ -77,7 +77,7 @@ def check_nothing_is_lost(memory: MemoryStore, acknowledged: list[Batch]) -> Non
 def test_every_call_may_fail(fault: object, lasting: bool, overlapping: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if overlapping:  # each batch is a commit, sealed and written while the one before is being synced
         monkeypatch.setattr(intake, "COMMIT_BYTES", 1)
-        monkeypatch.setattr(commit, "EARLY_BYTES", 1)
+        monkeypatch.setattr(pace, "EARLY_BYTES", 1)
         monkeypatch.setattr(l0, "OVERLAP_BYTES", 1)
     for number in itertools.count(1):
         if not attempt(number, fault(OSError(5, "input/output error")), lasting=lasting):  # type: ignore[operator]
