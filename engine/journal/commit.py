@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -73,6 +73,7 @@ class Committer:
         self._clock = clock
         self._pace = Pace(clock, commit_every_seconds, idle_seconds)
         tail = heads.recover(journal)
+        self.on_committed: Callable[[int, Sequence[Batch]], None] = lambda at, batches: None  # must not raise
         self._ledger = Ledger(tail.streams)
         self._intake = Intake(self._ledger)
         self._last, self._committed_at = tail.last, tail.committed_at  # the last commit's content hash, and time
@@ -350,6 +351,7 @@ class Committer:
             self._less.notify_all()
         for ticket in commit.tickets:
             ticket.resolve(commit.draft.committed_at)
+        self.on_committed(commit.draft.committed_at, [ticket.batch for ticket in commit.tickets])
 
     # Failure, and the way on.
 
