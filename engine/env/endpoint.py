@@ -102,7 +102,7 @@ def connect(endpoint: Endpoint, timeout_seconds: float) -> HTTPConnection:
 
     `timeout_seconds` is for each answer, and bounds connecting. Unreachable, with the reason of each, when none can be.
     """
-    failures = []
+    failures, untrusted = [], False
     for connection, where in _connections(endpoint, timeout_seconds):
         try:
             connection.connect()
@@ -110,7 +110,8 @@ def connect(endpoint: Endpoint, timeout_seconds: float) -> HTTPConnection:
         except (OSError, HTTPException, ValueError) as error:
             connection.close()
             failures.append(f"the node does not answer at {where}: {reason(error)}")
-    raise Unreachable("; ".join(failures))
+            untrusted = untrusted or isinstance(error, ssl.SSLCertVerificationError)
+    raise Unreachable("; ".join(failures), details={"untrusted": True} if untrusted else None)
 
 
 def request_json(

@@ -19,11 +19,15 @@ from engine.node import fields
 SOURCES_MAX = 100_000
 _LISTED_MAX = 10_000
 _PATH_CHARS = 8_192
+_HOST_CHARS = 253
 _STREAM = re.compile(r"[0-9a-f]{16}")
 
 
 def read_applied(body: Mapping[str, Any]) -> dict[str, Any]:
-    """{base, by, commit, dirty, documents, sources} of a request to apply. Raises UsageError naming what is wrong."""
+    """{base, by, commit, dirty, documents, sources, agents} of a request to apply. Raises UsageError naming what is wrong.
+
+    `agents` are the hosts that have an agent by these policies; of the embedded site there are none.
+    """
     dirty = body.get("dirty")
     if dirty is not None and not isinstance(dirty, bool):
         raise fields.wrong("dirty", dirty, "true or false")
@@ -35,6 +39,7 @@ def read_applied(body: Mapping[str, Any]) -> dict[str, Any]:
         "dirty": dirty,
         "documents": fields.mapping(body, "documents"),
         "sources": check_sources(fields.mapping(body, "sources")),
+        "agents": fields.texts(body, "agents", count_max=_LISTED_MAX, chars_max=_HOST_CHARS),
     }
 
 

@@ -5,80 +5,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.model.errors import Refused
 from engine.model.policy.documents import KINDS
 from engine.model.policy.resolved import PolicySet, SourceSpec
-from engine.model.policy.site import EMBEDDED_HOST, EMBEDDED_SITE
+from engine.model.policy.site import EMBEDDED_SITE
+from engine.plan import processes
+from engine.plan.actions import CREATE, REMOVE, START, UPDATE, UPGRADE, Action, changed_fields
+from engine.plan.observed import Observed
 from engine.plan.retention import shortens
 
-CREATE, UPDATE, REMOVE, START, UPGRADE = "create", "update", "remove", "start", "upgrade"
-ABSENT, STOPPED, RUNNING = "absent", "stopped", "running"
 STOPPED_SHARE_MAX = 5
 """A plan may stop one source in this many without a typed confirmation."""
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
-    """The node or the agent of this machine: `state` is absent, stopped or running."""
-
-    state: str = ABSENT
-    version: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """What there is. `number` is the last applied control number, 0 for none; `documents` and `sources`
-    are what that apply recorded (the form of `PolicySet.as_json`); `version` is the one that should run."""
-
-    number: int = 0
-    documents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    node: Process = Process()
-    agent: Process = Process()
-    version: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One field; None on the side where it isn't set."""
-
-    old: Any
-    new: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """`action` is create, update, remove, start or upgrade; `fields` are dotted names with what changes.
-
-    `points_removed` is how many points a source's shorter retention takes; None where none is shortened, or where
-    nobody has counted.
-    """
-
-    action: str
-    kind: str
-    name: str
-    reason: str
-    fields: Mapping[str, Change] = field(default_factory=dict)
-    points_removed: int | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        fields = {name: {"old": change.old, "new": change.new} for name, change in self.fields.items()}
-        shown = {"action": self.action, "kind": self.kind, "name": self.name, "fields": fields, "reason": self.reason}
-        return shown if self.points_removed is None else {**shown, "points_removed": self.points_removed}
-
-
-@dataclass(frozen=True, slots=True)
 class Guard:
-    """What would destroy. `stops` and `shortens` are addresses; `needed` says that it must be confirmed."""
+    """What would destroy. `stops` and `shortens` are addresses, `total` how many sources were applied; `needed` says
+    that it must be confirmed."""
 
     stops: tuple[str, ...] = ()
     shortens: tuple[str, ...] = ()
     needed: bool = False
     reason: str = ""
+    total: int = 0
 
     @property
     def sources(self) -> int:
@@ -88,19 +41,33 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Actions in order of execution. `base` is the control number the plan was made from; `desired` is
-    what it leads to; `partial` that it covers a part of the repository, and so may remove nothing."""
+    """Actions in order of execution. `bases` are, by site, the control numbers the plan was made from; `desired` is
+    what it leads to; `partial` that it covers a part of the repository, and so may remove nothing.
+
+    `records` are the sites where policies are to be recorded, `unknown` those whose node does not answer: what else is
+    to be done there shows once it does. `passed_over` says of hosts why nothing is done for them, `refused` of sites
+    why the plan can't be applied.
+    """
 
     actions: tuple[Action, ...]
     unchanged: int
     guard: Guard
-    base: int
+    bases: Mapping[str, int]
     desired: PolicySet
     partial: bool = False
+    records: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    passed_over: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
     @property
     def noop(self) -> bool:
         return not self.actions
+
+    @property
+    def base(self) -> int:
+        """Of the embedded site, or of the first where that has no part in it."""
+        return self.bases.get(EMBEDDED_SITE, next(iter(self.bases.values()), 0))
 
     @property
     def removed(self) -> tuple[str, ...]:
@@ -114,12 +81,17 @@ class Plan:
             counts[action.action] += 1
         return {**counts, "unchanged": self.unchanged}
 
+    def of(self, site: str) -> tuple[Action, ...]:
+        """The actions at one site."""
+        return tuple(action for action in self.actions if action.site == site)
+
     def as_json(self) -> dict[str, Any]:
         return {
             "changes": [action.as_json() for action in self.actions],
             "summary": self.summary,
             "noop": self.noop,
             "base": self.base,
+            "bases": dict(self.bases),
             "guard": {
                 "needed": self.guard.needed,
                 "sources": self.guard.sources,
@@ -127,34 +99,67 @@ class Plan:
                 "shortens": list(self.guard.shortens),
                 "reason": self.guard.reason,
             },
+            "unknown": list(self.unknown),
+            "passed_over": list(self.passed_over),
+            "refused": list(self.refused),
         }
 
 
 def diff(desired: PolicySet, observed: Observed, *, partial: bool = False, prune: bool = False) -> Plan:
-    """The plan that leads from `observed` to `desired`.
+    """The plan that leads one site from `observed` to `desired`, which is its part of the policies.
 
     `partial`: `desired` is a part of the repository merged over what was applied (see
     `engine.reconcile.load.with_applied`); it removes nothing unless `prune`. Refused when a new
-    source would continue the history of another one.
+    source would continue the history of another one. Of a site that does not answer only the node is planned.
     """
     desired = adopt_streams(desired, observed)
-    documents = list(_documents(desired, observed))
-    sources = list(_sources(desired, observed))
-    processes = list(_processes(desired, observed))
+    may_remove = prune or not partial
+    running = tuple(_processes(desired, observed, partial=not may_remove))
+    done = (*_documents(desired, observed), *_sources(desired, observed)) if observed.known else ()
     total = len(desired.documents) + len(desired.sources)
-    changed = sum(action.action in (CREATE, UPDATE) for action in (*documents, *sources))
+    changed = sum(action.action in (CREATE, UPDATE) for action in done)
+    hosts = desired.agents.get(observed.site, ())
+    records = observed.known and (bool(done) or hosts != observed.hosts)
     return Plan(
-        actions=(*processes, *documents, *sources),
-        unchanged=total - changed,
-        guard=_guard(desired, observed),
-        base=observed.number,
+        actions=tuple(replace(action, site=observed.site) for action in (*running, *done)),
+        unchanged=total - changed if observed.known else 0,
+        guard=guard_of([_guarded(desired, observed)]),
+        bases={observed.site: observed.number},
         desired=desired,
-        partial=partial and not prune,
+        partial=not may_remove,
+        records=(observed.site,) if records else (),
+        unknown=() if observed.known else (observed.site,),
+        passed_over=tuple(_passed_over(hosts, observed)),
+    )
+
+
+def merged(plans: Iterable[Plan], desired: PolicySet, refused: Iterable[str] = ()) -> Plan:
+    """One plan of those of several sites, in their order; `desired` is the whole set. Guards count over all."""
+    plans = list(plans)
+    streams = {str(spec.address): spec.stream_id for plan in plans for spec in plan.desired.sources}
+    sources = tuple(replace(spec, stream_id=streams.get(str(spec.address), spec.stream_id)) for spec in desired.sources)
+    return Plan(
+        actions=tuple(action for plan in plans for action in plan.actions),
+        unchanged=sum(plan.unchanged for plan in plans),
+        guard=guard_of(plan.guard for plan in plans),
+        bases={site: base for plan in plans for site, base in plan.bases.items()},
+        desired=replace(desired, sources=sources),
+        partial=any(plan.partial for plan in plans),
+        unknown=tuple(site for plan in plans for site in plan.unknown),
+        records=tuple(site for plan in plans for site in plan.records),
+        passed_over=tuple(text for plan in plans for text in plan.passed_over),
+        refused=tuple(refused),
     )
 
 
 def check_guards(plan: Plan, *, confirm: int | None = None, allow_empty: bool = False) -> None:
-    """Refused when the plan would destroy something that nobody has confirmed."""
+    """Refused when the plan can't be carried out, or would destroy something that nobody has confirmed."""
+    if plan.refused:
+        raise Refused(
+            plan.refused[0] + (f"; and {len(plan.refused) - 1} more" if plan.refused[1:] else ""),
+            hint="apply what concerns other sites by its files: bcsctl apply FILE...",
+            details={"refused": list(plan.refused)},
+        )
     if not plan.desired.documents and not allow_empty:
         raise Refused("there is no policy document", hint="give the directory that holds them, or --allow-empty")
     guard = plan.guard
@@ -271,25 +276,28 @@ def _why_updated(old: Mapping[str, Any], spec: SourceSpec) -> str:
     return "; ".join(reasons) or "its policy changed"
 
 
-def _processes(desired: PolicySet, observed: Observed) -> Iterator[Action]:
-    """Node and agent of this machine, needed as soon as anything here is protected by them."""
-    if not desired.embedded:
-        return
-    for kind, name, process in (
-        ("Node", EMBEDDED_SITE, observed.node),
-        ("Agent", EMBEDDED_HOST, observed.agent),
-    ):
-        version = {"version": Change(process.version or None, observed.version)}
-        if process.state == ABSENT:
-            yield Action(CREATE, kind, name, f"there is no {kind.lower()} yet", version)
-        elif process.version and process.version != observed.version:
-            yield Action(UPGRADE, kind, name, f"has version {process.version}", version)
-        elif process.state == STOPPED:
-            yield Action(START, kind, name, "is not running")
+def _processes(desired: PolicySet, observed: Observed, *, partial: bool) -> Iterator[Action]:
+    if observed.site == EMBEDDED_SITE:
+        yield from processes.of_this_machine(desired, observed)
+    for site in desired.sites:
+        if site.name == observed.site:
+            spec = next(each.raw["spec"] for each in desired.documents if each.key == f"Site/{site.name}")
+            hosts = desired.agents.get(site.name, ())
+            yield from processes.of_site(site, spec, hosts, observed, partial=partial)
 
 
-def _guard(desired: PolicySet, observed: Observed) -> Guard:
-    """What the plan stops and what it shortens, and whether that needs a typed confirmation."""
+def _passed_over(hosts: tuple[str, ...], observed: Observed) -> Iterator[str]:
+    for host in processes.shut_out(hosts, observed):
+        yield (
+            f"{host}: its certificate was revoked while policies name it, so nothing is done there until "
+            f"`bcsctl certificate enrol {host}` lets it in again"
+        )
+
+
+def _guarded(desired: PolicySet, observed: Observed) -> Guard:
+    """What the plan of one site stops and what it shortens."""
+    if not observed.known:
+        return Guard()
     now = {spec.stream_id: spec for spec in desired.sources}
     stops = tuple(sorted(address for address, old in observed.sources.items() if old["stream"] not in now))
     coarser = tuple(
@@ -299,31 +307,19 @@ def _guard(desired: PolicySet, observed: Observed) -> Guard:
             if old["stream"] in now and shortens(old["retention"], now[old["stream"]].retention)
         )
     )
-    many = len(stops) * STOPPED_SHARE_MAX > len(observed.sources)
-    reasons = [f"stops protecting {_count(stops)} of {len(observed.sources)}"] if many else []
+    return Guard(stops, coarser, total=len(observed.sources))
+
+
+def guard_of(guards: Iterable[Guard]) -> Guard:
+    """What plans stop and shorten together, and whether that needs a typed confirmation."""
+    guards = list(guards)
+    stops = tuple(address for guard in guards for address in guard.stops)
+    coarser = tuple(address for guard in guards for address in guard.shortens)
+    total = sum(guard.total for guard in guards)
+    reasons = [f"stops protecting {_count(stops)} of {total}"] if len(stops) * STOPPED_SHARE_MAX > total else []
     reasons += [f"shortens the retention of {_count(coarser)}"] if coarser else []
-    return Guard(stops, coarser, bool(reasons), " and ".join(reasons))
+    return Guard(stops, coarser, bool(reasons), " and ".join(reasons), total)
 
 
 def _count(addresses: tuple[str, ...]) -> str:
     return f"{len(addresses)} source{'s' if len(addresses) != 1 else ''}"
-
-
-def changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Change]:
-    """The leaves that differ between two JSON objects, by dotted name; lists of one length item by item."""
-    return dict(_changed("", old, new))
-
-
-def _changed(path: str, old: Any, new: Any) -> Iterator[tuple[str, Change]]:
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for key in sorted({*old, *new}):
-            yield from _changed(f"{path}.{key}" if path else key, old.get(key), new.get(key))
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new) and _of_objects(old + new):
-        for at, (one, other) in enumerate(zip(old, new, strict=True)):
-            yield from _changed(f"{path}[{at}]", one, other)
-    elif old != new:
-        yield path, Change(old, new)
-
-
-def _of_objects(items: list[Any]) -> bool:
-    return all(isinstance(item, Mapping) for item in items)

@@ -18,9 +18,9 @@ from engine.query.session import Session
 def with_points_removed(home: Path, plan: Plan, now: int) -> Plan:
     """The plan with `points_removed` in the actions whose sources get a shorter retention, as of `now` (microseconds).
 
-    Without it in all of them where the journal can't be read: a plan needs no whole journal.
+    Without it at other sites than this machine's, and where the journal can't be read: a plan needs no whole journal.
     """
-    shortened = [spec for spec in plan.desired.sources if str(spec.address) in plan.guard.shortens]
+    shortened = [each for each in plan.desired.sources if each.embedded and str(each.address) in plan.guard.shortens]
     if not shortened:
         return plan
     try:

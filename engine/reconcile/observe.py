@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.deploy import bundle
 from engine.journal import control
-from engine.plan.reconcile import ABSENT, RUNNING, STOPPED, Observed, Process
+from engine.plan.observed import ABSENT, RUNNING, STOPPED, Observed, Process
 from engine.reconcile import embedded
 from engine.store.local import LocalStore
 

@@ -1,45 +1,155 @@
-"""From policy files and this machine to a plan: load, observe, resolve, compare. Changes nothing."""
+"""From policy files and what there is to a plan: load, observe each site, resolve, compare. Changes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from engine.env.clock import SYSTEM
 from engine.model.errors import Refused
-from engine.plan.reconcile import Plan, diff
+from engine.model.policy.resolved import PolicySet
+from engine.model.policy.site import EMBEDDED_SITE
+from engine.plan.observed import Observed
+from engine.plan.reconcile import Plan, diff, merged
+from engine.plan.sites import cannot_carry_out, part_of, refuse_to_move, sites_of
 from engine.reconcile.expiry import with_points_removed
+from engine.reconcile.hosts import inventory_of, resolver
 from engine.reconcile.load import Loaded, load, with_applied
 from engine.reconcile.observe import observe
 from engine.reconcile.paths import variables_of
 from engine.reconcile.resolve import resolve
 
 
-def make_plan(home: Path, paths: Sequence[Path], *, partial: bool = False, prune: bool = False) -> Plan:
-    """What an apply of these files and directories would do to the embedded site at `home`.
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What of a repository a plan is about. `site` is meant by documents that name none; `inventories` are paths by
+    site, for those whose documents come from no file, and `folders` where such are looked for."""
 
-    `partial` says that they are not the whole repository. A directory without a policy is no fault
-    here but an empty set, which the guards refuse. Raises PolicyInvalid with every fault.
+    partial: bool = False
+    prune: bool = False
+    site: str = ""
+    folders: tuple[Path, ...] = ()
+    inventories: Mapping[str, str] | None = None
+
+
+def make_plan(home: Path, paths: Sequence[Path], *, partial: bool = False, prune: bool = False, site: str = "") -> Plan:
+    """What an apply of these files and directories would do, to the embedded site at `home` and to all others.
+
+    `partial` says that they are not the whole repository; `site` is then meant where they name none. A directory
+    without a policy is no fault here but an empty set, which the guards refuse. Raises PolicyInvalid with every fault.
     """
     loaded = load(paths)
     if not loaded.files and all(path.is_dir() for path in paths):
         loaded = Loaded((), ())
-    return plan_of(home, loaded, partial=partial, prune=prune)
+    folders = tuple(path if path.is_dir() else path.parent for path in paths)
+    return plan_of(home, loaded, Scope(partial, prune, site, folders))
 
 
-def plan_of(home: Path, loaded: Loaded, *, partial: bool, prune: bool, base: int | None = None) -> Plan:
-    """The same for documents that are loaded already. Refused when `base` is given and no longer the latest."""
-    observed = observe(home)
-    if base is not None and base != observed.number:
-        raise Refused(
-            f"the plan was made from apply {base}, but number {observed.number} is the latest",
-            hint="make a new plan and look at it",
-            details={"base": base, "latest": observed.number},
-        )
-    if partial and not prune and loaded.documents:
+def plan_of(home: Path, loaded: Loaded, scope: Scope, *, bases: Mapping[str, int] | None = None) -> Plan:
+    """The same for documents that are loaded already. Refused when `bases` are given and no longer the latest."""
+    observed = {name: observe_one(home, name) for name in _concerned(home, loaded, scope)}
+    for name, base in (bases or {}).items():
+        _refuse_late(base, observed[name].number if name in observed else 0)
+    if scope.partial and not scope.prune and loaded.documents:
         # Documents that came from an apply carry no file: their faults would have no place to show.
-        loaded = with_applied(loaded, observed.documents)
-    desired = resolve(loaded, variables=variables_of(home))
-    plan = diff(desired, observed, partial=partial, prune=prune)
-    return with_points_removed(home, replace(plan, partial=partial and not prune), SYSTEM.now())
+        for each in observed.values():
+            loaded = with_applied(loaded, each.documents)
+    inventories = _inventories(loaded, scope)
+    variables = variables_of(home)
+    desired = resolve(loaded, variables=variables, resolve_hosts=resolver(loaded), inventories=inventories)
+    plan = _compared(desired, observed, scope)
+    return with_points_removed(home, replace(plan, partial=scope.partial and not scope.prune), SYSTEM.now())
+
+
+def _concerned(home: Path, loaded: Loaded, scope: Scope) -> list[str]:
+    """The sites to look at, the embedded one first."""
+    otherwise = scope.site or EMBEDDED_SITE
+    names = site_names(loaded, otherwise) or {otherwise}
+    deployed = deployed_site(home)
+    if deployed and EMBEDDED_SITE in names and loaded.documents:
+        raise Refused(
+            f"{home} is the home of the node of site {deployed}, not of this machine's own site",
+            hint="name another with --home or BCS_HOME",
+        )
+    if not scope.partial and not deployed and observe(home).number:
+        # The whole repository says what this machine's own site has too: that its groups have gone, for one.
+        names |= {EMBEDDED_SITE}
+    return sorted(names, key=lambda name: (name != EMBEDDED_SITE, name))
+
+
+def observe_one(home: Path, site: str) -> Observed:
+    """The embedded site at `home`, or another, asked of its node."""
+    if site == EMBEDDED_SITE:
+        return observe(home)
+    # Speaking TLS costs start-up time that plans for this machine need not pay.
+    from engine.reconcile.observe_site import observe_site
+
+    return observe_site(site)
+
+
+def site_names(loaded: Loaded, otherwise: str) -> set[str]:
+    """The sites that documents declare, or that groups are to be at, by themselves, by the Defaults, or `otherwise`."""
+    specs = [(placed.document.kind, placed.document.name, placed.document.raw["spec"]) for placed in loaded.documents]
+    declared = {name for kind, name, _ in specs if kind == "Site"}
+    inherited = {spec["site"] for kind, _, spec in specs if kind == "Defaults" and "site" in spec}
+    default = next(iter(inherited), otherwise)
+    return declared | inherited | {spec.get("site", default) for kind, _, spec in specs if kind == "ProtectionGroup"}
+
+
+def deployed_site(home: Path) -> str:
+    """The site whose node was deployed to this home; empty for a home of the embedded site."""
+    try:
+        value = json.loads((home / "node" / "node.json").read_bytes())
+    except (OSError, ValueError):
+        return ""
+    name = value.get("site") if isinstance(value, dict) else None
+    return name if isinstance(name, str) and name != EMBEDDED_SITE else ""
+
+
+def _refuse_late(base: int, latest: int) -> None:
+    if base != latest:
+        raise Refused(
+            f"the plan was made from apply {base}, but number {latest} is the latest",
+            hint="make a new plan and look at it",
+            details={"base": base, "latest": latest},
+        )
+
+
+def _inventories(loaded: Loaded, scope: Scope) -> dict[str, str]:
+    """Where the inventories are of sites whose documents come from no file."""
+    found = dict(scope.inventories or {})
+    for placed in loaded.documents:
+        spec: Mapping[str, Any] = placed.document.raw["spec"]
+        if placed.document.kind == "Site" and not placed.document.file and "inventory" in spec:
+            found.setdefault(placed.document.name, inventory_of(spec["inventory"], scope.folders))
+    return found
+
+
+def _compared(desired: PolicySet, observed: Mapping[str, Observed], scope: Scope) -> Plan:
+    """The plan over all sites that were looked at."""
+    sites = {site.name: site for site in desired.sites}
+    plans: list[Plan] = []
+    refused: list[str] = []
+    concerned = sites_of(desired) if scope.partial else observed
+    for name, there in observed.items():
+        if name not in concerned:
+            continue  # documents that name no site were found to be another's, by what was applied before
+        part = part_of(desired, name)
+        why = cannot_carry_out(sites[name]) if name in sites else ""
+        if why:
+            # A site that groups merely copy to, or recover at, stands in the way of a whole repository only.
+            if part.groups or not scope.partial:
+                refused.append(f"site {name} can't be carried out: {why}")
+            continue
+        if name in sites:
+            refuse_to_move(sites[name], there.documents)
+        plans.append(diff(part, there, partial=scope.partial, prune=scope.prune))
+    return merged(plans, desired, refused)
+
+
+def inventories_of(sites: Iterable[Any]) -> dict[str, str]:
+    """{site: absolute path of its inventory}."""
+    return {site.name: str(Path(site.inventory).absolute()) for site in sites if site.inventory}

@@ -14,10 +14,10 @@ from engine.env import durable
 from engine.model.errors import Refused, UsageError
 from engine.plan.reconcile import Plan
 from engine.reconcile.load import Loaded, with_applied
-from engine.reconcile.planning import plan_of
+from engine.reconcile.planning import Scope, inventories_of, plan_of
 from engine.reconcile.provenance import Provenance
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save_plan(file: Path, home: Path, plan: Plan, origin: Provenance) -> None:
@@ -28,6 +28,7 @@ def save_plan(file: Path, home: Path, plan: Plan, origin: Provenance) -> None:
         "partial": plan.partial,
         "origin": asdict(origin),
         "documents": plan.desired.as_json()["documents"],
+        "inventories": inventories_of(plan.desired.sites),
         **plan.as_json(),
     }
     durable.replace(file, json.dumps(value, indent=2, sort_keys=True).encode() + b"\n")
@@ -40,7 +41,8 @@ def read_plan(file: Path, home: Path) -> tuple[Plan, Provenance]:
         raise Refused(f"{file} was made for {value.get('home')}, not {home}", hint="give that with --home")
     nothing = Loaded((), ())
     loaded = with_applied(nothing, value["documents"])
-    plan = plan_of(home, loaded, partial=False, prune=False, base=value["base"])
+    scope = Scope(inventories=value.get("inventories", {}))
+    plan = plan_of(home, loaded, scope, bases=value["bases"])
     if plan.as_json()["changes"] and _told(plan) != _shown(value):
         raise Refused(f"{file} would no longer do what it showed", hint="make a new plan and look at it")
     return plan, Provenance(**value["origin"])

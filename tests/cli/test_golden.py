@@ -12,7 +12,8 @@ from engine.model.events import Inode
 from engine.model.ids import Address, Position
 from engine.model.points import Gap, Point
 from engine.model.policy.resolved import PolicySet
-from engine.plan.reconcile import Action, Change, Guard, Plan
+from engine.plan.actions import Action, Change
+from engine.plan.reconcile import Guard, Plan
 from engine.plan.restore import Made, RestorePlan
 from engine.query.diff import Change as Difference
 from engine.query.search import Hit
@@ -72,7 +73,7 @@ def test_plan(golden: Golden) -> None:
         Action("remove", "Source", "old/localhost/files", "no longer among the policies"),
     )
     guard = Guard(("old/localhost/files",), ("finance/localhost/files",), True, "stops protecting 1 source of 2")
-    plan.render(Plan(actions, 4, guard, 3, PolicySet()))
+    plan.render(Plan(actions, 4, guard, {"local": 3}, PolicySet()))
     golden("plan")
 
 
@@ -83,12 +84,12 @@ def test_a_plan_that_shortens(golden: Golden) -> None:
         for address, removed in zip(addresses, (1234, None), strict=True)
     )
     guard = Guard((), addresses, True, "shortens the retention of 2 sources")
-    plan.render(Plan(actions, 1, guard, 3, PolicySet()))
+    plan.render(Plan(actions, 1, guard, {"local": 3}, PolicySet()))
     golden("plan-shortens")
 
 
 def test_a_plan_without_changes(golden: Golden) -> None:
-    plan.render(Plan((), 7, Guard(), 3, PolicySet()))
+    plan.render(Plan((), 7, Guard(), {"local": 3}, PolicySet()))
     golden("plan-noop")
 
 

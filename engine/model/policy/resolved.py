@@ -95,8 +95,9 @@ class PolicySet:
         return any(source.embedded for source in self.sources)
 
     def as_json(self) -> dict[str, Any]:
-        """What an apply records: {"documents": {KIND/NAME: document}, "sources": {address: source}}."""
+        """What an apply records: {"documents": {KIND/NAME: document}, "sources": {address: source}, "agents": hosts}."""
         return {
             "documents": {document.key: dict(document.raw) for document in self.documents},
             "sources": {str(source.address): source.as_json() for source in self.sources},
+            "agents": sorted({host for hosts in self.agents.values() for host in hosts}),
         }

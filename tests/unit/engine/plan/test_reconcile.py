@@ -13,7 +13,8 @@ from engine.model.ids import Address, stream_id
 from engine.model.policy import Consistency, Document, Ignored, PolicySet, ProtectionGroup, SourceSpec, Tier
 from engine.model.times import DAY, HOUR, SECOND
 from engine.plan.desired import for_agent
-from engine.plan.reconcile import Observed, Plan, Process, adopt_streams, check_guards, diff
+from engine.plan.observed import Observed, Process
+from engine.plan.reconcile import Plan, adopt_streams, check_guards, diff
 
 TIERS = (Tier(0, 7 * DAY), Tier(HOUR, 90 * DAY))
 RUNNING = Process("running", "1.0")
@@ -179,6 +180,7 @@ def test_json_of_a_plan() -> None:
                 "action": "update",
                 "kind": "Source",
                 "name": "a/localhost/files",
+                "site": "local",
                 "fields": {"rpo": {"old": "5s", "new": "1s"}},
                 "reason": "its policy changed",
             }
@@ -186,7 +188,11 @@ def test_json_of_a_plan() -> None:
         "summary": {"create": 0, "update": 1, "remove": 0, "start": 0, "upgrade": 0, "unchanged": 1},
         "noop": False,
         "base": 3,
+        "bases": {"local": 3},
         "guard": {"needed": False, "sources": 0, "stops": [], "shortens": [], "reason": ""},
+        "unknown": [],
+        "passed_over": [],
+        "refused": [],
     }
 
 

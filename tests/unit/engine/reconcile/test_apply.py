@@ -122,17 +122,3 @@ def test_a_host_that_fails_is_a_row(home: Path, policies: Path, monkeypatch: pyt
     assert (row.ok, row.message, row.hint) == (False, failed.message, failed.hint)
     assert not done.ok and not done.converged
     assert observe(home).number == 1
-
-
-def test_groups_of_other_sites_are_refused_before_anything_is_done(home: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "policies"
-    folder.mkdir()
-    write(folder, "docs", tmp_path, "  site: sf\n  hosts: db\n")
-    (tmp_path / "hosts.yml").write_text("all: {hosts: {db: {}}}\n")
-    (folder / "site.yaml").write_text(
-        "apiVersion: bcs/v1alpha1\nkind: Site\nmetadata: {name: sf}\nspec:\n"
-        "  inventory: ../hosts.yml\n  nodes: [{host: n1, url: 'https://n1:8440'}]\n  storage: {url: 'file:///srv/journal'}\n"
-    )
-    with pytest.raises(Refused, match="site 'sf'"):
-        run(home, folder)
-    assert not home.exists()

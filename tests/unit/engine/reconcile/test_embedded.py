@@ -12,7 +12,7 @@ import pytest
 
 from engine.env import processes
 from engine.model.errors import Failed
-from engine.plan.reconcile import ABSENT, RUNNING, STOPPED
+from engine.plan.observed import ABSENT, RUNNING, STOPPED
 from engine.reconcile import embedded, units
 from engine.reconcile.observe import observe
 

@@ -13,7 +13,8 @@ from engine.journal.open import open_local
 from engine.model.ids import Address, stream_id
 from engine.model.policy import Consistency, PolicySet, SourceSpec, Tier
 from engine.model.times import DAY, HOUR, MINUTE, SECOND
-from engine.plan.reconcile import Action, Guard, Plan
+from engine.plan.actions import Action
+from engine.plan.reconcile import Guard, Plan
 from engine.reconcile.expiry import with_points_removed
 from engine.wire.batch import NO_HASH, BatchBuilder, decode
 
@@ -64,7 +65,7 @@ def home(tmp_path: Path) -> Path:
 
 def planned(spec: SourceSpec, *shortens: str) -> Plan:
     actions = (Action("update", "ProtectionGroup", "docs", "why"), Action("update", "Source", str(ADDRESS), "why"))
-    return Plan(actions, 0, Guard((), shortens, bool(shortens)), 1, PolicySet(sources=(spec,)))
+    return Plan(actions, 0, Guard((), shortens, bool(shortens)), {"local": 1}, PolicySet(sources=(spec,)))
 
 
 def removed(plan: Plan) -> list[int | None]:
