@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from engine.format.footer import Footer
+from engine.format.footer import Footer, StreamFooter
 from engine.journal import control, documents
 from engine.model.errors import Damaged, NothingThere, UsageError
 from engine.model.events import BASELINE
@@ -22,6 +22,7 @@ from engine.model.ids import Position
 from engine.model.lineage import Span, lineage
 from engine.model.times import parse_duration, parse_time
 from engine.query import asof, sql
+from engine.query.seen import audit_streams, only_seen
 from engine.query.session import Session
 from engine.query.streams import StreamInfo, streams
 from reports.catalog import query
@@ -51,6 +52,8 @@ def gather(
     known = streams(journal)
     _insert(facts, "period", [(from_at, to_at, now, facts.journal_from, grace, group)])
     _insert(facts, "streams", [(one.id, str(one.address), one.created_at) for one in known.values()])
+    if journal.seen:  # what the audit says of those streams is known too
+        _insert(facts, "streams", [(stream, str(address), 0) for stream, address in audit_streams(journal).items()])
     lines = {one.id: _line(one) for one in known.values() if one.epoch}
     _insert(
         facts,
@@ -97,10 +100,16 @@ def _open_end(span: Span) -> int:
 
 
 def _policies(journal: Any, facts: Facts) -> None:
-    """Every applied policy, with the objective and retention of each of its sources."""
+    """Every applied policy, with the objective and retention of each of its sources, of what may be known."""
+    before: Any = {}
     for number in control.numbers(journal.store, control.POLICIES):
         try:
             value = control.read(journal.store, control.POLICIES, number)
+            if journal.seen:
+                value = journal.seen.policy(value)
+                if value["sources"] == before:
+                    continue
+                before = value["sources"]
             applied_at = _time(value["applied_at"])
             sources = list(_policy_sources(number, value["sources"]))
         except (Damaged, UsageError, KeyError, TypeError, ValueError) as error:
@@ -125,17 +134,20 @@ def _time(value: Any) -> int:
 
 
 def _segments(session: Session, facts: Facts) -> None:
-    """Marks, records and watermarks of all segments. May be run again when segments were merged meanwhile."""
+    """Marks, records and watermarks of all segments, of what may be known. May be run again when segments were merged
+    meanwhile."""
     for table in ("marks", "records", "watermarks", "forgotten"):
         facts.connection.execute(f"DELETE FROM {table}")
     keys = sorted(session.held.footers)
     footers = [session.held.footers[key] for key in keys]
-    _insert(facts, "watermarks", _watermarks(footers))
-    _insert(facts, "forgotten", _forgotten(footers))
+    _insert(facts, "watermarks", _watermarks(session, footers))
+    _insert(facts, "forgotten", _forgotten(session, footers))
     if not keys:
         return
     relation = sql.parquet([session.journal.files.path(key) for key in keys])
     rows = session.table(query("_marks").replace("{segments}", relation))
+    if session.journal.seen:
+        rows = only_seen(rows, session.journal.seen, audit_streams(session.journal))
     facts.connection.register("rows_read", rows)
     facts.connection.execute(
         'INSERT INTO marks SELECT stream, epoch, lsn, "at", committed_at, mark, label, point_class, gap_from '
@@ -147,16 +159,22 @@ def _segments(session: Session, facts: Facts) -> None:
     facts.connection.unregister("rows_read")
 
 
-def _watermarks(footers: Iterable[Footer]) -> Iterator[Row]:
+def _of(session: Session, footer: Footer) -> Iterator[tuple[str, StreamFooter]]:
+    """The streams of a footer that may be known of."""
+    seen = session.journal.seen
+    return ((stream, each) for stream, each in footer.streams.items() if seen is None or seen.stream(stream))
+
+
+def _watermarks(session: Session, footers: Iterable[Footer]) -> Iterator[Row]:
     for footer in footers:
-        for stream, each in footer.streams.items():
+        for stream, each in _of(session, footer):
             kept = {through_at for _, through_at in each.watermarks}
             yield from ((stream, through_at) for through_at in sorted(kept | {each.through_at}) if through_at)
 
 
-def _forgotten(footers: Iterable[Footer]) -> Iterator[Row]:
+def _forgotten(session: Session, footers: Iterable[Footer]) -> Iterator[Row]:
     for footer in footers:
-        for stream, each in footer.streams.items():
+        for stream, each in _of(session, footer):
             if each.lost_microseconds:
                 yield stream, footer.committed_at_first, footer.committed_at_last, each.lost_microseconds
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -13,7 +13,9 @@ from engine.format import names
 from engine.journal import documents
 from engine.journal.files import VerifiedFiles
 from engine.journal.keyring import Keyring
+from engine.journal.seen import Seen
 from engine.model.errors import NothingThere, Refused
+from engine.plan.access import Sight
 from engine.store.base import AlreadyThere, Missing, Store
 from engine.store.local import LocalStore
 
@@ -22,12 +24,16 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """An open journal. As a `with` block it lets go of its copies of remote objects at the end."""
+    """An open journal. As a `with` block it lets go of its copies of remote objects at the end.
+
+    `seen` is what its reader may know of: None for everything.
+    """
 
     id: str
     store: Store
     keyring: Keyring
     files: VerifiedFiles
+    seen: Seen | None = None
 
     def close(self) -> None:
         self.files.close()
@@ -84,3 +90,8 @@ def open_local(root: Path, master_key: bytes, *, create: bool = False, clock: Cl
             f"there is no journal at {root}", hint="`bcsctl apply` makes one; or BCS_HOME names another place"
         )
     return open_journal(LocalStore(root), master_key, create=create, clock=clock)
+
+
+def seen_by(journal: Journal, sight: Sight) -> Journal:
+    """The journal as somebody reads it who sees some groups alone."""
+    return journal if sight.everything else replace(journal, seen=Seen(journal.store, sight))

@@ -19,6 +19,8 @@ UNKNOWN = "unknown"
 def status_of(journal: Journal, now: int) -> dict[str, Any]:
     """The form of the node's own status, with `node` None and every agent's health `unknown`."""
     applied = control.latest(journal.store, control.POLICIES)
+    if applied and journal.seen:
+        applied = journal.seen.policy(applied)
     sources: dict[str, dict[str, Any]] = applied["sources"] if applied else {}
     groups: dict[str, list[dict[str, Any]]] = {}
     with Session(journal) as session:

@@ -12,10 +12,7 @@ from engine.model.times import parse_time
 
 def applied(journal: Journal, limit: int) -> list[dict[str, Any]]:
     """The last `limit` applied policies, oldest first, as `bcsctl history --json` shows them."""
-    store = journal.store
-    found = [
-        control.read(store, control.POLICIES, number) for number in control.numbers(store, control.POLICIES)[-limit:]
-    ]
+    found = read_policies(journal, None if journal.seen else limit)[-limit:]
     return [
         {
             "number": value["number"],
@@ -28,6 +25,13 @@ def applied(journal: Journal, limit: int) -> list[dict[str, Any]]:
         }
         for value in found
     ]
+
+
+def read_policies(journal: Journal, limit: int | None = None) -> list[dict[str, Any]]:
+    """The last `limit` applied policies, oldest first, as the journal's reader may know them."""
+    numbers = control.numbers(journal.store, control.POLICIES)
+    values = [control.read(journal.store, control.POLICIES, number) for number in numbers[-limit if limit else 0 :]]
+    return list(journal.seen.policies(values)) if journal.seen else values
 
 
 def source_of(journal: Journal, stream: str, at: int) -> dict[str, Any] | None:

@@ -92,6 +92,8 @@ def _prepare(connection: duckdb.DuckDBPyConnection, task: dict[str, Any], tables
     segments = sql.parquet(map(Path, task["segments"])) if task["segments"] else "no_events"
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
     connection.execute(sql.fill("user_views", segments=segments))
+    if "audit" not in tables:
+        connection.execute(sql.text("user_audit"))
     allowed = ", ".join(map(sql.quoted, task["segments"]))
     for setting in (
         "temp_directory = ''",

@@ -29,8 +29,8 @@ class StreamInfo:
 
 
 def streams(journal: Journal) -> dict[Address, StreamInfo]:
-    """Every stream, by address in order."""
-    found = [_info(journal, stream) for stream in epochs.streams(journal.store)]
+    """Every stream that the journal's reader may know of, by address in order."""
+    found = [_info(journal, each) for each in epochs.streams(journal.store) if _seen(journal, each.id)]
     return {one.address: one for one in sorted(found, key=lambda one: one.address)}
 
 
@@ -59,15 +59,21 @@ def find(journal: Journal, address: str) -> StreamInfo:
 
 
 def _named(journal: Journal, number: int) -> dict[str, str]:
-    """{address: stream} of an applied policy."""
+    """{address: stream} of an applied policy, of what may be known."""
     sources = control.read(journal.store, control.POLICIES, number).get("sources", {})
-    return {address: source["stream"] for address, source in sources.items()}
+    return {address: source["stream"] for address, source in sources.items() if _seen(journal, source["stream"])}
+
+
+def _seen(journal: Journal, stream: str) -> bool:
+    return journal.seen is None or journal.seen.stream(stream)
 
 
 def info(journal: Journal, stream: str) -> StreamInfo:
     """What is known of one stream, by id. NothingThere when nothing is."""
     try:
-        return _info(journal, epochs.read_stream(journal.store, stream))
+        if _seen(journal, stream):
+            return _info(journal, epochs.read_stream(journal.store, stream))
+        raise Missing(stream)
     except Missing:
         raise NothingThere(f"there is no stream {stream}", hint="`bcsctl status` lists the sources") from None
 

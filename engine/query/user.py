@@ -12,16 +12,19 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
 
 import engine
 from engine.journal.open import Journal
+from engine.journal.seen import Seen
 from engine.model import errors
 from engine.model.errors import BcsError, Damaged, Failed
 from engine.query import sql as texts
 from engine.query.points import table_of
+from engine.query.seen import AUDIT, audit_table, copy_of_seen
 from engine.query.session import Session
 from engine.query.streams import streams
 
@@ -82,6 +85,28 @@ def _run(
             details={"objects": names, "object": names[0]},
         )
     paths = [str(session.journal.files.path(key)) for key in sorted(session.held.keys)]
+    tables = {"streams": _streams(session), "commits": _commits(session), "points": _points(session)}
+    with TemporaryDirectory(prefix="bcs-query-") as own:
+        if session.journal.seen:
+            paths, tables = _only_seen(session, session.journal.seen, paths, tables, Path(own) / "events.parquet")
+        return _asked(sql, paths, tables, rows_max, seconds_max, memory)
+
+
+def _only_seen(
+    session: Session, seen: Seen, paths: list[str], tables: dict[str, pa.Table], file: Path
+) -> tuple[list[str], dict[str, pa.Table]]:
+    """The same of what the journal's reader may know of, and nothing else: that is all the process gets."""
+    tables = {**tables, "commits": COMMITS.empty_table()}  # a commit is the site's
+    if not paths:
+        return [], {**tables, "audit": AUDIT.empty_table()}
+    segments = texts.parquet(map(Path, paths))
+    copy_of_seen(session, seen, segments, file)
+    return [str(file)], {**tables, "audit": audit_table(session, seen, segments)}
+
+
+def _asked(
+    sql: str, paths: list[str], tables: dict[str, pa.Table], rows_max: int, seconds_max: float, memory: str
+) -> tuple[list[str], list[tuple[Any, ...]]]:
     folder = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else "/"
     task = {
         "sql": sql,
@@ -92,7 +117,6 @@ def _run(
         # Below the folder, since DuckDB compares what is allowed with patterns: the folder may hold any letter.
         "segments": [os.path.relpath(path, folder) for path in paths],
     }
-    tables = {"streams": _streams(session), "commits": _commits(session), "points": _points(session)}
     return _answer(_ask(packed(task, tables), seconds_max))
 
 

@@ -4,7 +4,6 @@
 -- events: address, stream, epoch, lsn, at, committed_at, kind (dentry, inode, extent, mark, record), parent, name
 --   (as text, bytes that are no UTF-8 as \xFF), name_bytes, file_id, type (letter), mode, uid, gid, size, mtime,
 --   target, "offset", length, pack, hash, mark, label, class, gap_from, payload (JSON text)
--- audit: at, committed_at, node, what, who, details (JSON text)
 CREATE VIEW events AS
 SELECT s.address, e.stream, e.epoch, e.lsn, make_timestamptz(e."at") AS "at",
     make_timestamptz(e.committed_at) AS committed_at,
@@ -18,9 +17,3 @@ SELECT s.address, e.stream, e.epoch, e.lsn, make_timestamptz(e."at") AS "at",
     e."offset", e."length", e.pack, hex(e.hash) AS hash, e.mark, e.label, e.point_class AS class,
     CASE WHEN e.mark = 'gap' THEN make_timestamptz(e.gap_from) END AS gap_from, e.payload
 FROM {segments} e LEFT JOIN streams s ON s.stream = e.stream;
-
-CREATE VIEW audit AS
-SELECT "at", committed_at, split_part(address, '/', 2) AS node, json_extract_string(payload, '$.what') AS what,
-    json_extract_string(payload, '$.who') AS who, json_extract(payload, '$.details')::VARCHAR AS details
-FROM events
-WHERE kind = 'record' AND starts_with(address, '_audit/');

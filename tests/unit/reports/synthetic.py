@@ -51,6 +51,7 @@ class Synthetic:
     def __init__(self, root: Path, created_at: int) -> None:
         self.store = LocalStore(root)
         self.files = Files(self.store)
+        self.seen = None
         self.seq = 0
         self.lsns: dict[str, int] = {}
         self.policies = 0

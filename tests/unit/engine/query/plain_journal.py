@@ -30,6 +30,7 @@ class PlainJournal:
     def __init__(self, root: Path) -> None:
         self.store = LocalStore(root)
         self.files = VerifiedFiles(self.store)
+        self.seen = None
         self.seq = 0
 
     def add_stream(self, address: Address = ADDRESS, epochs: Sequence[Epoch] = ()) -> str:
