@@ -78,6 +78,10 @@ def routes(parts: Parts, version: str) -> list[Route]:
         await asyncio.to_thread(parts.audit.act, "apply", by, with_origin(request, details))
         return Answer({"number": number}, 201)
 
+    async def policies_latest(request: Request) -> Response:
+        applied = await asyncio.to_thread(control.latest, parts.journal.store, control.POLICIES)
+        return Answer(applied or {"number": 0})
+
     async def marks(request: Request) -> Response:
         body = await read_json(request, parts.bodies)
         group, label = fields.text(body, "group", chars_max=200), fields.label(body, "label")
@@ -105,6 +109,7 @@ def routes(parts: Parts, version: str) -> list[Route]:
         Route("/v1/health", answering(allow(NOBODY, health)), methods=["GET"]),
         Route("/v1/status", answering(allow("viewer", status, ITS_GROUPS)), methods=["GET"]),
         Route("/v1/policies", answering(allow("admin", policies)), methods=["POST"]),
+        Route("/v1/policies/latest", answering(allow("admin", policies_latest)), methods=["GET"]),
         Route("/v1/marks", answering(allow("operator", marks, ITS_GROUPS)), methods=["POST"]),
         Route("/v1/marks/{id}", answering(allow("operator", mark, ITS_GROUPS)), methods=["GET"]),
         Route("/v1/audit", answering(allow(LOCAL, audit)), methods=["POST"]),
