@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
+from typing import Any
 
 from engine.env.clock import Clock
 from engine.env.randomness import token_bytes
@@ -39,6 +41,16 @@ class Keyring:
     def make_group_key(self, group: str, clock: Clock) -> bytes:
         """A group's key, made if there is none yet."""
         return self._make(names.group_scope(group), clock)
+
+    def wrap(self, secret: bytes, *, scope: str, number: int, created_at: int) -> dict[str, Any]:
+        """The fields of a document that keeps another secret of 32 bytes under the master key."""
+        return keyring.wrap(secret, self._master_key, scope=scope, number=number, created_at=created_at)
+
+    def unwrap(self, fields: Mapping[str, Any], key: str) -> bytes:
+        """The secret that `wrap` put into the document `key`. Refused for a wrong master key."""
+        if names.data_key_key(str(fields.get("scope")), int(fields.get("number") or 0)) != key:
+            raise Damaged(f"object {key} holds another key than its name says", details={"object": key})
+        return keyring.unwrap(fields, self._master_key)
 
     def _make(self, scope: str, clock: Clock) -> bytes:
         with self._lock:

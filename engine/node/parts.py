@@ -12,8 +12,11 @@ from engine.journal.commit import Committer
 from engine.journal.open import Journal
 from engine.node.audit import AuditLog
 from engine.node.bodies import Bodies
+from engine.node.certificates import Certificates
 from engine.node.desired import Desired
 from engine.node.hosts import Certified
+from engine.node.refusals import Refusals
+from engine.node.settings import NodeSettings
 from engine.node.status import Report
 from engine.node.streams import StreamFacts
 from engine.node.sync import Sync
@@ -54,6 +57,10 @@ class Parts:
     audit: AuditLog
     facts: StreamFacts
     users: Users
+    settings: NodeSettings
+    refusals: Refusals
+    certificates: Certificates | None = None
+    """None for a node that has no authority, as an embedded site's."""
     desired: Desired = field(default_factory=Desired)
     bodies: Bodies = field(default_factory=Bodies)
     agents: dict[str, Agent] = field(default_factory=dict)
@@ -77,6 +84,7 @@ class Parts:
         """Commit all that was taken. Nothing is taken afterwards."""
         self.readers.shutdown(wait=False, cancel_futures=True)
         self.ingest.shutdown()
+        self.refusals.close()
         try:
             self.audit.flush(at_once=True)
         finally:

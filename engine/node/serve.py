@@ -1,4 +1,4 @@
-"""Run a node: wire its parts, recover what the journal says, listen on a Unix socket until told to stop.
+"""Run a node: wire its parts, recover what the journal says, listen on its sockets until told to stop.
 
 On SIGTERM it stops taking requests, commits what it has taken, and closes its boot.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 from collections.abc import Sequence
@@ -21,19 +22,27 @@ from starlette.exceptions import HTTPException
 from engine.env import durable, randomness
 from engine.env.clock import SYSTEM, Clock
 from engine.journal import control
+from engine.journal.authority import ensure_authority
 from engine.journal.commit import Committer
 from engine.journal.open import Journal, open_local
-from engine.model.errors import BcsError, Damaged, UsageError
-from engine.node import agents_api, asof_api, control_api, place, recovered, sync_api
+from engine.model.errors import BcsError, Damaged, Failed, UsageError
+from engine.model.times import SECOND
+from engine.node import agents_api, asof_api, certificates_api, control_api, place, recovered, sync_api
 from engine.node.applied import check_sources
 from engine.node.audit import AuditLog
-from engine.node.caller import Caller, with_caller
+from engine.node.certificates import Certificates
 from engine.node.expected import expected_since
+from engine.node.http import Http, UnixHttp
+from engine.node.identified import identified
 from engine.node.jobs import Upkeep
+from engine.node.listener import BACKLOG, Listener, bound
 from engine.node.log import log, log_failure
 from engine.node.master_key import ensure_master_key
 from engine.node.parts import Parts
-from engine.node.upkeep import jobs_of
+from engine.node.refusals import Refusals
+from engine.node.server_certificate import ServerCertificate
+from engine.node.settings import NodeSettings, listen_address, read_settings
+from engine.node.upkeep import identity_jobs, jobs_of
 from engine.node.users import Users
 from engine.node.web import no_route
 
@@ -45,7 +54,8 @@ UPKEEP_SECONDS = 2.0
 
 
 def serve(home: Path, *, version: str, clock: Clock = SYSTEM) -> int:
-    """Serve the embedded site at `home` until SIGTERM or SIGINT; answers the exit code.
+    """Serve the site at `home`, the embedded one unless its settings say more, until SIGTERM or SIGINT; answers the
+    exit code.
 
     Raises Failed when another node does, Damaged when the journal's tail can't be trusted.
     """
@@ -56,17 +66,25 @@ def serve(home: Path, *, version: str, clock: Clock = SYSTEM) -> int:
         # First of all: nothing of a node that is already there may be touched.
         stack.enter_context(place.held(home))
         stack.enter_context(place.pid_noted(home))
-        journal = stack.enter_context(open_local(home / "journal", read_master_key(home), create=True, clock=clock))
+        settings = read_settings(home)
+        secured = stack.enter_context(_bound(settings)) if settings.listen else None
+        journal = stack.enter_context(open_local(settings.journal, read_master_key(home), create=True, clock=clock))
         parts = wire(home, journal, clock)
         stack.callback(parts.close)
         listener = stack.enter_context(place.listening(home / "run" / "node.sock"))
+        identity = _own_certificate(home, parts)
         upkeep = Upkeep(jobs_of(parts), clock, lambda job, error: _job_failed(job, error, clock))
-        log(f"node {parts.name} boot {parts.boot} serves {home / 'journal'}", clock)
+        # Revocations count within seconds, whatever merging takes.
+        quick = Upkeep(identity_jobs(parts, identity), clock, lambda job, error: _job_failed(job, error, clock))
+        where = f" and listens on {settings.listen}" if secured else ""
+        log(f"node {parts.name} boot {parts.boot} serves {settings.journal}{where}", clock)
         upkeep.start()
+        quick.start()
         try:
-            _run(parts, version, listener, asked_to_stop)
+            _run(parts, version, listener, (secured, identity) if secured and identity else None, asked_to_stop)
         finally:
             upkeep.ask_to_stop()
+            quick.ask_to_stop()
         parts.close()
         ended = upkeep.join(UPKEEP_SECONDS) and not parts.reads
     log("stopped" if ended else "stopped; what still ran was cut off", clock)
@@ -88,10 +106,35 @@ def _signals_noted() -> list[int]:
     return noted
 
 
-def _run(parts: Parts, version: str, listener: socket.socket, asked_to_stop: Sequence[int]) -> None:
+def _bound(settings: NodeSettings) -> socket.socket:
+    """The socket for TLS; and as many files may be open as the system lets us have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        return bound(*listen_address(settings.listen))
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise Failed(f"can't listen on {settings.listen}: {reason}", hint="'listen' in node.json says where") from None
+
+
+def _own_certificate(home: Path, parts: Parts) -> ServerCertificate | None:
+    if parts.certificates is None:
+        return None
+    return ServerCertificate(home, parts.settings, parts.certificates.authority, parts.clock)
+
+
+def _run(
+    parts: Parts,
+    version: str,
+    listener: socket.socket,
+    secured: tuple[socket.socket, ServerCertificate] | None,
+    asked_to_stop: Sequence[int],
+) -> None:
+    served = application(parts, version)
     config = uvicorn.Config(
-        with_caller(application(parts, version), lambda scope: Caller("local", "", "")),
-        http="h11",
+        identified(served, parts.certificates, parts.users.who, parts.refusals.note, parts.clock),
+        http=UnixHttp,
         ws="none",
         loop="asyncio",
         lifespan="off",
@@ -100,7 +143,7 @@ def _run(parts: Parts, version: str, listener: socket.socket, asked_to_stop: Seq
         server_header=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
-    asyncio.run(_Server(config, parts, asked_to_stop).serve(sockets=[listener]))
+    asyncio.run(_Server(config, parts, secured, asked_to_stop).serve(sockets=[listener]))
 
 
 def _job_failed(job: str, error: Exception, clock: Clock) -> None:
@@ -112,9 +155,9 @@ def _job_failed(job: str, error: Exception, clock: Clock) -> None:
 
 def wire(home: Path, journal: Journal, clock: Clock) -> Parts:
     """All parts of a node over an open journal, recovered from it."""
-    name = node_name(home)
+    name, settings = node_name(home), read_settings(home)
     try:
-        committer = Committer(journal, name, clock=clock)
+        committer = Committer(journal, name, clock=clock, commit_every_seconds=settings.commit_every / SECOND)
     except Damaged as error:
         raise Damaged(f"the node can't start: {error.message}", hint=error.hint, details=error.details) from None
     try:
@@ -122,7 +165,12 @@ def wire(home: Path, journal: Journal, clock: Clock) -> Parts:
         facts = recovered.facts(journal, committer)
         users = Users(journal, home / "node" / "admins", clock)
         users.refresh()
-        parts = Parts(name, committer.boot, clock, journal, committer, audit, facts, users)
+        refusals = Refusals(audit, clock)
+        parts = Parts(name, committer.boot, clock, journal, committer, audit, facts, users, settings, refusals)
+        if settings.listen:
+            authority = ensure_authority(journal, settings.site, clock)
+            parts.certificates = Certificates(journal, authority, settings.site, settings.certificate_seconds, clock)
+            parts.certified = parts.certificates.certified
         parts.desired.begin(committer.boot, _applied(journal, clock))
         unheard = [each for each, source in parts.desired.sources.items() if not facts.has(source["stream"])]
         parts.desired.since |= expected_since(journal.store, unheard, parts.desired.number)
@@ -151,20 +199,43 @@ def _applied(journal: Journal, clock: Clock) -> dict[str, Any] | None:
 class _Server(uvicorn.Server):
     """Sends those home who wait for something newer, or whose requests are not whole, so that they hold up no stop."""
 
-    def __init__(self, config: uvicorn.Config, parts: Parts, asked_to_stop: Sequence[int]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        parts: Parts,
+        secured: tuple[socket.socket, ServerCertificate] | None,
+        asked_to_stop: Sequence[int],
+    ) -> None:
         super().__init__(config)
-        self._parts = parts
-        self._asked_to_stop = asked_to_stop
+        self._parts, self._secured, self._asked_to_stop = parts, secured, asked_to_stop
+        self._listener: Listener | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        if self._secured is not None:
+            await self._listen(*self._secured)
         if self._asked_to_stop:  # before uvicorn took over
             self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._parts.desired.release()
         self._parts.bodies.stop()
+        if self._listener is not None:
+            self._listener.stop()
         await super().shutdown(sockets)
+
+    async def _listen(self, bound_to: socket.socket, certificate: ServerCertificate) -> None:
+        """Serve TLS beside the Unix socket."""
+
+        def http(state: dict[str, Any]) -> Http:
+            return Http(self.config, self.server_state, state)
+
+        parts = self._parts
+        self._listener = Listener(
+            certificate.context, parts.settings.site, http, parts.refusals.note, parts.certificates
+        )
+        loop = asyncio.get_running_loop()
+        self.servers.append(await loop.create_server(self._listener.protocol, sock=bound_to, backlog=BACKLOG))
 
 
 def application(parts: Parts, version: str) -> Starlette:
@@ -174,6 +245,7 @@ def application(parts: Parts, version: str) -> Starlette:
             *agents_api.routes(parts),
             *control_api.routes(parts, version),
             *asof_api.routes(parts),
+            *certificates_api.routes(parts),
             *sync_api.routes(parts),
         ],
         exception_handlers={HTTPException: no_route},
@@ -194,5 +266,7 @@ def node_name(home: Path) -> str:
 
 
 def read_master_key(home: Path) -> bytes:
-    """The embedded site's master key, made when neither it nor a journal is there; Failed when it is no key."""
-    return bytes.fromhex(ensure_master_key(home).read_text("ascii").strip())
+    """The site's master key, made when neither it nor a journal is there; Failed when it is no key."""
+    settings = read_settings(home)
+    path = ensure_master_key(home, settings.master_key, settings.journal)
+    return bytes.fromhex(path.read_text("ascii").strip())

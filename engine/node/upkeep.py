@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from engine.journal import merge
 from engine.model.errors import BcsError
+from engine.node.certificates import REFRESH_SECONDS as REVOCATIONS_SECONDS
 from engine.node.jobs import Job
 from engine.node.parts import Parts
+from engine.node.server_certificate import ServerCertificate
 from engine.node.users import REFRESH_SECONDS
 from engine.query import checkpoint
 from engine.query.session import Session
@@ -16,6 +18,7 @@ from engine.query.session import Session
 MERGE_EVERY_SECONDS = 5.0
 CHECKPOINT_EVERY_SECONDS = 30.0
 FLUSH_EVERY_SECONDS = 10.0
+OWN_CERTIFICATE_SECONDS = 1.0
 
 
 def jobs_of(parts: Parts) -> list[Job]:
@@ -24,8 +27,17 @@ def jobs_of(parts: Parts) -> list[Job]:
         Job("merging segments", MERGE_EVERY_SECONDS, lambda: merge_segments(parts)),
         Job("making checkpoints", CHECKPOINT_EVERY_SECONDS, lambda: make_checkpoints(parts)),
         Job("counting refusals", FLUSH_EVERY_SECONDS, parts.audit.flush),
-        Job("reading tokens", REFRESH_SECONDS, parts.users.refresh),
     ]
+
+
+def identity_jobs(parts: Parts, own: ServerCertificate | None) -> list[Job]:
+    """The jobs that may wait for no other: what was revoked at other nodes, and the node's own certificate."""
+    jobs = [Job("reading tokens", REFRESH_SECONDS, parts.users.refresh)]
+    if parts.certificates is not None:
+        jobs.append(Job("reading revocations", REVOCATIONS_SECONDS, parts.certificates.refresh))
+    if own is not None:
+        jobs.append(Job("renewing the node's certificate", OWN_CERTIFICATE_SECONDS, own.renew_if_due))
+    return jobs
 
 
 def merge_segments(parts: Parts) -> merge.Merged:
