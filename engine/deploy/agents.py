@@ -59,7 +59,8 @@ def remove_agents(
     check: bool = False,
 ) -> Outcome:
     """Stop the agents of `hosts` and remove all that is theirs. What they protected stays, the history too."""
-    variables = {"agent_root": ROOT, "agent_home": HOME, "agent_unit": UNIT, "agent_service": "systemd"}
+    variables: dict[str, Any] = {"agent_root": ROOT, "agent_home": HOME, "agent_unit": UNIT}
+    variables |= {"agent_service": "systemd", "agent_owns_home": True}
     return _run("remove.yml", site, hosts, variables, config, on_event, check)
 
 

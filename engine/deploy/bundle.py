@@ -129,7 +129,7 @@ def _own_metadata() -> Entry:
 def _write(file: durable.Growing, entries: list[Entry]) -> None:
     """A tar of the files in order, with no trace of when, where or by whom it was made."""
     with (
-        gzip.GzipFile("", "wb", compresslevel=_COMPRESSION, fileobj=file, mtime=0) as packed,  # type: ignore[arg-type]
+        gzip.GzipFile("", "wb", _COMPRESSION, file, mtime=0) as packed,  # type: ignore[call-overload]
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
         for entry in sorted(entries, key=lambda entry: entry.name):

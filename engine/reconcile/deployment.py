@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.deploy import bundle
 from engine.deploy.outcome import HostOutcome, Progress
 from engine.deploy.runner import local_inventory, run_playbook
 from engine.model.policy.site import EMBEDDED_HOST
@@ -16,13 +15,12 @@ from engine.reconcile import embedded, units
 def deploy_agent(home: Path, on_event: Callable[[Progress], None] | None = None, *, check: bool = False) -> HostOutcome:
     """Have the agent of this program's version run on this machine."""
     embedded.make_home(home)
-    built = bundle.build(home / "cache" / "bundles")
     variables = {
         "agent_root": str(home / "agent" / "versions"),
         "agent_home": str(home),
         "agent_unit": units.name("agent", home),
-        "agent_bundle": str(built.path),
-        "agent_version": built.version,
+        "agent_cache": str(home / "cache"),
+        "agent_log": str(home / "agent" / "log"),
         "agent_host": EMBEDDED_HOST,
         "agent_socket": str(home / "run" / "node.sock"),
         "agent_python": sys.executable,

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from engine.deploy import bundle
 from engine.deploy.runner import Outcome, Progress, local_inventory, run_playbook
 from engine.env import processes
 from engine.model.errors import Failed
@@ -28,10 +27,8 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 
 def deploy(home: Path, *, check: bool = False, code: str = SLEEP, **more: object) -> Outcome:
-    built = bundle.build(home / "cache" / "bundles")
     variables = {
-        "agent_bundle": str(built.path),
-        "agent_version": built.version,
+        "agent_cache": str(home / "cache"),
         "agent_root": str(home / "agent" / "versions"),
         "agent_home": str(home),
         "agent_host": "localhost",
@@ -39,7 +36,7 @@ def deploy(home: Path, *, check: bool = False, code: str = SLEEP, **more: object
         "agent_unit": "bcs-agent-test",
         "agent_python": sys.executable,
         "agent_service": "detached",
-        "agent_argv": [sys.executable, "-c", code, "agent"],
+        "agent_argv": ["-c", code, "agent"],
     }
     return run_playbook("agent.yml", local_inventory(home), {**variables, **more}, check=check)
 

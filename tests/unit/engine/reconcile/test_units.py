@@ -43,15 +43,15 @@ def test_the_node_unit_is_valid(home: Path, tmp_path: Path) -> None:
 def test_the_agent_unit_is_valid(home: Path, tmp_path: Path) -> None:
     """In check mode with the difference shown, so that nothing is written where systemd would find it."""
     variables = {
-        "agent_bundle": str(tmp_path / "none.tar.gz"),
-        "agent_version": "1",
+        "agent_cache": str(tmp_path / "cache"),
         "agent_root": str(home / "versions"),
         "agent_home": str(home),
         "agent_host": "localhost",
         "agent_socket": str(home / "run" / "node.sock"),
         "agent_unit": "bcs-agent-test",
         "agent_python": sys.executable,
-        "agent_service": "systemd",
+        "agent_service": "detached",
+        "agent_by_systemd": True,
     }
     outcome = run_playbook("agent.yml", local_inventory(tmp_path), variables, check=True, tags="preflight,configure")
     shown = [diff for diff in outcome.hosts["localhost"].diff if "[Service]" in diff]

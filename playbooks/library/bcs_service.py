@@ -1,0 +1,108 @@
+"""An Ansible module: a systemd service that runs as it was last deployed, or is stopped, or gone with its unit.
+
+A process carries `stamp` in its environment as BCS_DEPLOYED: one that carries another was started before a change and
+is restarted, whether this run made that change or one that was cut off after it. True in check mode on a host that has
+no such unit yet. Where the service does not come up, its own last words are the message.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+STAMP = "BCS_DEPLOYED"
+DIRECTORY = "/etc/systemd/system"
+PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "MainPID")
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["started", "stopped", "absent"], "required": True},
+            "stamp": {"type": "str", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+    unit = module.params["name"] + ".service"
+    found = look(unit)
+    state = module.params["state"]
+    steps = to_start(found, module.params["stamp"]) if state == "started" else to_stop(found)
+    if state == "absent" and os.path.exists(f"{DIRECTORY}/{unit}"):
+        steps += ["remove", "daemon-reload"]
+    if not module.check_mode:
+        for step in steps:
+            run(module, unit, step)
+    before = f"{found['ActiveState']}, {found['UnitFileState'] or 'no unit'}, {found['stamp'] or 'no'} stamp\n"
+    after = f"{module.params['state']}, {module.params['stamp'] or 'no'} stamp\n"
+    diff = {"before_header": unit, "after_header": unit, "before": before, "after": after}
+    module.exit_json(changed=bool(steps), diff=[diff] if steps else [])
+
+
+def look(unit: str) -> dict[str, str]:
+    said = systemctl("show", unit, *(f"--property={name}" for name in PROPERTIES)).stdout
+    found = dict.fromkeys(PROPERTIES, "")
+    found.update(line.split("=", 1) for line in said.splitlines() if "=" in line)
+    found["stamp"] = stamp_of(found["MainPID"])
+    return found
+
+
+def stamp_of(pid: str) -> str:
+    try:
+        words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return ""
+    prefix = f"{STAMP}=".encode()
+    return next((word[len(prefix) :].decode() for word in words if word.startswith(prefix)), "")
+
+
+def to_start(found: dict[str, str], stamp: str) -> list[str]:
+    steps = []
+    if found["LoadState"] != "loaded" or found["NeedDaemonReload"] == "yes":
+        steps.append("daemon-reload")
+    if found["UnitFileState"] != "enabled":
+        steps.append("enable")
+    if found["ActiveState"] != "active" or found["stamp"] != stamp:
+        steps.append("restart")
+    return steps
+
+
+def to_stop(found: dict[str, str]) -> list[str]:
+    if found["LoadState"] == "not-found":
+        return []
+    steps = ["stop"] if found["ActiveState"] not in ("inactive", "failed") else []
+    return [*steps, "disable"] if found["UnitFileState"] == "enabled" else steps
+
+
+def run(module: AnsibleModule, unit: str, step: str) -> None:
+    if step == "remove":
+        os.unlink(f"{DIRECTORY}/{unit}")
+        return
+    done = systemctl(step) if step == "daemon-reload" else systemctl(step, unit)
+    if done.returncode == 0:
+        return
+    journal = subprocess.run(
+        ["journalctl", "--unit", unit, "--lines=20", "--output=cat", "--no-pager", "--quiet"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    module.fail_json(msg=f"{unit} did not {step}: {last_words(journal.stdout) or done.stderr.strip()}",
+                     hint=f"on the host: journalctl -u {unit} -n 50; then apply again")  # fmt: skip
+
+
+def last_words(journal: str) -> str:
+    """The last line that the program itself said; systemd's own lines about units come after it."""
+    lines = [line.strip() for line in journal.splitlines() if line.strip()]
+    own = [line for line in lines if not line.startswith(("bcs-", "Start", "Stop", "Failed to start", "Main process"))]
+    return (own or lines or [""])[-1]
+
+
+def systemctl(*words: str) -> Any:
+    return subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False)
+
+
+if __name__ == "__main__":
+    main()
