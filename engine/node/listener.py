@@ -11,14 +11,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from engine.identity.naming import parse_name
 from engine.node.caller import Caller
 from engine.node.certificates import Certificates, Known
+from engine.node.gate import Gate, Limits
 from engine.node.http import Http
 
 BUFFER_BYTES = 256 << 10
@@ -40,64 +39,6 @@ _OLD_TLS = frozenset({"UNSUPPORTED_PROTOCOL", "VERSION_TOO_LOW", "NO_PROTOCOLS_A
 
 Refuse = Callable[[str, str, str, dict[str, Any]], None]
 """(what, who, kind, details): must not block."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How many connections there may be. Those who come with a certificate are counted by host, others by address."""
-
-    connections: int = 8192
-    handshakes: int = 1024
-    handshakes_an_address: int = 256
-    unknown_an_address: int = 256
-    connections_a_host: int = 512
-    handshake_seconds: float = 10.0
-
-
-@dataclass(slots=True)
-class Gate:
-    """Counts what is there against the limits."""
-
-    limits: Limits
-    connections: int = 0
-    handshakes: int = 0
-    shaking: Counter[str] = field(default_factory=Counter)
-    present: Counter[str] = field(default_factory=Counter)
-
-    def closed_to(self, address: str) -> str:
-        """Why an address is not let in now; empty when it is."""
-        if self.connections >= self.limits.connections:
-            return "too many connections"
-        if self.handshakes >= self.limits.handshakes:
-            return "too many handshakes"
-        if self.shaking[address] >= self.limits.handshakes_an_address:
-            return "too many handshakes of one address"
-        return ""
-
-    def begin(self, address: str) -> None:
-        self.connections += 1
-        self.handshakes += 1
-        self.shaking[address] += 1
-
-    def end_handshake(self, address: str) -> None:
-        self.handshakes -= 1
-        _less(self.shaking, address)
-
-    def enter(self, caller: Caller, address: str) -> str:
-        """Count a connection whose handshake is done; why it is one too many, or empty."""
-        who, most = self._of(caller, address)
-        self.present[who] += 1
-        return "too many connections of one host or address" if self.present[who] > most else ""
-
-    def leave(self, caller: Caller | None, address: str) -> None:
-        self.connections -= 1
-        if caller is not None:
-            _less(self.present, self._of(caller, address)[0])
-
-    def _of(self, caller: Caller, address: str) -> tuple[str, int]:
-        if caller.kind in ("agent", "node"):
-            return f"{caller.kind} {caller.name}", self.limits.connections_a_host
-        return address, self.limits.unknown_an_address
 
 
 class Listener:
@@ -403,9 +344,3 @@ def _guard(connected: socket.socket) -> None:
 
 def _microseconds(time: Any) -> int:
     return ssl.cert_time_to_seconds(str(time)) * 1_000_000
-
-
-def _less(counter: Counter[str], key: str) -> None:
-    counter[key] -= 1
-    if counter[key] <= 0:
-        del counter[key]
