@@ -201,12 +201,13 @@ def _text(name: str, column: str, values: BytesColumn) -> pa.Array:
     """A column of bytes as EVENTS has it. Raises Malformed for bytes where it has text."""
     kind = EVENTS.field(_TARGETS.get((name, column), column)).type
     buffers = [None, pa.py_buffer(values.offsets), pa.py_buffer(values.data)]
-    found = pa.Array.from_buffers(pa.large_binary(), len(values), buffers)
-    try:
-        found = found.cast(pa.binary())
-        return found if kind == pa.binary() else found.cast(kind)
-    except pa.ArrowInvalid as error:
-        raise Malformed(f"column {name}.{column} holds what it can't: {error}") from None
+    found = pa.Array.from_buffers(kind, len(values), buffers)
+    if kind == pa.string():
+        try:
+            found.validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise Malformed(f"column {name}.{column} holds what it can't: {error}") from None
+    return found
 
 
 def _null_below_zero(values: pa.Array) -> pa.Array:

@@ -14,6 +14,7 @@ from itertools import accumulate
 from typing import Any
 
 from engine.wire.errors import Malformed
+from engine.wire.limits import COLUMNS_BYTES_MAX
 
 if sys.byteorder != "little":  # every column travels as the machine holds it
     raise ImportError("batches need a little-endian machine")
@@ -61,7 +62,7 @@ of the batch's frame, -1 for a hole; `inode.type` the letter's code."""
 
 @dataclass(frozen=True, slots=True)
 class BytesColumn:
-    """`offsets` has one more entry than there are values: value i is data[offsets[i]:offsets[i+1]]."""
+    """`offsets`, of 32 bits, has one more entry than there are values: value i is data[offsets[i]:offsets[i+1]]."""
 
     offsets: array[int]
     data: memoryview
@@ -113,9 +114,11 @@ def decode_table(name: str, count: int, buffer: memoryview, start: int) -> tuple
         if code is not BYTES:
             columns[column] = values
             continue
-        offsets: array[int] = array("q", accumulate(values, initial=0))
-        if at + offsets[-1] > len(buffer):
-            raise Malformed(f"column {name}.{column} is cut short: {len(buffer) - at} of {offsets[-1]} bytes")
-        columns[column] = BytesColumn(offsets, buffer[at : at + offsets[-1]])
-        at += offsets[-1]
+        total = sum(values)
+        if at + total > len(buffer):
+            raise Malformed(f"column {name}.{column} is cut short: {len(buffer) - at} of {total} bytes")
+        if total > COLUMNS_BYTES_MAX:
+            raise Malformed(f"column {name}.{column} has {total} bytes, more than {COLUMNS_BYTES_MAX}")
+        columns[column] = BytesColumn(array("i", accumulate(values, initial=0)), buffer[at : at + total])
+        at += total
     return columns, at
