@@ -18,7 +18,7 @@ from engine.agent.clock import SiteClock
 from engine.agent.settings import Settings
 from engine.agent.source import Source
 from engine.drivers.files import Scope
-from engine.env import durable, processes
+from engine.env import durable, notify, processes
 from engine.env.clock import SYSTEM, Clock
 from engine.env.randomness import token_hex
 from engine.model.errors import BcsError
@@ -72,9 +72,12 @@ class Agent:
         asking = threading.Thread(target=self._ask_for_desired, name="desired", daemon=True)
         asking.start()
         node = self._connect()
+        notify.tell(notify.READY)
+        pulse = notify.Pulse(self._clock)
         told: object = None
         told_at = self._clock.monotonic() - STATUS_SECONDS
         while not self._stopping.wait(LOOK_SECONDS):
+            pulse.beat()
             now, news = self._clock.monotonic(), self._news()
             if news != told or now - told_at >= STATUS_SECONDS:
                 told, told_at = news, now

@@ -19,7 +19,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
-from engine.env import durable, randomness
+from engine.env import durable, notify, randomness
 from engine.env.clock import SYSTEM, Clock
 from engine.journal import control
 from engine.journal.authority import ensure_authority
@@ -214,10 +214,12 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self._secured is not None:
             await self._listen(*self._secured)
+        self._beating = asyncio.create_task(notify.beat())
         if self._asked_to_stop:  # before uvicorn took over
             self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        notify.tell(notify.STOPPING)
         await self._parts.desired.release()
         self._parts.bodies.stop()
         if self._listener is not None:
