@@ -25,7 +25,7 @@ CANDIDATES = ("python3.13", "python3.12", "python3.11", "python3")
 MODULES = "ssl, sqlite3, ctypes, zlib, json"  # Debian's python3-minimal, for one, lacks some
 SPARE_BYTES = 16 << 20  # beside the bundle: settings, a first record, logs
 
-# Words of the command line: the directory of versions, the version, the home, the unit, Pythons to try.
+# Words of the command line: the directory of versions, an account, the home, the unit, Pythons to try.
 SCRIPT = r"""
 say() { printf '%s=%s\n' "$1" "$2"; }
 free() {
@@ -33,7 +33,7 @@ free() {
     while [ ! -e "$at" ]; do at=$(dirname "$at"); done
     say "$1" "$(df -Pk "$at" | tail -n 1 | awk '{print $4 * 1024, $1}')"
 }
-root=$1 version=$2 home=$3 unit=$4; shift 4
+root=$1 account=$2 home=$3 unit=$4; shift 4
 say uid "$(id -u)"; say user "$(id -un)"; say machine "$(uname -m)"
 [ -d /run/systemd/system ] && say systemd 1
 for python in "$@"; do
@@ -47,7 +47,7 @@ for path in "$root"/*; do
     [ -L "$path" ] || [ ! -d "$path" ] || say version "${path##*/} $(cat "$path/python" 2>/dev/null)"
 done
 [ -e /etc/systemd/system/"$unit".service ] && say unit 1
-[ -e "$home/run" ] && say home 1
+id "$account" >/dev/null 2>&1 && say account 1
 [ -r "$home/identity/host.pem" ] && say certificate "$(base64 < "$home/identity/host.pem" | tr -d '\n')"
 :
 """.replace("MODULES", MODULES)
@@ -78,7 +78,7 @@ class ActionModule(ActionBase):
     def _look(self, host: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
         kind, removing = wanted["kind"], bool(wanted.get("removing"))
         version = wanted.get("version") or bundle.version(kind)
-        found = self._probe(host, wanted, version)
+        found = self._probe(host, wanted)
         require_rights(host, found, wanted)
         python, path = choose_python(host, found, wanted.get("python") or "")
         platform = Platform(python, found["machine"])
@@ -99,12 +99,13 @@ class ActionModule(ActionBase):
             "unpacked": unpacked,
             "current": found.get("current", ""),
             "unit": bool(found.get("unit")),
+            "account": bool(found.get("account")),
             "enrolled": enrolled,
             "bcs": {"python": python, "machine": found["machine"], "enrolled": enrolled, "version": version},
         }
 
-    def _probe(self, host: str, wanted: Mapping[str, Any], version: str) -> dict[str, Any]:
-        words = [wanted["root"], version, wanted["home"], wanted["unit"]]
+    def _probe(self, host: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        words = [wanted["root"], wanted.get("account") or "root", wanted["home"], wanted["unit"]]
         words += [wanted["python"]] if wanted.get("python") else CANDIDATES
         command = WRAPPED.format(
             privileged=int(bool(wanted.get("privileged"))), script=shlex.quote(SCRIPT), words=shlex.join(words)
