@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab import namespaces
-from tests.lab.machine import completed
+from tests.lab.machine import checked, completed
 from tests.lab.shell import joined
 
 NAMES = 'mount --bind "$1" /etc/hosts && mount --bind /dev/null /etc/resolv.conf && shift && exec "$@"'
@@ -61,8 +61,8 @@ class Controller:
         cwd: Path | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command. With `check`, raises LabError when it fails, with what it said."""
-        variables = self.environment(environment)
-        return completed(self.inside(argv), "controller", stdin, check, timeout_seconds, variables, cwd)
+        done = completed(self.inside(argv), stdin, timeout_seconds, self.environment(environment), cwd)
+        return checked(done, " ".join(map(str, argv))) if check else done
 
     def popen(
         self, argv: Sequence[str | Path], *, environment: Mapping[str, str] | None = None, **options: Any

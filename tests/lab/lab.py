@@ -96,17 +96,27 @@ class Lab:
             self.network.up()
             with ThreadPoolExecutor(AT_ONCE) as pool:
                 list(pool.map(Machine.switch_on, self.hosts.values()))
-                list(pool.map(Machine.wait_until_up, self.hosts.values()))
+            self._wait_until_up()
             access.write(self.topology, self.home)
         except BaseException:
             self.down()
             raise
+
+    def _wait_until_up(self) -> None:
+        """All at once. An interrupt doesn't wait for them: once the lab is down they give up."""
+        pool = ThreadPoolExecutor(AT_ONCE)
+        try:
+            list(pool.map(Machine.wait_until_up, self.hosts.values()))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def down(self) -> None:
         """Nothing is left. Fine when it is down already."""
         record.clear(self.home)
         for machine in self.hosts.values():
             machine.gone()
+        for line in self.network.lines:
+            self.network.gone(line)
 
     def _machine(self, host: topology.Host) -> Machine:
         return Machine(host, self.home / "hosts" / host.name, self.cgroup / "hosts" / host.name, self.network)

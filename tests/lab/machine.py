@@ -55,10 +55,11 @@ class Machine:
         """Without waiting for it to boot."""
         if self.is_on():
             raise LabError(f"{self.name} is on already")
-        end_cgroup(self.cgroup)
+        self.power_off()  # it may have ended by itself
         public_key = (self.network.home / "id_ed25519.pub").read_text()
         disk.prepare(self.host, self.home, self.network.topology.names(), public_key)
         self.cgroup.mkdir(parents=True)
+        self.network.plug(self.host)
         volumes = [(disk.image(volume, self.home), volume) for volume in self.host.volumes]
         mounts = [f"{image}:{image.with_suffix('')}" for image, _ in volumes]
         binds = [f"--bind={image.with_suffix('')}:{volume.path}" for image, volume in volumes]
@@ -75,7 +76,7 @@ class Machine:
         ]
         with (self.home / "console.log").open("a") as log:
             self.power = subprocess.Popen(
-                joined(self.cgroup, argv),
+                joined(self.cgroup, [*map(str, argv)]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -84,17 +85,29 @@ class Machine:
             )
 
     def wait_until_up(self, seconds: float = BOOT_SECONDS) -> None:
-        """Until its sshd answers, seen from the controller."""
-        wait_for(lambda: self._sshd_answers() or self._died(), seconds, f"sshd of {self.name}")
+        """Until its sshd answers, seen from the controller. Raises LabError at once when the power goes meanwhile."""
+        power = self.power
+
+        def answers() -> bool:
+            if power is not None and power.poll() is not None:
+                raise LabError(f"{self.name} ended with {power.returncode}: {self.console()[-1000:]}")
+            return self._sshd_answers()
+
+        wait_for(answers, seconds, f"sshd of {self.name}")
 
     def power_on(self) -> None:
         self.switch_on()
         self.wait_until_up()
 
     def power_off(self) -> None:
-        """The plug is pulled: every process ends in the same moment. What the kernel had not yet written is kept."""
+        """The plug is pulled: every process ends in the same moment, and nobody hears a last word of it.
+
+        Its disks keep what was written and not yet synced: the kernel is this machine's, which goes on.
+        """
+        self.network.unplug(self.host)
         end_cgroup(self.cgroup)
         self.gone()
+        namespaces.remove(self.network.namespace(self.name))
         wait_for(lambda: not self._loop_devices(), 20, f"the loop devices of {self.name} to go")
 
     def gone(self) -> None:
@@ -108,7 +121,7 @@ class Machine:
         before = self._first_process()
         with suppress(LabError):  # the command is ended by what it does
             self.run(["systemctl", "reboot"])
-        wait_for(lambda: self._first_process() not in ("", before) or self._died(), BOOT_SECONDS, "a new first process")
+        wait_for(lambda: self._first_process() not in ("", before), BOOT_SECONDS, f"{self.name} to boot again")
         self.wait_until_up()
 
     def wipe(self) -> None:
@@ -154,7 +167,8 @@ class Machine:
         environment: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the host. With `check`, raises LabError when it fails, with what it said."""
-        return completed(self.inside(argv, environment), self.name, stdin, check, timeout_seconds)
+        done = completed(self.inside(argv, environment), stdin, timeout_seconds)
+        return checked(done, f"{self.name}: {' '.join(argv)}") if check else done
 
     def popen(self, argv: Sequence[str], **options: object) -> subprocess.Popen[str]:
         """Start a command in the host and don't wait; it ends with the host at the latest."""
@@ -205,11 +219,6 @@ class Machine:
                     return pid
         return ""
 
-    def _died(self) -> bool:
-        if self.power is not None and self.power.poll() is not None:
-            raise LabError(f"{self.name} ended with {self.power.returncode}: {self.console()[-1000:]}")
-        return False
-
     def _sshd_answers(self) -> bool:
         def greets() -> bool:
             with suppress(OSError), socket.create_connection((self.address, 22), 0.5) as connection:
@@ -226,14 +235,12 @@ class Machine:
 
 def completed(
     argv: Sequence[str],
-    where: str,
     stdin: str | None,
-    check: bool,
     timeout_seconds: float,
     environment: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
+    return subprocess.run(
         argv,
         input=stdin if stdin is not None else "",
         capture_output=True,
@@ -242,10 +249,12 @@ def completed(
         env=environment,
         cwd=cwd,
     )
-    if check and done.returncode:
-        raise LabError(
-            f"{where}: {list(argv)} ended with {done.returncode}: {done.stderr[-3000:]}{done.stdout[-1000:]}"
-        )
+
+
+def checked(done: subprocess.CompletedProcess[str], what: str) -> subprocess.CompletedProcess[str]:
+    """Raises LabError with what it said when it failed."""
+    if done.returncode:
+        raise LabError(f"{what} ended with {done.returncode}: {done.stderr[-3000:]}{done.stdout[-1000:]}")
     return done
 
 

@@ -22,6 +22,11 @@ from tests.lab.topology import CONTROLLER, CORE_NET, Host, Topology
 RELAY = Path(__file__).with_name("relay.py")
 
 
+def mac(*numbers: int) -> str:
+    """A hardware address that stays when a device is made anew, so that nobody asks the old one."""
+    return "02:" + ":".join(f"{number:02x}" for number in [0] * (5 - len(numbers)) + list(numbers))
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """Between device `near` in one namespace (the core, a router) and `far` in another (a router, a host)."""
@@ -34,6 +39,8 @@ class Line:
     near_up: tuple[str, ...]
     """Lines of ip(8) that make the near end work, again after a cut too."""
     far_up: tuple[str, ...]
+    near_cut: tuple[str, ...]
+    far_cut: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -44,6 +51,7 @@ class Network:
     home: Path
     cgroup: Path
     lines: dict[str, Line] = field(default_factory=dict)
+    relays: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for number, site in enumerate(self.topology.sites):
@@ -84,59 +92,97 @@ class Network:
             namespaces.forward(router)
             namespaces.ip(router, "link add br0 type bridge", "link set br0 up", f"addr add {site.net}.1/24 dev br0")
             self.lay(self.lines[site.name])
-        for host in self.topology.hosts:
-            namespaces.make(self.namespace(host.name))
-            self.lay(self.lines[host.name])
+
+    def plug(self, host: Host) -> None:
+        """A host that is switched on gets an interface, on a line that is as long, or as cut, as it was."""
+        namespaces.make(self.namespace(host.name))
+        self.lay(self.lines[host.name])
+
+    def unplug(self, host: Host) -> None:
+        """The plug is pulled: from now on nothing leaves the host, not even the ends of its connections."""
+        line = self.lines[host.name]
+        if not line.far_namespace.exists():
+            return
+        self._take_away(line)
+        namespaces.forget_connections(line.far_namespace)
 
     def lay(self, line: Line) -> None:
-        """A plain cable."""
-        pair = f"link add {line.near} type veth peer name {line.far} netns {line.far_namespace}"
-        namespaces.ip(line.near_namespace, pair)
-        self._ends_up(line)
+        """A plain cable, or a relay if there is a shape for it."""
+        if self._shape_file(line).exists():
+            self._relay(line)
+        else:
+            pair = f"link add {line.near} type veth peer name {line.far} netns {line.far_namespace}"
+            namespaces.ip(line.near_namespace, pair)
+        if self._cut_file(line).exists():
+            self._ends_up(line)
+            self._ends_cut(line)
+        else:
+            self._ends_up(line)
 
     def cut(self, name: str) -> None:
-        """Nothing passes any more; what is being sent is lost without a word to either end."""
+        """Nothing passes any more. At a site, both ends lose what is sent without a word, as the world outside does."""
         line = self._line(name)
-        namespaces.ip(line.near_namespace, f"link set {line.near} down")
+        self._cut_file(line).touch()
+        if line.far_namespace.exists():
+            self._ends_cut(line)
 
     def heal(self, name: str) -> None:
         line = self._line(name)
-        namespaces.ip(line.near_namespace, *line.near_up)
+        self._cut_file(line).unlink(missing_ok=True)
+        if line.far_namespace.exists():
+            self._ends_up(line)
 
     def shape(self, name: str, shape: Shape) -> None:
         """Delay, jitter, loss and rate, from now on. The first time the cable becomes a relay, in a moment."""
         line = self._line(name)
-        path = self.home / f"shape-{name}.json"
-        half = path.with_suffix(".new")
+        file = self._shape_file(line)
+        first = not file.exists()
+        half = file.with_suffix(".new")
         half.write_text(json.dumps(asdict(shape)))
-        half.replace(path)
-        if (self.cgroup / name).is_dir():
-            return
-        (self.cgroup / name).mkdir(parents=True)
-        namespaces.ip(line.near_namespace, f"link del {line.near}")
-        argv: list[str | Path] = [
-            sys.executable,
-            RELAY,
-            line.near_namespace,
-            line.near,
-            line.far_namespace,
-            line.far,
-            path,
-        ]
-        with (self.home / f"relay-{name}.log").open("w") as log:
+        half.replace(file)
+        if first and line.far_namespace.exists():
+            self._take_away(line)
+            self.lay(line)
+
+    def _relay(self, line: Line) -> None:
+        """Start the relay; its devices are there when it says so."""
+        cgroup, log = self.cgroup / line.name, self.home / f"relay-{line.name}.log"
+        cgroup.mkdir(parents=True)
+        ends = (line.near_namespace, line.near, line.far_namespace, line.far)
+        argv = [sys.executable, RELAY, *ends, self._shape_file(line)]
+        with log.open("w") as errors:
             process = subprocess.Popen(
-                joined(self.cgroup / name, argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
+                joined(cgroup, [*map(str, argv)]), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
             )
         assert process.stdout is not None
         with process.stdout:
             if process.stdout.readline() != b"ready\n":
-                end_cgroup(self.cgroup / name)
-                raise LabError(f"relay of {name}: {(self.home / f'relay-{name}.log').read_text()}")
-        self._ends_up(line)
+                end_cgroup(cgroup)
+                raise LabError(f"relay of {line.name}: {log.read_text()}")
+        self.relays[line.name] = process
 
-    def down(self) -> None:
-        for file in (self.home / "net").glob("*"):
-            namespaces.remove(file)
+    def _take_away(self, line: Line) -> None:
+        """The devices at both ends are gone."""
+        if (self.cgroup / line.name).is_dir():
+            end_cgroup(self.cgroup / line.name)
+            self.gone(line.name)
+        else:
+            namespaces.ip(line.near_namespace, f"link del {line.near}")
+
+    def gone(self, name: str) -> None:
+        """The relay of that line has been ended: let go of it."""
+        if name in self.relays:
+            self.relays.pop(name).wait(20)
+
+    def _shape_file(self, line: Line) -> Path:
+        return self.home / f"shape-{line.name}.json"
+
+    def _cut_file(self, line: Line) -> Path:
+        return self.home / f"cut-{line.name}"
+
+    def _ends_cut(self, line: Line) -> None:
+        namespaces.ip(line.near_namespace, *line.near_cut)
+        namespaces.ip(line.far_namespace, *line.far_cut)
 
     def _ends_up(self, line: Line) -> None:
         namespaces.ip(line.near_namespace, *line.near_up)
@@ -156,15 +202,24 @@ class Network:
             self.router(name),
             "wan",
             (
+                f"link set {device} address {mac(254, number, 1)}",
                 f"addr replace {near} peer {far} dev {device}",
                 f"link set {device} up",
                 f"route replace {net}.0/24 via {far}",
             ),
-            (f"addr replace {far} peer {near} dev wan", "link set wan up", f"route replace default via {near}"),
+            (
+                f"link set wan address {mac(254, number, 2)}",
+                f"addr replace {far} peer {near} dev wan",
+                "link set wan up",
+                f"route replace default via {near}",
+            ),
+            (f"link set {device} down", f"route replace blackhole {net}.0/24"),
+            ("route replace blackhole default",),
         )
 
     def _host_line(self, host: Host) -> Line:
-        device, net = f"port{host.number}", self.topology.site(host.site).net
+        site = self.topology.site(host.site)
+        device, net = f"port{host.number}", site.net
         return Line(
             host.name,
             self.router(host.site),
@@ -173,8 +228,11 @@ class Network:
             "eth0",
             (f"link set {device} master br0", f"link set {device} up"),
             (
+                f"link set eth0 address {mac(site.number, host.number)}",
                 f"addr replace {net}.{host.number}/24 dev eth0",
                 "link set eth0 up",
                 f"route replace default via {net}.1",
             ),
+            (f"link set {device} down",),
+            (),
         )

@@ -41,6 +41,7 @@ def begin(plan: Topology, *, owned: bool) -> Path:
     home = home_of(plan.name)
     refuse_if_alive(home)
     clear(home)
+    clear_dead()
     home.mkdir(parents=True)
     owner = (os.getpid(), started(os.getpid())) if owned else None
     topology.write(plan, home / "topology.json")
@@ -80,6 +81,14 @@ def clear(home: Path) -> None:
         return not home.exists()
 
     wait_for(removed, 20, f"{home} to be removed")
+
+
+def clear_dead() -> None:
+    """Clear what labs left whose owners were killed, of whatever name."""
+    for home in (cache() / "labs").glob("*"):
+        record = read(home)
+        if record is not None and record.owner is not None and started(record.owner[0]) != record.owner[1]:
+            clear(home)
 
 
 def started(pid: int) -> int:

@@ -73,7 +73,7 @@ class Relay:
         for _ in range(BURST):
             try:
                 packet = os.read(way.source, PACKET_MAX)
-            except OSError:
+            except BlockingIOError:
                 return
             if shape.loss and random.random() < shape.loss:
                 continue

@@ -59,13 +59,13 @@ def end_cgroup(cgroup: Path, seconds: float = 20.0) -> None:
     """Kill everything in it and below at once, as a power cut does, and remove it. Fine when it isn't there."""
     if not cgroup.is_dir():
         return
-    (cgroup / "cgroup.kill").write_text("1")
-    wait_for(lambda: "populated 0" in (cgroup / "cgroup.events").read_text(), seconds, f"{cgroup} to end")
-    wait_for(lambda: _removed(cgroup), seconds, f"{cgroup} to go")
+    wait_for(lambda: _killed_and_removed(cgroup), seconds, f"{cgroup} to end")
 
 
-def _removed(cgroup: Path) -> bool:
+def _killed_and_removed(cgroup: Path) -> bool:
+    """Whoever was about to join when the others were killed is killed by the next call."""
     with suppress(OSError):
+        (cgroup / "cgroup.kill").write_text("1")
         for directory in sorted((path for path in cgroup.rglob("*") if path.is_dir()), reverse=True):
             directory.rmdir()
         cgroup.rmdir()
