@@ -72,17 +72,14 @@ def read_events(source: str | os.PathLike[str] | pa.Buffer, key: str, columns: S
 def read_rows(source: str | os.PathLike[str] | pa.Buffer, key: str, columns: Sequence[str] | None = None) -> pa.Table:
     """The same with the types that Parquet has: plain strings where EVENTS has dictionaries. Raises Damaged."""
     with _opened(source, key) as file:
-        wanted = [name for name in EVENTS.names if columns is None or name in columns]
-        try:
-            return file.read(columns=wanted, use_threads=False).select(wanted)
-        except (pa.ArrowException, OSError, KeyError) as error:
-            raise _unreadable(key, error) from None
+        return _rows_of(file, key, [name for name in EVENTS.names if columns is None or name in columns])
 
 
-def count_rows(source: str | os.PathLike[str] | pa.Buffer, key: str) -> int:
-    """How many rows an object has, from its footer. Raises Damaged."""
+def read_whole(source: str | os.PathLike[str] | pa.Buffer, key: str) -> tuple[Footer, pa.Table]:
+    """The footer of segment `key`, and its rows as `read_rows` gives them. Raises Damaged."""
     with _opened(source, key) as file:
-        return int(file.metadata.num_rows)
+        text = (file.metadata.metadata or {}).get(footers.METADATA_KEY)
+        return footers.decode(key, text), _rows_of(file, key, EVENTS.names)
 
 
 def as_events(table: pa.Table) -> pa.Table:
@@ -106,6 +103,13 @@ class _opened:
 
     def __exit__(self, *_: object) -> None:
         self._file.close(force=True)
+
+
+def _rows_of(file: pq.ParquetFile, key: str, wanted: list[str]) -> pa.Table:
+    try:
+        return file.read(columns=wanted, use_threads=False).select(wanted)
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise _unreadable(key, error) from None
 
 
 def _unreadable(key: str, error: Exception) -> Damaged:

@@ -62,12 +62,7 @@ def merge_due(journal: Journal, clock: Clock, rules: Rules = RULES) -> Merged:
     result = Merged()
     for run in due(journal, clock.now(), rules):
         for group in _groups(journal, run, rules, result):
-            try:
-                result.written.append(merge(journal, group, clock.now()))
-            except Missing:
-                continue  # another process has merged them meanwhile
-            except Damaged as error:
-                result.damaged.append(error)
+            result.written.append(_merge(journal, group, clock.now()))
     result.deleted.extend(sweep(journal, clock, rules.grace_seconds))
     return result
 
@@ -95,9 +90,26 @@ def runs(visible: Iterable[Segment]) -> list[list[Segment]]:
 
 def merge(journal: Journal, group: Sequence[Segment], now: int) -> str:
     """One segment of the rows of several that follow one another; its key. Raises Damaged, Missing."""
-    first, last = group[0], group[-1]
-    found = [segments.footer(journal, segment.key) for segment in group]
-    rows = pa.concat_tables([parquet.read_rows(journal.files.path(each.key), each.key) for each in group])
+    return _merge(journal, [_read(journal, segment) for segment in group], now)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A segment to be merged, as it was read."""
+
+    segment: Segment
+    footer: Footer
+    rows: pa.Table
+
+
+def _read(journal: Journal, segment: Segment) -> _Source:
+    return _Source(segment, *segments.read(journal, segment.key))
+
+
+def _merge(journal: Journal, group: Sequence[_Source], now: int) -> str:
+    first, last = group[0].segment, group[-1].segment
+    found = [source.footer for source in group]
+    rows = pa.concat_tables([source.rows for source in group])
     footer = Footer(
         first.node,
         first.boot,
@@ -112,7 +124,7 @@ def merge(journal: Journal, group: Sequence[Segment], now: int) -> str:
         _join_streams(found, rows),
     )
     content = parquet.encode(tables.sort_events(rows), footer.encode())
-    generation = max(segment.generation for segment in group) + 1
+    generation = max(source.segment.generation for source in group) + 1
     key = names.l1_key(first.node, first.boot, first.seq_first, last.seq_last, generation, memoryview(content))
     with suppress(AlreadyThere):
         journal.store.put(key, memoryview(content))
@@ -183,25 +195,26 @@ def _is_due(journal: Journal, run: Sequence[Segment], now: int, rules: Rules) ->
     return now - oldest >= rules.age_seconds * 1_000_000
 
 
-def _groups(journal: Journal, run: Sequence[Segment], rules: Rules, result: Merged) -> Iterator[list[Segment]]:
-    """A run cut where a merged segment would have too many rows, and where a source is damaged or has gone."""
-    group: list[Segment] = []
+def _groups(journal: Journal, run: Sequence[Segment], rules: Rules, result: Merged) -> Iterator[list[_Source]]:
+    """A run, read, and cut where a merged segment would have too many rows, and where a source is damaged or has
+    gone: another process may have merged it meanwhile."""
+    group: list[_Source] = []
     rows = 0
     for segment in run:
+        source = None
         try:
-            count = parquet.count_rows(journal.files.path(segment.key), segment.key)
+            source = _read(journal, segment)
         except Damaged as error:
             result.damaged.append(error)
-            count = None
         except Missing:
-            count = None
-        if count is not None and (not group or rows + count <= rules.rows_max):
-            group.append(segment)
-            rows += count
+            pass
+        if source is not None and (not group or rows + source.rows.num_rows <= rules.rows_max):
+            group.append(source)
+            rows += source.rows.num_rows
             continue
         if len(group) > 1:
             yield group
-        group, rows = ([segment], count) if count is not None else ([], 0)
+        group, rows = ([source], source.rows.num_rows) if source is not None else ([], 0)
     if len(group) > 1:
         yield group
 

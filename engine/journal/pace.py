@@ -1,8 +1,8 @@
 """When the next commit begins: at once where nobody else is expected, a moment later where company saves a commit.
 
-A commit costs much the same for one batch as for twenty. While several streams are busy, a batch therefore waits up to
-COMPANY_SECONDS, counted from the beginning of the commit before, for those of the others; a stream that is alone, and
-whoever comes after a pause, waits for nobody. No locks and no I/O here: the committer holds its own lock.
+A commit costs much the same for one batch as for twenty. While several streams are busy, a batch therefore waits a
+little for those of the others, the longer the more there are, counted from the beginning of the commit before; a stream
+that is alone, and whoever comes after a pause, waits for nobody. No locks and no I/O here: the committer holds its own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from engine.journal.intake import Ticket
 EARLY_BYTES = 4 << 20
 """So much is worth a commit: it waits for no company, nor for the commit before to be synced."""
 
-COMPANY_SECONDS = 0.02
+COMPANY_SECONDS_A_STREAM, COMPANY_SECONDS_MAX = 0.005, 0.05
 ACTIVE_SECONDS = 0.25
 """A stream that had a batch in a commit so lately is expected to have another."""
 
@@ -44,7 +44,8 @@ class Pace:
         now = self._clock.monotonic()
         wait = self._begun_at + self._every - now
         if self._expects_more(eligible, now):
-            wait = max(wait, self._begun_at + COMPANY_SECONDS - now)
+            company = min(COMPANY_SECONDS_A_STREAM * len(self._active), COMPANY_SECONDS_MAX)
+            wait = max(wait, self._begun_at + company - now)
         return max(0.0, wait)
 
     def idle_wait_seconds(self) -> float:

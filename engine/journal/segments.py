@@ -12,6 +12,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from engine.format import names, parquet
 from engine.format.footer import Footer
 from engine.format.names import Segment
@@ -78,7 +80,17 @@ def choose(segments: Iterable[Segment]) -> Visible:
 
 def footer(journal: Journal, key: str) -> Footer:
     """A segment's footer, from a file whose content has been checked. Raises Damaged, Missing."""
-    found = parquet.read_footer(journal.files.path(key), key)
+    return _checked(key, parquet.read_footer(journal.files.path(key), key))
+
+
+def read(journal: Journal, key: str) -> tuple[Footer, pa.Table]:
+    """A segment's footer, and all of its rows with the types that Parquet has. Raises Damaged, Missing."""
+    text, rows = parquet.read_whole(journal.files.path(key), key)
+    return _checked(key, text), rows
+
+
+def _checked(key: str, found: Footer) -> Footer:
+    """The footer, if it is that of this segment."""
     segment = names.parse_segment(key)
     stated = (found.boot, found.node, found.seq_first, found.seq_last)
     if segment is None or stated != (segment.boot, segment.node, segment.seq_first, segment.seq_last):
