@@ -65,10 +65,14 @@ def routes(parts: Parts) -> list[Route]:
         await asyncio.to_thread(parts.audit.act, "certificates-revoked", who(request), details)
         return Answer({"host": host, "revoked_at": at}, 201)
 
+    async def ca(request: Request) -> Response:
+        return Answer({"ca": _certificates(parts).authority.pem, "site": parts.settings.site})
+
     async def certificates(request: Request) -> Response:
         return Answer({"certificates": listed(parts, _certificates(parts)), "site": parts.settings.site})
 
     return [
+        Route("/v1/ca", answering(allow(NOBODY, ca)), methods=["GET"]),
         Route("/v1/enrolments", answering(allow("admin", enrolments)), methods=["POST"]),
         Route("/v1/enrol", answering(allow(NOBODY, enrol)), methods=["POST"]),
         Route("/v1/agents/{host}/certificate", answering(allow(AGENT, renew)), methods=["POST"]),
