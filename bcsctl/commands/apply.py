@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,7 +16,8 @@ from bcsctl.commands import status as status_command
 from bcsctl.options import exits
 from bcsctl.output import BAD, BUSY, GOOD, json_option, print_json, say, tell
 from bcsctl.settings import Settings, home_option, settings
-from engine.model.errors import Refused, UsageError
+from engine.model.errors import BcsError, Refused, UsageError
+from engine.model.policy.site import EMBEDDED_SITE
 from engine.model.times import SECOND, parse_duration
 
 if TYPE_CHECKING:
@@ -64,7 +67,10 @@ def command(
 
     def once() -> int:
         plan, origin = planned(at, plan_file, partial=bool(paths), prune=prune)
-        return run(at, plan, origin, yes, wait or wait_seconds is not None, wait_seconds, confirm, allow_empty, as_json)
+        given = Given(yes, wait or wait_seconds is not None, wait_seconds, confirm, allow_empty, as_json)
+        # A saved plan is applied as it was looked at, or not at all.
+        again = None if plan_file else lambda: planned(at, None, partial=bool(paths), prune=prune)[0]
+        return run(at, plan, origin, given, again)
 
     if not watch:
         if verify_signatures:
@@ -76,9 +82,8 @@ def command(
 
     def one_round() -> watching.Applied:
         plan, origin = planned(at, None, partial=bool(paths), prune=prune)
-        return watching.Applied(
-            len(plan.actions), 0 if plan.noop else carry_out(at, plan, origin, confirm, allow_empty)
-        )
+        nothing = plan.noop and not plan.refused
+        return watching.Applied(len(plan.actions), 0 if nothing else carry_out(at, plan, origin, confirm, allow_empty))
 
     seconds = max(parse_duration(watch) / SECOND, 1.0)
     watching.watch(at.policies, seconds, one_round, watching.reporter(at), signed=verify_signatures)
@@ -110,33 +115,46 @@ def planned(at: Settings, plan_file: str | None, partial: bool, prune: bool) -> 
     return make_plan(at.home, at.policies, partial=partial, prune=prune), provenance(at.policies)
 
 
-def run(
-    at: Settings,
-    plan: Plan,
-    origin: Provenance,
-    yes: bool,
-    wait: bool,
-    wait_seconds: float | None,
-    confirm: int | None,
-    allow_empty: bool,
-    as_json: bool,
-) -> int:
-    """Show, guard, ask, apply, show."""
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The flags of an apply."""
+
+    yes: bool = False
+    wait: bool = False
+    wait_seconds: float | None = None
+    confirm: int | None = None
+    allow_empty: bool = False
+    as_json: bool = False
+
+
+def run(at: Settings, plan: Plan, origin: Provenance, given: Given, again: Callable[[], Plan] | None) -> int:
+    """Show, guard, ask, apply, show; and `again` once a node answers that did not when the plan was made."""
     from engine.plan.reconcile import check_guards
     from engine.reconcile.apply import apply
 
-    if not as_json:
-        plan_command.render(plan)
-    check_guards(plan, confirm=confirm, allow_empty=allow_empty)
-    if not plan.noop and not yes:
-        ask(as_json)
-    with applying(as_json) as listen:
-        done = apply(at.home, plan, origin, wait=wait, wait_seconds=wait_seconds, on_progress=listen)
-    if as_json:
-        print_json({**plan.as_json(), **done.as_json(), "commit": origin.commit, "by": origin.by})
+    changes: list[Any] = []
+    results: list[Any] = []
+    for last in (again is None, False, True):
+        if not given.as_json:
+            plan_command.render(plan)
+        check_guards(plan, confirm=given.confirm, allow_empty=given.allow_empty)
+        if not plan.noop and not given.yes:
+            ask(given.as_json)
+        with applying(given.as_json) as listen:
+            done = apply(at.home, plan, origin, wait=given.wait, wait_seconds=given.wait_seconds, on_progress=listen)
+        changes += plan.as_json()["changes"]
+        results += done.as_json()["results"]
+        if last or again is None or not done.again:
+            break
+        if not given.as_json:
+            say("the node answers now: looking at what else there is to do", BUSY)
+        plan = again()
+    if given.as_json:
+        told = {**plan.as_json(), **done.as_json(), "changes": changes, "results": results, "noop": not changes}
+        print_json({**told, "commit": origin.commit, "by": origin.by})
     else:
         render(at, plan, done)
-    return 0 if done.ok else 1
+    return 0 if all(result["ok"] for result in results) and not done.again else 1
 
 
 def ask(as_json: bool) -> None:
@@ -151,7 +169,10 @@ def render(at: Settings, plan: Plan, done: ApplyResult) -> None:
     """What came of it, then how everything is."""
     render_faults(done)
     if done.ok and not plan.noop:
-        tell(f"Applied: number {done.number}.", GOOD)
+        numbers = ", ".join(f"number {number} at site {site}" for site, number in done.numbers.items())
+        tell(f"Applied: {numbers if len(done.numbers) > 1 else f'number {done.number}'}.", GOOD)
+    if done.again:
+        say("a node answers now that did not: run `bcsctl apply` again for what else there is to do", BUSY)
     if plan.desired.embedded:
         from engine.reconcile.embedded import shortcomings
 
@@ -160,6 +181,24 @@ def render(at: Settings, plan: Plan, done: ApplyResult) -> None:
                 say(text, BUSY)
         tell()
         status_command.render(status_command.site(at))
+    for site in done.numbers:
+        if site != EMBEDDED_SITE:
+            render_site(site)
+
+
+def render_site(site: str) -> None:
+    """How everything is at a site with a node of its own; nothing where it can't be asked, which a row has said."""
+    from engine.env import credentials
+    from engine.env.endpoint import request_json
+
+    try:
+        credential = credentials.read(site)
+        found = request_json(credential.endpoint(), "GET", "/v1/status") if credential else None
+    except BcsError:
+        found = None
+    if found is not None:
+        tell()
+        status_command.render(found)
 
 
 def render_faults(done: ApplyResult) -> None:

@@ -65,21 +65,35 @@ def render(plan: Plan) -> None:
     """A line an action, its reason, and the fields that change; then the sum."""
     if plan.noop:
         tell(f"No changes: {plan.unchanged:,} things are as the policies say.", GOOD)
+        _open(plan)
         return
     for action in plan.actions:
         sign, colour = SIGNS[action.action]
         verb = f" ({action.action})" if action.action in ("start", "upgrade") else ""
-        tell(printable(f"{sign} {action.kind} {action.name}{verb}: {action.reason}"), colour)
+        # A source's address begins with its group, and a group is at one site.
+        site = f" of site {action.site}" if len(plan.bases) > 1 and action.kind in ("Node", "Agent") else ""
+        tell(printable(f"{sign} {action.kind} {action.name}{site}{verb}: {action.reason}"), colour)
         if action.action in ("update", "upgrade"):
             for name, change in action.fields.items():
                 tell(printable(f"    {name}: {value(change.old)} -> {value(change.new)}"), DIM)
     tell()
     tell(summary(plan.summary))
+    _open(plan)
     if plan.guard.needed:
         flags = f"{'--prune ' if plan.partial and plan.removed else ''}--confirm {plan.guard.sources}"
         say(f"this needs {flags}, since it {plan.guard.reason}", BAD)
     for address in plan.guard.shortens:
         say(f"  {address}: its retention gets shorter, {_points_removed(plan, address)} will go once expiry runs", BAD)
+
+
+def _open(plan: Plan) -> None:
+    """What the plan can't say, and what it does nothing about."""
+    for site in plan.unknown:
+        say(f"the node of site {site} does not answer: what else there is to do shows once it does", BUSY)
+    for text in plan.passed_over:
+        say(printable(text), BUSY)
+    for text in plan.refused:
+        say(printable(text), BAD)
 
 
 def _points_removed(plan: Plan, address: str) -> str:

@@ -1,4 +1,4 @@
-"""bcsctl validate: schema and cross references, nothing else touched."""
+"""bcsctl validate: schema, cross references and host patterns; nothing is changed, no host is asked."""
 
 from __future__ import annotations
 
@@ -12,22 +12,30 @@ from engine.model.errors import PolicyInvalid
 
 @click.command("validate", epilog=exits(3))
 @click.argument("paths", nargs=-1)
+@click.option("--no-inventory", is_flag=True, help="Don't resolve host patterns: inventories may ask a cloud.")
 @home_option
 @json_option
-def command(paths: tuple[str, ...], home: str | None, as_json: bool) -> int:
-    """Check policies: schema and cross references.
+def command(paths: tuple[str, ...], no_inventory: bool, home: str | None, as_json: bool) -> int:
+    """Check policies: schema, cross references, host patterns.
 
     PATHS are files and directories; without any, the policies of the working directory.
 
     \b
     Example:  bcsctl validate policies/
     """
+    from engine.reconcile.hosts import resolver
+    from engine.reconcile.load import load
     from engine.reconcile.paths import variables_of
-    from engine.reconcile.resolve import load_policies
+    from engine.reconcile.resolve import resolve
 
     at = settings(home, paths)
+    loaded = load(at.policies)
     try:
-        found = load_policies(at.policies, variables=variables_of(at.home))
+        found = resolve(
+            loaded,
+            variables=variables_of(at.home),
+            resolve_hosts=None if no_inventory else resolver(loaded),
+        )
     except PolicyInvalid as error:
         if not as_json:
             return fail(error, False, faults_shown=None)

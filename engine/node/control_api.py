@@ -25,6 +25,7 @@ from engine.node.access import (
     with_origin,
 )
 from engine.node.applied import read_applied
+from engine.node.expected import expected_since, hosts_in
 from engine.node.overview import site_status
 from engine.node.parts import Parts
 from engine.node.web import Answer, answering, read_json
@@ -79,8 +80,13 @@ def routes(parts: Parts, version: str) -> list[Route]:
         return Answer({"number": number}, 201)
 
     async def policies_latest(request: Request) -> Response:
-        applied = await asyncio.to_thread(control.latest, parts.journal.store, control.POLICIES)
-        return Answer(applied or {"number": 0})
+        store = parts.journal.store
+        applied = await asyncio.to_thread(control.latest, store, control.POLICIES)
+        if applied is None:
+            return Answer({"number": 0})
+        revoked = parts.certificates.revoked() if parts.certificates else {}
+        since = await asyncio.to_thread(expected_since, store, revoked, applied["number"], hosts_in)
+        return Answer({**applied, "named_since": since})
 
     async def marks(request: Request) -> Response:
         body = await read_json(request, parts.bodies)

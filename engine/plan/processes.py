@@ -8,7 +8,7 @@ from typing import Any
 from engine.model.policy.resolved import PolicySet
 from engine.model.policy.site import EMBEDDED_HOST, EMBEDDED_SITE, Site
 from engine.plan.actions import AGENT, CREATE, NODE, REMOVE, START, UPDATE, UPGRADE, Action, Change, changed_fields
-from engine.plan.observed import ABSENT, EXPIRED, NEVER_SEEN, REVOKED, SILENT, STOPPED, AgentSeen, Observed, Process
+from engine.plan.observed import ABSENT, EXPIRED, NEVER_SEEN, REVOKED, SILENT, STOPPED, Observed, Process
 
 NODE_KEYS = ("nodes", "storage", "encryption")
 """What of a Site document its node's settings are made of."""
@@ -45,11 +45,7 @@ def of_site(
 
 def shut_out(hosts: tuple[str, ...], observed: Observed) -> list[str]:
     """Hosts whose certificates somebody has revoked while policies name them: an apply does not let them in again."""
-    return [host for host in hosts if _is_shut_out(observed.agents.get(host), host, observed)]
-
-
-def _is_shut_out(seen: AgentSeen | None, host: str, observed: Observed) -> bool:
-    return seen is not None and seen.state == REVOKED and host in observed.hosts
+    return [host for host in hosts if (seen := observed.agents.get(host)) is not None and seen.state == REVOKED]
 
 
 def _node(site: Site, spec: Mapping[str, Any], observed: Observed) -> Iterator[Action]:
@@ -76,9 +72,8 @@ def _of_node(spec: Mapping[str, Any]) -> dict[str, Any]:
 def _agent(site: str, host: str, observed: Observed) -> Iterator[Action]:
     seen = observed.agents.get(host)
     version = {"version": Change((seen.version if seen else "") or None, observed.version)}
-    if seen is None or (seen.state == REVOKED and host not in observed.hosts):
-        why = "there is no agent yet" if seen is None else "was removed, and policies name it again"
-        yield Action(CREATE, AGENT, host, why, version, site=site)
+    if seen is None:
+        yield Action(CREATE, AGENT, host, "there is no agent yet", version, site=site)
     elif seen.state in _STOPPED:
         reason = _STOPPED[seen.state] + (f" since {seen.since}" if seen.since else "")
         yield Action(START, AGENT, host, reason, site=site)

@@ -6,7 +6,7 @@ by that alone; one that shows another authority than its credentials name is ref
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from engine.env import credentials
 from engine.env.credentials import Credential
 from engine.env.endpoint import Endpoint, request_json
 from engine.model.errors import Refused, Unreachable
-from engine.model.times import SECOND, parse_time
+from engine.model.times import SECOND, format_time, parse_time
 from engine.plan.observed import (
     ABSENT,
     EXPIRED,
@@ -40,8 +40,7 @@ def observe_site(site: str) -> Observed:
     wanted = Observed(site=site, version=bundle.version(), node_version=bundle.version(bundle.NODE))
     credential = credentials.read(site)
     if credential is None:
-        why = "there is no node yet, as far as the credentials of this user go"
-        return replace(wanted, node=Process(ABSENT, why=why))
+        return replace(wanted, node=Process(ABSENT, why="there is no node yet that this user has credentials for"))
     try:
         return observe_node(wanted, credential.endpoint())
     except Unreachable as error:
@@ -53,36 +52,58 @@ def observe_node(wanted: Observed, endpoint: Endpoint) -> Observed:
     """`wanted` with what the node at `endpoint` says. Raises what it answers, Unreachable when it does not."""
     health = request_json(endpoint, "GET", "/v1/health", timeout_seconds=ASK_SECONDS)
     applied = request_json(endpoint, "GET", "/v1/policies/latest", timeout_seconds=ASK_SECONDS)
-    status = request_json(endpoint, "GET", "/v1/status", timeout_seconds=ASK_SECONDS)
-    now = parse_time(str(status["at"]), 0)
     sources: dict[str, Any] = applied.get("sources") or {}
-    hosts = applied.get("agents") or sorted({address.split("/")[1] for address in sources})
-    seen = {row["host"]: agent_seen(row, now) for row in status.get("hosts", ())}
+    hosts = applied.get("agents") or {address.split("/")[1] for address in sources}
     return replace(
         wanted,
         number=int(applied["number"]),
         documents=applied.get("documents") or {},
         sources=sources,
-        hosts=tuple(hosts),
+        hosts=tuple(sorted(hosts)),
         node=Process(RUNNING, str(health.get("version", ""))),
-        agents={host: agent for host, agent in seen.items() if agent is not None},
+        agents=agents_of(endpoint, applied.get("named_since") or {}),
     )
 
 
-def agent_seen(row: Mapping[str, Any], now: int) -> AgentSeen | None:
-    """The agent of one row of the status's hosts; None where there never was one. `now` is the node's, microseconds."""
-    certificate, heard_at = row.get("certificate"), row.get("heard_at")
+def agents_of(endpoint: Endpoint, named_since: Mapping[str, int]) -> dict[str, AgentSeen]:
+    """The agents that a node knows, by host. `named_since` as `GET /v1/policies/latest` has it."""
+    certificates = request_json(endpoint, "GET", "/v1/certificates", timeout_seconds=ASK_SECONDS)["certificates"]
+    status = request_json(endpoint, "GET", "/v1/status", timeout_seconds=ASK_SECONDS)
+    return agents_seen(certificates, status.get("hosts", ()), parse_time(str(status["at"]), 0), named_since)
+
+
+def agents_seen(
+    certificates: Iterable[Mapping[str, Any]],
+    rows: Iterable[Mapping[str, Any]],
+    now: int,
+    named_since: Mapping[str, int],
+) -> dict[str, AgentSeen]:
+    """Agents by host, out of the node's lists of certificates and of hosts, at its time `now` (microseconds)."""
+    certified = {row["host"]: row for row in certificates}
+    heard = {row["host"]: row for row in rows}
+    found = {
+        host: _agent(certified.get(host), heard.get(host, {}), now, named_since.get(host))
+        for host in sorted({*certified, *heard})
+    }
+    return {host: agent for host, agent in found.items() if agent is not None}
+
+
+def _agent(
+    certificate: Mapping[str, Any] | None, row: Mapping[str, Any], now: int, named_since: int | None
+) -> AgentSeen | None:
+    """None where there never was an agent, or where one was removed before policies named its host again."""
     version, settings = str(row.get("version") or ""), str(row.get("settings") or "")
-    if certificate is None and not heard_at:
-        return None
-    if certificate is not None and certificate.get("revoked_at"):
-        return AgentSeen(REVOKED, version, str(certificate["revoked_at"]))
-    if certificate is not None and parse_time(certificate["not_after"], 0) <= now:
-        return AgentSeen(EXPIRED, version, str(certificate["not_after"]))
-    if not heard_at:
-        return AgentSeen(NEVER_SEEN)
-    if now - parse_time(heard_at, 0) > SILENT_SECONDS * SECOND:
-        return AgentSeen(SILENT, version, str(heard_at), settings)
+    heard_at = parse_time(row["heard_at"], 0) if row.get("heard_at") else None
+    if certificate is not None and certificate["revoked"]:
+        revoked_at = int(certificate["revoked_at"] or 0)
+        by_hand = named_since is not None and revoked_at >= named_since
+        return AgentSeen(REVOKED, version, format_time(revoked_at)) if by_hand else None
+    if certificate is not None and (certificate["not_after"] or now) < now:
+        return AgentSeen(EXPIRED, version, format_time(certificate["not_after"]))
+    if heard_at is None:
+        return AgentSeen(NEVER_SEEN) if certificate is not None else None
+    if now - heard_at > SILENT_SECONDS * SECOND:
+        return AgentSeen(SILENT, version, format_time(heard_at), settings)
     return AgentSeen(RUNNING, version, settings=settings)
 
 
@@ -91,6 +112,6 @@ def refuse_strange(site: str, credential: Credential, error: Unreachable) -> Non
     if error.details.get("untrusted"):
         raise Refused(
             f"what answers at {', '.join(credential.urls)} is not the site {site} that these credentials are for",
-            hint="another journal has another authority; if the site was made anew, forget the old one: `bcsctl logout`",
+            hint="another journal has another authority; if it was made anew, forget the old one: `bcsctl logout`",
             details={"site": site},
         )
