@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+_STEPS = frozenset({"start", "ok", "failed", "skipped", "unreachable"})
 _ASK_FOR_KEY = "ssh-keyscan -t ed25519 {host} shows its key: compare it with the host's own, add it to known_hosts"
 _HINTS = (
     ("HOST IDENTIFICATION HAS CHANGED", "if the host was set up anew: ssh-keygen -R {host}, then " + _ASK_FOR_KEY),
@@ -91,7 +92,7 @@ class Tally:
         if kind in ("error", "warning", "verbose") and (said := str(event.get("stdout", "")).strip()):
             if "ERROR" in said or not self.last_said:
                 self.last_said = said.splitlines()[0]
-        elif kind.startswith("runner_on_") and "host" in data:
+        elif kind.removeprefix("runner_on_") in _STEPS and "host" in data:
             self._step(kind.removeprefix("runner_on_"), data)
         return False
 
@@ -129,7 +130,8 @@ def _state(kind: str, data: Mapping[str, Any], result: Mapping[str, Any]) -> str
     if kind == "failed":
         return "ok" if data.get("ignore_errors") else "failed"
     if kind == "ok":
-        return "changed" if result.get("changed") else "ok"
+        # Ansible hides whether a secret was written; tasks with secrets run only where there is something to write.
+        return "changed" if result.get("changed") or "censored" in result else "ok"
     return kind
 
 
@@ -154,8 +156,8 @@ def _diff(found: Any) -> list[str]:
         if "prepared" in part:
             texts.append(str(part["prepared"]))
             continue
-        before, after = part.get("before"), part.get("after")
-        if before != after:
-            where = part.get("after_header") or part.get("before_header") or ""
-            texts.append(f"{where}{os.linesep if where else ''}- {before}\n+ {after}".strip())
+        before, after = (str(part.get(name) or "").splitlines() for name in ("before", "after"))
+        where = str(part.get("after_header") or part.get("before_header") or "")
+        lines = difflib.unified_diff(before, after, where, where, lineterm="")
+        texts.append("\n".join(lines))
     return [text for text in texts if text.strip()]

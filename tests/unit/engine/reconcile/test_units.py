@@ -56,7 +56,7 @@ def test_the_agent_unit_is_valid(home: Path, tmp_path: Path) -> None:
     outcome = run_playbook("agent.yml", local_inventory(tmp_path), variables, check=True, tags="preflight,configure")
     shown = [diff for diff in outcome.hosts["localhost"].diff if "[Service]" in diff]
     assert shown, outcome
-    text = shown[0][shown[0].index("# Written by") :]
+    text = "\n".join(line.removeprefix("+") for line in shown[0].splitlines()[3:])
     assert "ExecStart=" in text
     path = tmp_path / "bcs-agent-test.service"
     path.write_text(text)
