@@ -133,6 +133,7 @@ def _compared(desired: PolicySet, observed: Mapping[str, Observed], scope: Scope
     sites = {site.name: site for site in desired.sites}
     plans: list[Plan] = []
     refused: list[str] = []
+    passed_over: list[str] = []
     concerned = sites_of(desired) if scope.partial else observed
     for name, there in observed.items():
         if name not in concerned:
@@ -143,11 +144,14 @@ def _compared(desired: PolicySet, observed: Mapping[str, Observed], scope: Scope
             # A site that groups merely copy to, or recover at, stands in the way of a whole repository only.
             if part.groups or not scope.partial:
                 refused.append(f"site {name} can't be carried out: {why}")
+            else:
+                passed_over.append(f"site {name}: {why}, so nothing is done or copied there")
             continue
         if name in sites:
             refuse_to_move(sites[name], there.documents)
         plans.append(diff(part, there, partial=scope.partial, prune=scope.prune))
-    return merged(plans, desired, refused)
+    plan = merged(plans, desired, refused)
+    return replace(plan, passed_over=(*plan.passed_over, *passed_over))
 
 
 def inventories_of(sites: Iterable[Any]) -> dict[str, str]:
