@@ -1,4 +1,4 @@
-"""`python -m engine.agent agent --home BCS_HOME --host NAME --socket PATH`: what a host's service starts."""
+"""`python -m engine.agent agent --home BCS_HOME --host NAME --node URL`: what a host's service starts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 from engine.agent.run import run
+from engine.agent.where import find
 from engine.env import durable
 from engine.model.errors import BcsError, Failed
 from engine.model.times import parse_size
@@ -23,6 +24,7 @@ def main() -> int:
     parser.add_argument("--home", type=Path, default=os.environ.get("BCS_HOME"), help="where the agent keeps its state")
     parser.add_argument("--host", default="localhost", help="the name by which policies call this host")
     parser.add_argument("--socket", type=Path, help="the node's socket; by default run/node.sock below the home")
+    parser.add_argument("--node", action="append", default=[], help="a node's URL, https://host:port; several, if any")
     parser.add_argument("--spool-limit", default="10GiB", help="how much may wait on disk while the node is away")
     arguments = parser.parse_args()
     if arguments.home is None:
@@ -33,8 +35,9 @@ def main() -> int:
         signal.signal(number, lambda *_: stopping.set())
     try:
         limit = parse_size(arguments.spool_limit)
+        where = find(home, arguments.host, arguments.socket, arguments.node)
         lock = held(home)
-        run(home, arguments.host, arguments.socket or home / "run" / "node.sock", stopping, spool_limit_bytes=limit)
+        run(home, arguments.host, where, stopping, spool_limit_bytes=limit)
     except (BcsError, OSError) as error:
         print(f"agent: {error}", file=sys.stderr, flush=True)
         return error.exit_code if isinstance(error, BcsError) else 1

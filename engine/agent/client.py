@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from engine.env.endpoint import Endpoint, UnixEndpoint, as_error, connect, not_answered
+from engine.agent.where import Local, Where
+from engine.env.endpoint import Endpoint, TlsEndpoint, as_error, connect, not_answered
 from engine.model.errors import BcsError, Failed, Unreachable
 from engine.wire.batch import NO_HASH
 
@@ -76,10 +77,11 @@ class Node(Protocol):
 
 class HttpNode:
     """A site's node over HTTP; a path is that of its Unix socket. Connects when it is first needed, and again after
-    every failure."""
+    every failure and when the host has a new certificate."""
 
-    def __init__(self, endpoint: Endpoint | Path, *, answer_seconds: float = ANSWER_SECONDS) -> None:
-        self._endpoint = UnixEndpoint(endpoint) if isinstance(endpoint, Path) else endpoint
+    def __init__(self, where: Where | Path, *, answer_seconds: float = ANSWER_SECONDS) -> None:
+        self._where: Where = Local(where) if isinstance(where, Path) else where
+        self._endpoint: Endpoint | str = "its socket"
         self._answer_seconds = answer_seconds
         self._connection: HTTPConnection | None = None
 
@@ -123,6 +125,11 @@ class HttpNode:
 
     def _request(self, method: str, target: str, body: Body) -> tuple[int, bytes]:
         """One exchange. A connection that the node closed while it was idle is replaced, once."""
+        endpoint = self._where.endpoint()
+        if endpoint is not self._endpoint:
+            if _shown(endpoint) is not _shown(self._endpoint):
+                self.close()
+            self._endpoint = endpoint
         if self._connection is not None:
             try:
                 return self._exchange(method, target, body)
@@ -132,7 +139,8 @@ class HttpNode:
 
     def _exchange(self, method: str, target: str, body: Body) -> tuple[int, bytes]:
         if self._connection is None:
-            self._connection = connect(self._endpoint, self._answer_seconds)
+            self._connection = connect(self._where.endpoint(), self._answer_seconds)
+            self._where.reached(self._connection.host, self._connection.port)
         connection = self._connection
         if isinstance(body, Mapping):
             kind, buffers = "application/json", [json.dumps(body).encode()]
@@ -153,6 +161,11 @@ class HttpNode:
         if answer.will_close:
             self.close()
         return answer.status, text
+
+
+def _shown(endpoint: Endpoint | str) -> object:
+    """What is shown to a node there: nothing, or a certificate."""
+    return endpoint.context if isinstance(endpoint, TlsEndpoint) else None
 
 
 def read_head(value: Mapping[str, Any]) -> Head:

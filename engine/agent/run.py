@@ -15,20 +15,24 @@ from typing import Any
 
 from engine.agent.client import HttpNode, Node
 from engine.agent.clock import SiteClock
+from engine.agent.identity import Identity
+from engine.agent.log import WARNING, Changes
+from engine.agent.restores import Restores
 from engine.agent.settings import Settings
 from engine.agent.source import Source
+from engine.agent.where import Remote, Where
 from engine.drivers.files import Scope
 from engine.env import durable, notify, processes
 from engine.env.clock import SYSTEM, Clock
 from engine.env.randomness import token_hex
-from engine.model.errors import BcsError
+from engine.model.errors import BcsError, Refused
 
 STATUS_SECONDS = 1.0
 LOOK_SECONDS = 0.05
 """How soon news is told; without any, a report goes out each STATUS_SECONDS."""
 DESIRED_WAIT_SECONDS = 20.0
 RETRY_SECONDS = 0.5
-OWN_DIRECTORIES = ("journal", "agent", "node", "run", "keys", "cache")
+OWN_DIRECTORIES = ("journal", "agent", "node", "run", "keys", "cache", "identity")
 POLICY_CHANGED = "the policy changed"
 
 
@@ -53,7 +57,9 @@ class Agent:
         *,
         clock: Clock = SYSTEM,
         spool_limit_bytes: int = 10 << 30,
+        restores: Restores | None = None,
     ) -> None:
+        self._restores = restores
         self._home, self._host, self._connect, self._stopping = home, host, connect, stopping
         self._clock, self._site_clock = clock, SiteClock(clock)
         self._spool_limit_bytes = spool_limit_bytes
@@ -62,6 +68,7 @@ class Agent:
         self._lock = threading.Lock()
         self._generation = -1
         self._writer = ""
+        self._changes = Changes(clock)
         self._version = os.environ.get("BCS_AGENT_VERSION", "")
 
     def run(self) -> None:
@@ -82,6 +89,10 @@ class Agent:
             if news != told or now - told_at >= STATUS_SECONDS:
                 told, told_at = news, now
                 self._report(node)
+                if self._restores is not None:
+                    self._restores.look()
+        if self._restores is not None:
+            self._restores.stop()
         stopping = [
             threading.Thread(target=each.source.stop, daemon=True) for each in self._sources.values() if each.source
         ]
@@ -91,6 +102,10 @@ class Agent:
             thread.join()
         self._report(node)
         node.close()
+
+    def site_time(self) -> int:
+        """Site time now, microseconds, as far as it has been measured."""
+        return self._site_clock.now()
 
     def _news(self) -> object:
         """What someone may be waiting for, and is told at once: a state, a mark that is done, policies taken over."""
@@ -124,7 +139,8 @@ class Agent:
                 if desired.get("generation") != self._generation:
                     self._apply(desired)
                     # A mark belongs to its moment: an agent that starts again takes none that it may have taken.
-                    lasting = {name: value for name, value in desired.items() if name != "marks"}
+                    # A restore is granted by the node alone, as long as it says so.
+                    lasting = {name: value for name, value in desired.items() if name not in ("marks", "restores")}
                     durable.replace(self._directory / "desired.json", json.dumps(lasting).encode())
             except (BcsError, OSError):
                 greeted = False
@@ -170,6 +186,9 @@ class Agent:
                 protected = self._sources.get(mark["stream"])
                 if protected is not None and protected.source is not None:
                     protected.source.ask_mark(mark["id"], mark["label"])
+            if self._restores is not None and "restores" in desired:
+                own = [path for each in wanted.values() for path in each.get("paths", ())]
+                self._restores.follow(desired["restores"], own)
             self._generation = desired.get("generation", -1)
 
     def _begin(self, stream: str, wanted: dict[str, Any], reason: str) -> Protected:
@@ -215,8 +234,13 @@ class Agent:
         }
         try:
             self._measured(lambda: node.status(self._host, body))
-        except BcsError:
-            return  # the node will hear the next one; that it heard nothing is for it to say
+        except BcsError as error:
+            # The node will hear the next one; that it heard nothing is for it to say. That it wants to hear nothing
+            # is only known here.
+            if isinstance(error, Refused):
+                self._changes.now("node", f"{error.message}: {error.hint}".rstrip(": "), level=WARNING)
+            return
+        self._changes.now("node", "hears this host")
         for _, each in sources:
             if each.source is not None:
                 each.source.forget_marks(done)
@@ -226,13 +250,20 @@ def _same_scope(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
     return all(left.get(name) == right.get(name) for name in ("kind", "paths", "exclude"))
 
 
-def run(home: Path, host: str, socket: Path, stopping: threading.Event, *, spool_limit_bytes: int = 10 << 30) -> None:
+def run(home: Path, host: str, where: Where, stopping: threading.Event, *, spool_limit_bytes: int = 10 << 30) -> None:
     """Run the agent of `host` until `stopping` is set. Its pid is in run/agent.pid meanwhile."""
     pid_path = home / "run" / "agent.pid"
     durable.make_directories(pid_path.parent)
     processes.write_pid_file(pid_path)
+    restores = Restores(home, host, where.arguments())
+    agent = Agent(
+        home, host, lambda: HttpNode(where), stopping, spool_limit_bytes=spool_limit_bytes, restores=restores
+    )
+    if isinstance(where, Remote):
+        identity = Identity(where, host, agent.site_time, SYSTEM)
+        threading.Thread(target=identity.run, args=(stopping,), name="identity", daemon=True).start()
     try:
-        Agent(home, host, lambda: HttpNode(socket), stopping, spool_limit_bytes=spool_limit_bytes).run()
+        agent.run()
     finally:
         if processes.read_pid(pid_path) == os.getpid():
             pid_path.unlink(missing_ok=True)

@@ -163,7 +163,7 @@ def as_error(body: Mapping[str, Any], otherwise: str) -> BcsError:
     )
 
 
-def not_answered(endpoint: Endpoint, error: Exception) -> BcsError:
+def not_answered(endpoint: Endpoint | str, error: Exception) -> BcsError:
     """What it means that a connection failed while an answer was awaited. In TLS 1.3 a client hears only then that its
     certificate was refused (RFC 8446, 4.4.2.4 and 6.2)."""
     refused = _ALERTS.get(error.reason or "") if isinstance(error, ssl.SSLError) else None

@@ -1,6 +1,7 @@
 """The node's own certificate: issued by itself under the site's authority at each start, and again before it ends.
 
-Its files are BCS_HOME/node/tls.key and tls.pem; the private key is new each time.
+Its files are BCS_HOME/node/tls.key and tls.pem; the private key is new each time. The authority's certificate, which
+is public, lies beside them in ca.pem for whoever deploys agents.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class ServerCertificate:
     _renew_at: int = 0
 
     def __post_init__(self) -> None:
+        durable.replace(self.home / "node" / "ca.pem", self.authority.pem.encode(), mode=0o644)
         self._issue()
         self.context = contexts.server(self.authority.pem, self._certificate, self._key)
 
