@@ -33,14 +33,15 @@ class RestoreClient:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        where: Callable[[], Endpoint],
         id: str,
         host: str,
         stopping: threading.Event,
         waiting: Callable[[str], None] = lambda why: None,
     ) -> None:
-        """`waiting` is told why nothing goes on while the node does not answer, and an empty text once it does."""
-        self._endpoint = endpoint
+        """`where` is asked before each request: who we are may change while a restore goes on. `waiting` is told why
+        nothing goes on while the node does not answer, and an empty text once it does."""
+        self._where = where
         self._base = f"/v1/restores/{quote(id)}"
         self._as = f"host={quote(host)}"
         self._stopping, self._waiting = stopping, waiting
@@ -89,23 +90,29 @@ class RestoreClient:
                 self._stopping.wait(RETRY_SECONDS)
 
     def _once(self, method: str, target: str, content: bytes | None) -> bytes:
-        connection: HTTPConnection | None = getattr(self._kept, "connection", None)
-        if connection is None:
-            connection = self._kept.connection = connect(self._endpoint, ANSWER_SECONDS)
+        endpoint = self._where()
+        known, connection = getattr(self._kept, "connection", (None, None))
+        if connection is None or known is not endpoint:
+            if connection is not None:
+                connection.close()
+            connection = connect(endpoint, ANSWER_SECONDS)
+            self._kept.connection = (endpoint, connection)
         try:
             connection.request(method, target, content, {"Content-Type": "application/json"} if content else {})
             answer = connection.getresponse()
             status, text = answer.status, answer.read()
         except (OSError, HTTPException) as error:
-            connection.close()
-            self._kept.connection = None
-            raise not_answered(self._endpoint, error) from None
+            self._forget(connection)
+            raise not_answered(endpoint, error) from None
         if answer.will_close:
-            connection.close()
-            self._kept.connection = None
+            self._forget(connection)
         if status < 400:
             return text
         raise _error(status, text, f"{method} {target} was answered with {status}")
+
+    def _forget(self, connection: HTTPConnection) -> None:
+        connection.close()
+        self._kept.connection = (None, None)
 
 
 def _error(status: int, text: bytes, otherwise: str) -> BcsError:

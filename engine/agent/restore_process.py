@@ -6,6 +6,7 @@ Exit code 0 says that the node knows how it ended; with any other the agent star
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import signal
@@ -15,8 +16,12 @@ from pathlib import Path
 
 from engine.agent.restore_client import RestoreClient, Stopped
 from engine.agent.restoring import Job, receive
-from engine.env.endpoint import Endpoint, UnixEndpoint
+from engine.agent.where import find
 from engine.model.errors import BcsError
+
+AGAIN = 75
+"""The exit code that asks to be started again (EX_TEMPFAIL, sysexits.h)."""
+LOOK_SECONDS = 0.2
 
 
 def main() -> int:
@@ -26,7 +31,8 @@ def main() -> int:
     parser.add_argument("--home", type=Path, required=True, help="the agent's home")
     parser.add_argument("--host", required=True, help="the name by which policies call this host")
     parser.add_argument("--id", required=True, help="the restore that was granted")
-    parser.add_argument("--socket", type=Path, help="the node's socket")
+    parser.add_argument("--socket", type=Path, help="the node's socket; by default run/node.sock below the home")
+    parser.add_argument("--node", action="append", default=[], help="a node's URL, https://host:port; several, if any")
     arguments = parser.parse_args()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -34,6 +40,8 @@ def main() -> int:
     home: Path = arguments.home
     folder = home / "agent" / "restores"
     try:
+        if not alone(folder / f"{arguments.id}.lock", stopping):
+            return AGAIN
         granted = json.loads((folder / f"{arguments.id}.job.json").read_bytes())
         job = Job(
             os.fsencode(granted["dir"]),
@@ -42,10 +50,11 @@ def main() -> int:
             protected=[os.fsencode(path) for path in granted.get("protected", ())],
             state=folder / f"{arguments.id}.json",
         )
-        client = RestoreClient(endpoint_of(arguments), arguments.id, arguments.host, stopping)
+        where = find(home, arguments.host, arguments.socket, arguments.node)
+        client = RestoreClient(where.endpoint, arguments.id, arguments.host, stopping)
         receive(client, job, stopping)
     except Stopped:
-        return 0 if not stopping.is_set() else 75
+        return AGAIN if stopping.is_set() else 0
     except (BcsError, OSError, ValueError) as error:
         print(f"restore {arguments.id}: {error}", file=sys.stderr, flush=True)
         # An error of ours was told to the node before it was raised here.
@@ -53,9 +62,16 @@ def main() -> int:
     return 0
 
 
-def endpoint_of(arguments: argparse.Namespace) -> Endpoint:
-    """Where the node is, as the agent was told."""
-    return UnixEndpoint(arguments.socket or arguments.home / "run" / "node.sock")
+def alone(path: Path, stopping: threading.Event) -> bool:
+    """Wait until no other process works on this restore, one of an agent that was killed, say; False to stop."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if stopping.wait(LOOK_SECONDS):
+                return False
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,39 +37,42 @@ class Restores:
         self._home, self._host, self._asking, self._clock = home, host, list(asking), clock
         self._running: dict[str, _Running] = {}
         self._over: set[str] = set()
+        self._lock = threading.Lock()
 
-    def follow(self, granted: Iterable[Mapping[str, Any]], protected: Callable[[], Iterable[str]]) -> None:
+    def follow(self, granted: Iterable[Mapping[str, Any]], protected: Iterable[str]) -> None:
         """Begin what is granted and not there yet, end what is granted no more. `protected`: this host's own paths."""
         wanted = {str(each["id"]): dict(each) for each in granted if set(str(each["id"])) <= _ID_CHARS}
-        for id in [each for each in self._running if each not in wanted]:
-            self._end(id)
-        for id, each in wanted.items():
-            if id not in self._running and id not in self._over:
-                self._begin(id, {**each, "protected": sorted(protected())})
-        self._over &= set(wanted)
-        self._forget(wanted)
+        with self._lock:
+            for id in [each for each in self._running if each not in wanted]:
+                self._end(id)
+            for id, each in wanted.items():
+                if id not in self._running and id not in self._over:
+                    self._begin(id, {**each, "protected": sorted(protected)})
+            self._over &= set(wanted)
+            self._forget(wanted)
 
     def look(self) -> None:
         """Take note of those that ended. Exit code 0 says that the node knows how; any other, that it is to go on."""
-        for id, running in list(self._running.items()):
-            code = running.process.poll()
-            if code is None:
-                continue
-            if code == 0:
-                del self._running[id]
-                self._over.add(id)
-            elif not running.again_at:
-                running.again_at = self._clock.monotonic() + AGAIN_SECONDS
-            elif self._clock.monotonic() >= running.again_at:
-                self._begin(id, running.granted)
+        now = self._clock.monotonic()
+        with self._lock:
+            for id, running in list(self._running.items()):
+                code = running.process.poll()
+                if code == 0:
+                    del self._running[id]
+                    self._over.add(id)
+                elif code is not None and not running.again_at:
+                    running.again_at = now + AGAIN_SECONDS
+                elif code is not None and now >= running.again_at:
+                    self._begin(id, running.granted)
 
     def stop(self) -> None:
         """End all processes; their restores go on when the agent is back."""
-        for running in self._running.values():
-            running.process.terminate()
-        for running in self._running.values():
-            _ended(running.process)
-        self._running.clear()
+        with self._lock:
+            for running in self._running.values():
+                running.process.terminate()
+            for running in self._running.values():
+                _ended(running.process)
+            self._running.clear()
 
     def _begin(self, id: str, granted: dict[str, Any]) -> None:
         folder = self._home / "agent" / "restores"
@@ -86,7 +90,7 @@ class Restores:
 
     def _forget(self, wanted: Iterable[str]) -> None:
         """What was noted of restores that nobody wants any more."""
-        for path in (self._home / "agent" / "restores").glob("*.json"):
+        for path in (self._home / "agent" / "restores").glob("*.*"):
             if path.name.split(".")[0] not in wanted:
                 with suppress(FileNotFoundError):
                     path.unlink()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,8 @@ FETCHERS = 2
 TELL_SECONDS = 0.3
 SAVE_SECONDS = 1.0
 OPEN = "open"
+REPLANNED = "replanned"
+"""What a node answers that has worked out another plan since it started again: the same tree in other batches."""
 LISTED_MAX = 2_000
 """Failures and shortfalls are listed up to this many each; all are counted."""
 
@@ -67,7 +69,7 @@ def receive(
     Stopped when the restore was cancelled, or `stopping` was set: then what was written stays.
     """
     try:
-        outcome = _Run(client, job, stopping, tell, clock).whole()
+        outcome = _carried_out(client, job, stopping, tell, clock)
     except Stopped:
         raise
     except (BcsError, OSError) as error:
@@ -78,10 +80,22 @@ def receive(
     return outcome
 
 
+def _carried_out(
+    client: RestoreClient, job: Job, stopping: threading.Event, tell: Tell, clock: Clock
+) -> dict[str, Any]:
+    while True:
+        try:
+            return _Run(client, job, stopping, tell, clock).whole()
+        except Refused as error:
+            state = error.details.get("state")
+            if state is None:
+                raise
+            if state != REPLANNED:
+                raise Stopped(error.message) from None
+
+
 class _Run:
-    def __init__(
-        self, client: RestoreClient, job: Job, stopping: threading.Event, tell: Tell, clock: Clock
-    ) -> None:
+    def __init__(self, client: RestoreClient, job: Job, stopping: threading.Event, tell: Tell, clock: Clock) -> None:
         self._client, self._job, self._stopping, self._clock = client, job, stopping, clock
         self._tell = tell
         self._began = clock.monotonic()
@@ -200,8 +214,3 @@ class _Run:
             "shortfalls_count": len(done.shortfalls),
             "damaged": done.damaged or bool(differences),
         }
-
-
-def refused(error: Mapping[str, Any]) -> Refused:
-    """What a receiver said that kept it from beginning."""
-    return Refused(str(error.get("message")), hint=str(error.get("hint") or ""))

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.env import randomness
-from engine.model.policy.access import AccessPolicy
+from engine.model.policy.access import AccessPolicy, Notification
 from engine.model.times import parse_time
 from engine.plan.access import access_policies
 from engine.plan.desired import for_agent
+from engine.plan.notifications import notifications_in
 
 MARKS_KEPT = 10_000
 """Marks that are remembered, done or not; the oldest are forgotten first."""
@@ -59,6 +60,8 @@ class Desired:
     closing: bool = False
     since: dict[str, int] = field(default_factory=dict)
     access: tuple[AccessPolicy, ...] = ()
+    notifications: tuple[Notification, ...] = ()
+    applied_at: int = 0
     _addresses: dict[str, str] = field(default_factory=dict)
 
     def begin(self, boot: int, applied: dict[str, Any] | None) -> None:
@@ -77,10 +80,11 @@ class Desired:
     def _take(self, applied: dict[str, Any]) -> None:
         self.number = applied["number"]
         self.sources = dict(applied["sources"])
-        at = applied_at(applied)
+        self.applied_at = at = applied_at(applied)
         self.since = {address: self.since.get(address, at) for address in self.sources}
         self._addresses = {source["stream"]: address for address, source in self.sources.items()}
         self.access = access_policies(applied.get("documents") or {})
+        self.notifications = notifications_in(applied.get("documents") or {})
 
     async def ask_marks(self, group: str, label: str) -> list[MarkRequest]:
         """Ask for a mark on every stream of a group; none where there is no such group."""
@@ -140,6 +144,10 @@ class Desired:
     def address(self, stream: str) -> str | None:
         """What the applied policies call a stream; None when they name it no more."""
         return self._addresses.get(stream)
+
+    async def news(self) -> None:
+        """Have every agent look again: something that is not of the policies has changed."""
+        await self._ring()
 
     async def _ring(self) -> None:
         async with self.changed:

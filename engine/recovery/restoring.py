@@ -6,13 +6,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import pyarrow as pa
 
 from engine.env.clock import SYSTEM, Clock
 from engine.env.processes import is_root
 from engine.journal.open import Journal
 from engine.model.errors import NothingThere
+from engine.model.events import Inode
 from engine.model.extents import Piece
 from engine.model.points import Point
 from engine.plan.restore import RestorePlan, base_of, plan_restore
@@ -21,6 +25,7 @@ from engine.query.extents import pieces
 from engine.query.session import Session
 from engine.query.streams import StreamInfo
 from engine.query.tree import as_entries, tree_table
+from engine.query.unreadable import Stale, stale
 from engine.recovery.readback import read_back
 from engine.recovery.restore import Helping, Progress, Restored, restore
 from engine.tree.settle import sync
@@ -32,12 +37,14 @@ FEW_FILES = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A restore that could begin: `point` answers it, `base` is what is brought back."""
+    """A restore that could begin: `point` answers it, `base` is what is brought back. `unreadable` is what the agent
+    could not read by then: of it older bytes are brought back, if any."""
 
     stream: StreamInfo
     point: Point
     base: bytes
     plan: RestorePlan
+    unreadable: tuple[Stale, ...] = ()
 
     @property
     def seconds_estimated(self) -> float:
@@ -85,8 +92,13 @@ def prepare_for(
         if path is None:
             raise NothingThere(f"nothing of {stream.address} was there at {point.position}") from None
         raise error
-    entries = ((entry.path, entry.inode) for entry in as_entries(table))
-    return Prepared(stream, point, base, plan_restore(entries, base, landing, into, own))
+    plan = plan_restore(_pairs(table), base, landing, into, own)
+    unreadable = stale(session, stream.id, point.position, _pairs(table))
+    return Prepared(stream, point, base, plan, tuple(unreadable))
+
+
+def _pairs(table: pa.Table) -> Iterator[tuple[bytes, Inode]]:
+    return ((entry.path, entry.inode) for entry in as_entries(table))
 
 
 def carry_out(

@@ -18,6 +18,7 @@ import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 from blake3 import blake3
@@ -102,6 +103,11 @@ class Sending:
     def __len__(self) -> int:
         """How many batches there are."""
         return len(self._steps)
+
+    @property
+    def steps(self) -> list[tuple[str, int]]:
+        """(step, how many batches it has), in order."""
+        return [(name, len(list(run))) for name, run in groupby(name for name, _ in self._steps)]
 
     def batch(self, number: int, *, data: bool = True) -> list[bytes]:
         """Batch `number`, from 0, as buffers; without `data` extents are holes and only their hashes tell of them.

@@ -1,0 +1,231 @@
+"""The restores that this node sends: who was granted what, how far each is, and their batches.
+
+What is granted and how it ended is in the journal (engine.recovery.granting); how far a restore is, only here: its
+receiver says so again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.journal.open import Journal
+from engine.model.errors import NothingThere, Refused
+from engine.model.ids import parse_position
+from engine.model.points import Point
+from engine.model.times import format_time
+from engine.query import streams
+from engine.query.session import Session
+from engine.recovery import granting
+from engine.recovery.granting import End, Grant
+from engine.recovery.restoring import Prepared, pieces_of, prepare_for
+from engine.recovery.sending import TARGET, Sending
+from engine.store.base import Missing
+
+OPEN = "open"
+SENDINGS_MAX = 4
+"""So many trees are kept worked out; one that is asked for again after that is worked out again."""
+AHEAD = 2
+"""So many batches are made before they are asked for."""
+KEPT_MAX = 200
+"""Restores that are over are remembered up to this many; older ones are read from the journal."""
+
+
+@dataclass(slots=True)
+class Restore:
+    """One restore as this node knows it. Times in microseconds, `heard_at` 0 before its receiver was."""
+
+    grant: Grant
+    end: End | None = None
+    phase: str = "waiting"
+    files: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    heard_at: int = 0
+    version: int = 0
+
+    @property
+    def state(self) -> str:
+        return self.end.state if self.end else OPEN
+
+    def as_json(self) -> dict[str, Any]:
+        grant, end = self.grant, self.end
+        return {
+            "id": grant.id,
+            "address": grant.address,
+            "path": grant.path,
+            "point": grant.position,
+            "at": format_time(grant.point_at),
+            "class": grant.point_class,
+            "host": grant.host,
+            "dir": grant.dir,
+            "verify": grant.verify,
+            "by": grant.by,
+            "opened_at": format_time(grant.opened_at),
+            "state": self.state,
+            "phase": self.phase,
+            "files": self.files,
+            "bytes": self.bytes,
+            "seconds": round(self.seconds, 3),
+            "heard_at": format_time(self.heard_at) if self.heard_at else None,
+            "version": self.version,
+            "ended_at": format_time(end.ended_at) if end else None,
+            "outcome": end.outcome if end else {},
+            "error": end.error if end else {},
+        }
+
+
+@dataclass(slots=True)
+class Sent:
+    """A restore's batches, with those that are being made. `prepared` is its plan."""
+
+    prepared: Prepared
+    sending: Sending
+    making: dict[tuple[int, bool], Future[list[bytes]]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Restores:
+    """All restores of a node. Lives on the event loop, but for what `pool` does."""
+
+    journal: Journal
+    known: OrderedDict[str, Restore] = field(default_factory=OrderedDict)
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    closing: bool = False
+    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "sender"))
+    _sent: OrderedDict[str, asyncio.Future[Sent]] = field(default_factory=OrderedDict)
+
+    def begin(self) -> None:
+        """Take up what was granted and not ended before this node started."""
+        for grant in granting.open_ones(self.journal):
+            self.known[grant.id] = Restore(grant)
+
+    def for_host(self, host: str) -> list[dict[str, Any]]:
+        """What the agent of a host is to receive."""
+        mine = (each.grant for each in self.known.values() if each.grant.host == host and each.end is None)
+        return [{"id": grant.id, "dir": grant.dir, "verify": grant.verify} for grant in mine]
+
+    async def find(self, id: str) -> Restore:
+        """A restore, over or not. NothingThere for an unknown one."""
+        if id not in self.known:
+            with suppress(Missing):
+                grant, end = await asyncio.to_thread(granting.read, self.journal, id)
+                return self.known.setdefault(id, Restore(grant, end, phase="over"))
+            raise NothingThere(f"there is no restore {id[:40]}", hint="`bcsctl history` shows what was done")
+        return self.known[id]
+
+    async def open(self, grant: Grant, sent: Sent) -> Restore:
+        """Grant a restore, durably."""
+        await asyncio.to_thread(granting.open_grant, self.journal, grant)
+        found = self.known[grant.id] = Restore(grant)
+        done: asyncio.Future[Sent] = asyncio.get_running_loop().create_future()
+        done.set_result(sent)
+        self._keep(grant.id, done)
+        await self._ring(found)
+        return found
+
+    async def close(self, restore: Restore, end: End) -> bool:
+        """End a restore, durably; False when it had ended before."""
+        first = await asyncio.to_thread(granting.close, self.journal, restore.grant.id, end)
+        if first:
+            restore.end = end
+        else:
+            _, restore.end = await asyncio.to_thread(granting.read, self.journal, restore.grant.id)
+        self._sent.pop(restore.grant.id, None)
+        over = [id for id, each in self.known.items() if each.end is not None]
+        for id in over[: max(0, len(over) - KEPT_MAX)]:
+            del self.known[id]
+        await self._ring(restore)
+        return first
+
+    async def heard(self, restore: Restore, now: int, phase: str, files: int, count: int, seconds: float) -> None:
+        """How far a restore's receiver is."""
+        restore.heard_at, restore.phase, restore.files, restore.bytes = now, phase, files, count
+        restore.seconds = seconds
+        await self._ring(restore)
+
+    async def wait(self, restore: Restore, version: int, seconds: float) -> None:
+        """Return once there is news beyond `version`, or the time is over."""
+        async with self.changed:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self.changed.wait_for(lambda: self.closing or restore.version != version)
+
+    async def release(self) -> None:
+        """Let everyone go who waits: the node stops."""
+        async with self.changed:
+            self.closing = True
+            self.changed.notify_all()
+
+    async def sent(self, restore: Restore) -> Sent:
+        """What is sent of a restore: worked out once, and again after this node has started again."""
+        if restore.end is not None:
+            raise over(restore)
+        id = restore.grant.id
+        known = self._sent.get(id)
+        if known is None:
+            loop = asyncio.get_running_loop()
+            known = asyncio.ensure_future(loop.run_in_executor(self.pool, work_out, self.journal, restore.grant))
+            self._keep(id, known)
+        self._sent.move_to_end(id)
+        try:
+            return await asyncio.shield(known)
+        except Exception:
+            self._sent.pop(id, None)  # it may go better next time
+            raise
+
+    async def batch(self, restore: Restore, number: int, data: bool) -> list[bytes]:
+        """One batch; the next ones are begun. NothingThere beyond the last one."""
+        sent = await self.sent(restore)
+        if not 0 <= number < len(sent.sending):
+            raise NothingThere(f"restore {restore.grant.id} has {len(sent.sending)} batches, there is no {number}")
+        for each in range(number, min(number + 1 + AHEAD, len(sent.sending))):
+            if (each, data) not in sent.making:
+                sent.making[each, data] = self.pool.submit(sent.sending.batch, each, data=data)
+        mine = sent.making[number, data]
+        try:
+            return await asyncio.shield(asyncio.wrap_future(mine))
+        finally:
+            # One that is asked for again is made again: who was cut off has not got it.
+            near = range(number + 1, number + 2 * AHEAD + 2)
+            for key in [key for key, made in sent.making.items() if made.done() and key[0] not in near]:
+                del sent.making[key]
+
+    def shut(self) -> None:
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+    def _keep(self, id: str, sent: asyncio.Future[Sent]) -> None:
+        self._sent[id] = sent
+        while len(self._sent) > SENDINGS_MAX:
+            self._sent.popitem(last=False)
+
+    async def _ring(self, restore: Restore) -> None:
+        async with self.changed:
+            restore.version += 1
+            self.changed.notify_all()
+
+
+def over(restore: Restore) -> Refused:
+    return Refused(f"restore {restore.grant.id} is over: {restore.state}", details={"state": restore.state})
+
+
+def work_out(journal: Journal, grant: Grant) -> Sent:
+    """What a grant gives, from the journal."""
+    path = None if grant.path is None else grant.path.encode("utf-8", "surrogateescape")
+    point = Point(parse_position(grant.position), grant.point_at, 0, grant.point_class)
+    with Session(journal) as session:
+        return prepared_to_send(journal, session, grant.id, grant.stream, lambda: point, path)
+
+
+def prepared_to_send(
+    journal: Journal, session: Session, id: str, stream: str, point: Callable[[], Point], path: bytes | None
+) -> Sent:
+    """The tree at a point as it is sent. NothingThere for an unknown path."""
+    prepared = prepare_for(journal, session, streams.info(journal, stream), point(), path, TARGET)
+    sending = Sending(journal, id, stream, prepared.plan, pieces_of(session, prepared))
+    return Sent(prepared, sending)

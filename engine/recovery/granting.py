@@ -1,0 +1,109 @@
+"""Restores that a node sends: each is granted by one control object and ended by a second, so that a node that starts
+again, and the site's others, know who may receive what.
+
+`control/restores/<id>/00000001.json` is the grant, `00000002.json` its end. Both are authenticated under the site's
+key: who can write to the store can grant nothing. What is granted is one stream as of one point, to one receiver.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from engine.env import randomness
+from engine.journal import sealed
+from engine.journal.open import Journal
+from engine.model.errors import Damaged
+from engine.store.base import AlreadyThere, Missing
+
+PREFIX = "control/restores/"
+ID_BYTES = 8
+GRANTED, ENDED = 1, 2
+
+DONE, FAILED, CANCELLED = "done", "failed", "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Who may receive what, and where it goes. Times in microseconds, paths as os.fsdecode gives them; `path` is what
+    was asked for, `base` what that names.
+
+    With `host` that host's agent alone may; without one the caller `receiver` ([kind, name, token]) may, who opened it.
+    """
+
+    id: str
+    address: str
+    stream: str
+    position: str
+    point_at: int
+    point_class: str
+    path: str | None
+    base: str
+    host: str
+    dir: str
+    verify: bool
+    by: str
+    origin: str
+    opened_at: int
+    receiver: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a restore ended: DONE with its `outcome`, FAILED with its `error`, CANCELLED with what was done by then."""
+
+    state: str
+    ended_at: int
+    by: str
+    outcome: dict[str, Any] = field(default_factory=dict)
+    error: dict[str, Any] = field(default_factory=dict)
+
+
+def new_id() -> str:
+    return randomness.token_hex(ID_BYTES)
+
+
+def open_grant(journal: Journal, grant: Grant) -> None:
+    """Record a grant, durably. It holds from then on."""
+    sealed.put_number(journal, prefix(grant.id), GRANTED, asdict(grant))
+
+
+def close(journal: Journal, id: str, end: End) -> bool:
+    """Record an end, durably; False when it had one already, which stays."""
+    try:
+        sealed.put_number(journal, prefix(id), ENDED, asdict(end))
+    except AlreadyThere:
+        return False
+    return True
+
+
+def read(journal: Journal, id: str) -> tuple[Grant, End | None]:
+    """One restore. Raises Missing for an unknown one, Damaged for what this site did not write."""
+    try:
+        grant = Grant(**sealed.get(journal, prefix(id), GRANTED))
+    except TypeError:
+        raise Damaged(f"object {prefix(id)}00000001.json is no grant", details={"object": prefix(id)}) from None
+    try:
+        return grant, End(**sealed.get(journal, prefix(id), ENDED))
+    except Missing:
+        return grant, None
+
+
+def open_ones(journal: Journal) -> list[Grant]:
+    """The grants without an end, the oldest first. What this site did not write grants nothing and is left out."""
+    numbers: dict[str, set[str]] = {}
+    for item in journal.store.list(PREFIX):
+        _, _, id, name = item.key.split("/")
+        numbers.setdefault(id, set()).add(name)
+    found = []
+    for id, names in numbers.items():
+        if len(names) == 1:
+            try:
+                found.append(read(journal, id)[0])
+            except (Damaged, Missing):
+                continue
+    return sorted(found, key=lambda grant: grant.opened_at)
+
+
+def prefix(id: str) -> str:
+    return f"{PREFIX}{id}/"

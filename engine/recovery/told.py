@@ -1,0 +1,61 @@
+"""A restore in JSON: what it would do, what it did, and what the audit keeps of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.model.points import Point
+from engine.model.times import format_time
+from engine.query.unreadable import Stale
+from engine.recovery.restoring import Outcome, Prepared
+from engine.tree.paths import path_json
+
+
+def point_json(point: Point) -> dict[str, str]:
+    """Which point answers: its name, its time, its class."""
+    return {"point": str(point.position), "at": format_time(point.at), "class": point.point_class}
+
+
+def plan_json(prepared: Prepared, target: bytes) -> dict[str, Any]:
+    """What a restore is about to make in the directory `target`."""
+    plan = prepared.plan
+    return {
+        **path_json(prepared.base),
+        **path_json(target, "target"),
+        "directories": len(plan.directories),
+        "files": len(plan.files),
+        "others": len(plan.others),
+        "names": plan.names,
+        "bytes": plan.bytes,
+        "seconds_estimated": prepared.seconds_estimated,
+        "unreadable": unreadable_json(prepared.unreadable),
+    }
+
+
+def outcome_json(outcome: Outcome) -> dict[str, Any]:
+    """What a restore has made."""
+    done = outcome.restored
+    failures = [*done.failures, *outcome.differences]
+    return {
+        "files": done.files,
+        "names": done.names,
+        "bytes": done.bytes_written,
+        "seconds": round(outcome.seconds, 3),
+        "verified": outcome.verified,
+        "read_back": outcome.read_back,
+        "failures": [{**path_json(path), "message": why} for path, why in failures],
+        "shortfalls": list(done.shortfalls),
+    }
+
+
+def unreadable_json(found: Sequence[Stale]) -> list[dict[str, Any]]:
+    """Paths of which older bytes are brought back, since when, and why."""
+    return [{**path_json(each.path), "since": format_time(each.at), "reason": each.reason} for each in found]
+
+
+def act_json(outcome: Mapping[str, Any]) -> dict[str, Any]:
+    """An outcome as the audit keeps it: how many failed, and not which."""
+    left_out = ("failures", "shortfalls", "failures_count", "shortfalls_count", "damaged")
+    kept = {name: value for name, value in outcome.items() if name not in left_out}
+    return {**kept, "failures": outcome.get("failures_count", len(outcome.get("failures", ())))}
