@@ -70,6 +70,7 @@ class Agent:
         self._writer = ""
         self._changes = Changes(clock)
         self._version = os.environ.get("BCS_AGENT_VERSION", "")
+        self._settings = os.environ.get("BCS_AGENT_SETTINGS", "")
 
     def run(self) -> None:
         """Protect until told to stop; then end every source in good order."""
@@ -228,6 +229,7 @@ class Agent:
         body = {
             "sources": rows,
             "version": self._version,
+            "settings": self._settings,
             "marks_done": done,
             "generation": generation,
             "clock_skew": self._site_clock.skew_microseconds,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,11 @@ def _run(
 def absent(host: str, inventory: Path) -> HostOutcome:
     """The row of a host that Ansible passed over."""
     return HostOutcome("failed", f"the inventory {inventory} has no host {host}", "add it there, or correct the name")
+
+
+def settings_digest(site: Site) -> str:
+    """What an agent of the site tells its node of its settings: the role hands it to the agent's process."""
+    return hashlib.sha1(json.dumps(_settings(site), sort_keys=True).encode()).hexdigest()
 
 
 def _settings(site: Site) -> dict[str, int]:

@@ -206,7 +206,9 @@ def take_report(parts: Parts, host: str, body: Mapping[str, Any]) -> None:
     rows = reports.read_sources(body)
     marks_done = reports.read_marks_done(body)
     skew = reports.read_clock_skew(body)
+    settings = fields.text(body, "settings", "", chars_max=_WORD_CHARS)
     agent = parts.heard(host)
+    agent.settings = settings
     agent.version, agent.generation, agent.clock_skew = version or agent.version, generation, skew
     parts.desired.marks_done(host, marks_done)
     now = agent.heard_at

@@ -20,17 +20,18 @@ _STATE_OF = {"protected": "healthy", "baseline": "catching-up"}
 
 @dataclass(frozen=True, slots=True)
 class Certified:
-    """The newest certificate that a site gave a host. Times in microseconds, `revoked_at` None if it was not."""
+    """The newest certificate that a site gave a host. Times in microseconds, `revoked_at` None if it was not,
+    `not_after` None where a node knows no more than that it was revoked."""
 
     serial: str
-    not_after: int
+    not_after: int | None
     revoked_at: int | None = None
 
     def refused_since(self, now: int) -> int | None:
         """Since when the host is turned away with it; None as long as it is not."""
         if self.revoked_at is not None and self.revoked_at <= now:
             return self.revoked_at
-        return self.not_after if self.not_after <= now else None
+        return self.not_after if self.not_after is not None and self.not_after <= now else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Heard:
     version: str = ""
     mechanism: str = ""
     clock_skew: int | None = None
+    settings: str = ""
 
 
 def host_status(
@@ -56,13 +58,14 @@ def host_status(
         "since": since,
         "version": heard.version if heard else "",
         "mechanism": heard.mechanism if heard else "",
+        "settings": heard.settings if heard else "",
         "heard_at": format_time(heard.at) if heard else of_sources,
         "clock_skew_seconds": round(skew / 1e6, 3) if skew is not None else None,
         "sources": len(rows),
         "sources_protected": sum(row["protected"] == "protected" for row in rows),
         "certificate": {
             "serial": certified.serial,
-            "not_after": format_time(certified.not_after),
+            "not_after": format_time(certified.not_after) if certified.not_after is not None else None,
             "revoked_at": format_time(certified.revoked_at) if certified.revoked_at is not None else None,
         }
         if certified

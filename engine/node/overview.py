@@ -80,4 +80,4 @@ def _hosts(
 
 
 def _heard(agent: Agent | None) -> Heard | None:
-    return Heard(agent.heard_at, agent.version, agent.mechanism, agent.clock_skew) if agent else None
+    return Heard(agent.heard_at, agent.version, agent.mechanism, agent.clock_skew, agent.settings) if agent else None

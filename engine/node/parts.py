@@ -36,6 +36,8 @@ class Agent:
     pid: int = 0
     heard_at: int = 0
     generation: int = -1
+    settings: str = ""
+    """The digest of those that it was deployed with; empty when it does not say."""
     clock_skew: int | None = None
     """Microseconds that the host's wall clock is ahead of site time, as its agent measures it."""
 

@@ -11,7 +11,7 @@ from typing import Any
 from engine.env.clock import SYSTEM
 from engine.model.errors import Refused
 from engine.model.policy.resolved import PolicySet
-from engine.model.policy.site import EMBEDDED_SITE
+from engine.model.policy.site import EMBEDDED_SITE, Site
 from engine.plan.observed import Observed
 from engine.plan.reconcile import Plan, diff, merged
 from engine.plan.sites import cannot_carry_out, part_of, refuse_to_move, sites_of
@@ -149,11 +149,19 @@ def _compared(desired: PolicySet, observed: Mapping[str, Observed], scope: Scope
             continue
         if name in sites:
             refuse_to_move(sites[name], there.documents)
+            there = replace(there, settings=_settings(sites[name]))
         plans.append(diff(part, there, partial=scope.partial, prune=scope.prune))
     plan = merged(plans, desired, refused)
     return replace(plan, passed_over=(*plan.passed_over, *passed_over))
 
 
-def inventories_of(sites: Iterable[Any]) -> dict[str, str]:
+def _settings(site: Site) -> str:
+    # Ansible's side of things is loaded only where there are hosts to deploy to.
+    from engine.deploy.agents import settings_digest
+
+    return settings_digest(site)
+
+
+def inventories_of(sites: Iterable[Site]) -> dict[str, str]:
     """{site: absolute path of its inventory}."""
     return {site.name: str(Path(site.inventory).absolute()) for site in sites if site.inventory}

@@ -46,6 +46,7 @@ def test_what_a_row_tells() -> None:
         "since": None,
         "version": "0.1.0",
         "mechanism": "fanotify",
+        "settings": "",
         "heard_at": format_time(NOW - SECOND),
         "clock_skew_seconds": 0.012,
         "sources": 1,
