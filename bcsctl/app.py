@@ -35,6 +35,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("Prove", "Write a report, the recovery audit for one."),
     "check": ("Prove", "Verify the journal: structure, or every byte."),
     "query": ("Prove", "Ask the history in SQL, read-only."),
+    "login": ("Sign in", "Sign in to a site."),
+    "logout": ("Sign in", "Forget a site and its token."),
+    "whoami": ("Sign in", "Show who a site takes you for, and what you may do."),
+    "token": ("Sign in", "Make, list and revoke tokens."),
+    "certificate": ("Sign in", "List and revoke hosts' certificates, enrol hosts."),
     "compact": ("Maintain", "Merge segments and make checkpoints now."),
     "serve": ("Services", "Run a node (what apply and the services start)."),
 }

@@ -15,6 +15,7 @@ from engine.model.errors import NothingThere, Refused, UsageError
 from engine.model.ids import parse_address, split_path
 from engine.model.points import Point, parse_moment
 from engine.model.times import MINUTE
+from engine.plan.access import EVERYTHING, Sight
 
 if TYPE_CHECKING:
     from bcsctl.open_gaps import Word
@@ -90,9 +91,18 @@ def journal(settings: Settings) -> Journal:
             f"there is no journal at {settings.journal}",
             hint="`bcsctl apply` makes one; BCS_HOME or --home names another place",
         )
-    from engine.journal.open import open_local
+    from engine.journal.open import open_local, seen_by
 
-    return open_local(settings.journal, master_key(settings))
+    return seen_by(open_local(settings.journal, master_key(settings)), _sight)
+
+
+_sight = EVERYTHING
+
+
+def limit(sight: Sight) -> None:
+    """Let this process see some groups alone, in every journal that it opens from now on."""
+    global _sight
+    _sight = sight
 
 
 def master_key(settings: Settings) -> bytes:

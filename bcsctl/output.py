@@ -66,7 +66,8 @@ def fail(error: BcsError, as_json: bool, *, faults_shown: int | None = FAULTS_SH
 
 def say(text: str, colour: str | None = None) -> None:
     """A line on standard error."""
-    click.echo(_styled(text, colour) if colours(sys.stderr) else text, err=True)
+    coloured = colours(sys.stderr)
+    click.echo(_styled(text, colour) if coloured else text, err=True, color=coloured)
 
 
 def tell(text: str = "", colour: str | None = None) -> None:
@@ -79,7 +80,16 @@ def tell(text: str = "", colour: str | None = None) -> None:
 
 def colours(stream: Any) -> bool:
     """Colours only on a terminal, and not when NO_COLOR is set (https://no-color.org)."""
-    return bool(stream.isatty()) and not os.environ.get("NO_COLOR")
+    return (_assumed or bool(stream.isatty())) and not os.environ.get("NO_COLOR")
+
+
+_assumed = False
+
+
+def assume_terminal(assumed: bool) -> None:
+    """Write as to a terminal, colours that is: there is one at the other end of a pipe."""
+    global _assumed
+    _assumed = assumed
 
 
 def console(stderr: bool = False) -> Console:

@@ -13,7 +13,11 @@ HEAD = """\
 
 `--json` prints one JSON object on standard output and nothing else there. Progress and remarks go to
 standard error. `NO_COLOR` turns colours off. Settings come from, in rising order: defaults, `bcs.toml`
-beside the policies, the environment (`BCS_HOME`, `BCS_POLICIES`), flags.
+beside the policies, the environment (`BCS_HOME`, `BCS_POLICIES`, `BCS_SITE`), flags.
+
+Which site: `--site`, `BCS_SITE`, `site` in `bcs.toml`; else the embedded one if it is there; else the only one
+that you have signed in to (`bcsctl login`). Tokens come from `BCS_TOKEN_FILE`, `BCS_TOKEN` or the credentials
+file, never from an argument; `BCS_URL` and `BCS_CA_FILE` stand for a site without signing in.
 
 Completion: `eval "$(_BCSCTL_COMPLETE=bash_source bcsctl)"`, and `zsh_source` or `fish_source` for those shells.
 """
@@ -29,6 +33,11 @@ def page() -> str:
         assert command is not None
         context = click.Context(command, info_name=name, parent=top, max_content_width=WIDTH, terminal_width=WIDTH)
         parts.append(_block(f"bcsctl {name}", command.get_help(context)))
+        for inner_name, inner in (command.commands if isinstance(command, click.Group) else {}).items():
+            below = click.Context(
+                inner, info_name=inner_name, parent=context, max_content_width=WIDTH, terminal_width=WIDTH
+            )
+            parts.append(_block(f"bcsctl {name} {inner_name}", inner.get_help(below)))
     return "\n".join(parts)
 
 

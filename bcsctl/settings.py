@@ -1,6 +1,6 @@
 """Where things are: settings in rising order from defaults, bcs.toml, the environment BCS_*, flags.
 
-bcs.toml lies beside the policies. Paths in it count from its own directory. Keys: `home`, `policies`.
+bcs.toml lies beside the policies. Paths in it count from its own directory. Keys: `home`, `policies`, `site`.
 """
 
 from __future__ import annotations
@@ -9,36 +9,61 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from bcsctl.sites import remote_site
 from engine.model.errors import UsageError
 
+if TYPE_CHECKING:
+    from engine.env.credentials import Credential
+    from engine.env.endpoint import Endpoint
+
 FILE = "bcs.toml"
-KEYS = ("home", "policies")
+KEYS = ("home", "policies", "site")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`home` is BCS_HOME, absolute and without links; `policies` is what commands work on that are given no PATHS."""
+    """`home` is BCS_HOME, absolute and without links; `policies` is what commands work on that are given no PATHS.
+
+    `site` is the remote site that the command is about; None for the one at `home`.
+    """
 
     home: Path
     policies: tuple[Path, ...]
+    site: Credential | None = None
 
     @property
     def journal(self) -> Path:
-        return self.home / "journal"
+        return self._place("journal", self.home / "journal")
 
     @property
     def master_key(self) -> Path:
-        return self.home / "keys" / "master.key"
+        return self._place("master_key", self.home / "keys" / "master.key")
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where the site's node answers."""
+        from engine.env.endpoint import UnixEndpoint
+
+        return UnixEndpoint(self.socket) if self.site is None else self.site.endpoint()
 
     @property
     def socket(self) -> Path:
         return self.home / "run" / "node.sock"
+
+    def _place(self, name: str, otherwise: Path) -> Path:
+        """A path that the settings of a deployed node may say."""
+        if not (self.home / "node" / "node.json").exists():
+            return otherwise
+        from engine.node.settings import read_settings
+
+        found: Path = getattr(read_settings(self.home), name)
+        return found
 
 
 def home_option(command: _Command) -> _Command:
@@ -55,7 +80,9 @@ def settings(home: str | None = None, paths: Sequence[str] = ()) -> Settings:
     chosen = home or os.environ.get("BCS_HOME") or written.get("home") or default_home()
     policies = os.environ.get("BCS_POLICIES") or written.get("policies")
     # Processes, units and sockets are known by this path: a home that is reached by a link too must have one name.
-    return Settings(Path(os.path.realpath(Path(chosen).expanduser())), _policies(paths, policies, file))
+    place = Path(os.path.realpath(Path(chosen).expanduser()))
+    site = remote_site(place, home_given=home is not None, written=written.get("site"))
+    return Settings(place, _policies(paths, policies, file), site)
 
 
 def default_home() -> str:
@@ -86,8 +113,11 @@ def read_file(file: Path) -> dict[str, str]:
         if key not in KEYS:
             raise UsageError(f"{file}: unknown key '{key}'", hint=f"keys are {', '.join(KEYS)}")
         if not isinstance(value, str) or not value:
-            raise UsageError(f"{file}: '{key}' is not a path", hint=f'write {key} = "a/path"')
-    return {key: str(file.parent / Path(value).expanduser()) for key, value in values.items()}
+            what = "a name" if key == "site" else "a path"
+            raise UsageError(f"{file}: '{key}' is not {what}", hint=f'write {key} = "{what.replace(" ", "/")}"')
+    return {
+        key: value if key == "site" else str(file.parent / Path(value).expanduser()) for key, value in values.items()
+    }
 
 
 def _policies(paths: Sequence[str], written: str | None, file: Path | None) -> tuple[Path, ...]:

@@ -12,12 +12,14 @@ from bcsctl.opening import named, scene
 from bcsctl.options import at_option, exits
 from bcsctl.output import DIM, json_option, print_json, say
 from bcsctl.settings import home_option, settings
+from bcsctl.sites import SiteCommand, site_option
 from engine.model.errors import UsageError
 
 
-@click.command("cat", epilog=exits(5, 6))
+@click.command("cat", cls=SiteCommand, epilog=exits(5, 6))
 @click.argument("address", metavar="ADDRESS:PATH")
 @at_option
+@site_option
 @home_option
 @json_option
 def command(address: str, at: str, home: str | None, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from bcsctl.opening import journal
 from bcsctl.options import exits
 from bcsctl.output import BAD, DIM, GOOD, json_option, local_time, print_json, printable, progress, say, tell
 from bcsctl.settings import Settings, home_option, settings
+from bcsctl.sites import SiteCommand, site_option
 from engine.model.errors import BcsError, UsageError
 from engine.model.times import format_size, format_time
 
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
 LISTED = 20
 
 
-@click.command("check", epilog=exits(6))
+@click.command("check", cls=SiteCommand, epilog=exits(6))
 @click.option("--read-data", is_flag=True, help="Open every frame and compare every hash.")
 @click.option("--sample", metavar="SHARE", help="Read this share of the data only, as 1%.")
+@site_option
 @home_option
 @json_option
 def command(read_data: bool, sample: str | None, home: str | None, as_json: bool) -> int:

@@ -13,6 +13,7 @@ from bcsctl.opening import named, scene
 from bcsctl.options import exits
 from bcsctl.output import BAD, BUSY, DIM, GOOD, json_option, local_time, print_json, printable, say, tell
 from bcsctl.settings import home_option, settings
+from bcsctl.sites import SiteCommand, site_option
 from engine.model.points import Point
 from engine.model.times import format_size, format_time
 
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
 SIGNS = {"added": ("+", GOOD), "changed": ("~", BUSY), "removed": ("-", BAD), "renamed": (">", "cyan")}
 
 
-@click.command("diff", epilog=exits(5))
+@click.command("diff", cls=SiteCommand, epilog=exits(5))
 @click.argument("address", metavar="ADDRESS[:PATH]")
 @click.option("--from", "before", required=True, metavar="MOMENT", help="The earlier moment, as --at of `ls` takes it.")
 @click.option("--to", "after", default="latest", show_default=True, metavar="MOMENT", help="The later one.")
+@site_option
 @home_option
 @json_option
 def command(address: str, before: str, after: str, home: str | None, as_json: bool) -> None:

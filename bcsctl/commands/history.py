@@ -12,10 +12,12 @@ from bcsctl.opening import journal
 from bcsctl.options import exits
 from bcsctl.output import BUSY, json_option, local_time, print_json, table, tell
 from bcsctl.settings import home_option, settings
+from bcsctl.sites import SiteCommand, site_option
 
 
-@click.command("history", epilog=exits(5))
+@click.command("history", cls=SiteCommand, epilog=exits(5))
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many, the newest last.")
+@site_option
 @home_option
 @json_option
 def command(limit: int, home: str | None, as_json: bool) -> None:

@@ -14,6 +14,7 @@ from bcsctl.opening import named, scene
 from bcsctl.options import exits
 from bcsctl.output import BAD, BUSY, DIM, GOOD, json_option, local_time, print_json, say, table
 from bcsctl.settings import home_option, settings
+from bcsctl.sites import SiteCommand, site_option
 from engine.model.errors import UsageError
 from engine.model.times import format_size, format_time
 
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 COLOURS = {"created": GOOD, "removed": BAD}
 
 
-@click.command("log", epilog=exits(5))
+@click.command("log", cls=SiteCommand, epilog=exits(5))
 @click.argument("address", metavar="ADDRESS:PATH")
 @click.option("--limit", type=click.IntRange(min=1), help="How many, the latest last.")
+@site_option
 @home_option
 @json_option
 def command(address: str, limit: int | None, home: str | None, as_json: bool) -> None:

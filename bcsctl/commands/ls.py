@@ -15,6 +15,7 @@ from bcsctl.opening import named, scene
 from bcsctl.options import at_option, exits
 from bcsctl.output import DIM, json_option, local_time, print_json, say, table
 from bcsctl.settings import home_option, settings
+from bcsctl.sites import SiteCommand, site_option
 from engine.model.points import Point
 from engine.model.times import format_size
 
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
 COLOURS = {"d": "blue", "l": "cyan", "p": "yellow", "s": "magenta", "b": "yellow", "c": "yellow"}
 
 
-@click.command("ls", epilog=exits(5))
+@click.command("ls", cls=SiteCommand, epilog=exits(5))
 @click.argument("address", metavar="ADDRESS[:PATH]")
 @at_option
 @click.option("--recursive", "-R", is_flag=True, help="All that is below, not only the directory's own entries.")
+@site_option
 @home_option
 @json_option
 def command(address: str, at: str, recursive: bool, home: str | None, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from bcsctl.opening import scene
 from bcsctl.options import exits
 from bcsctl.output import BAD, BUSY, DIM, GOOD, json_option, local_time, print_json, say, table, tell
 from bcsctl.settings import home_option, settings
+from bcsctl.sites import SiteCommand, site_option
 from engine.env.clock import SYSTEM
 from engine.model.points import APPLICATION, CRASH, FUZZY, QUIET, Gap, Point
 from engine.model.times import format_about, format_time, parse_time
@@ -19,13 +20,14 @@ COLOURS = {APPLICATION: GOOD, CRASH: GOOD, QUIET: "cyan", FUZZY: BUSY}
 SHOWN = 20
 
 
-@click.command("points", epilog=exits(5))
+@click.command("points", cls=SiteCommand, epilog=exits(5))
 @click.argument("address")
 @click.option("--from", "from_at", metavar="TIME", help="The first moment of the range.")
 @click.option("--to", "to_at", metavar="TIME", help="The last moment of the range.")
 @click.option(
     "--limit", type=click.IntRange(min=1), help=f"How many, the latest last (default: {SHOWN}; with --json all)."
 )
+@site_option
 @home_option
 @json_option
 def command(

@@ -15,10 +15,12 @@ from bcsctl.opening import journal
 from bcsctl.options import exits
 from bcsctl.output import DIM, json_option, print_json, say, table
 from bcsctl.settings import home_option, settings
+from bcsctl.sites import SiteCommand, site_option
 
 
-@click.command("query", epilog=exits())
+@click.command("query", cls=SiteCommand, epilog=exits())
 @click.argument("sql")
+@site_option
 @home_option
 @json_option
 def command(sql: str, home: str | None, as_json: bool) -> None:

@@ -14,6 +14,7 @@ from bcsctl.opening import journal
 from bcsctl.options import exits
 from bcsctl.output import BAD, DIM, json_option, local_time, print_json, say, table
 from bcsctl.settings import home_option, settings
+from bcsctl.sites import SiteCommand, site_option
 from engine.env.clock import SYSTEM
 from engine.model.times import format_size, format_time, parse_size, parse_time
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from engine.query.search import Hit
 
 
-@click.command("search", epilog=exits(5))
+@click.command("search", cls=SiteCommand, epilog=exits(5))
 @click.argument("pattern")
 @click.option("--source", "address", metavar="ADDRESS", help="In this source alone.")
 @click.option("--from", "from_at", metavar="TIME", help="There at this time or later.")
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 @click.option("--larger", metavar="SIZE", help="At least this large, as 10MiB.")
 @click.option("--smaller", metavar="SIZE", help="At most this large.")
 @click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="At most so many.")
+@site_option
 @home_option
 @json_option
 def command(

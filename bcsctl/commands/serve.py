@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import sys
 
 import click
 
@@ -23,4 +24,6 @@ def command(role: str, home: str | None) -> int:
     from engine.node.serve import serve
 
     version = os.environ.get("BCS_NODE_VERSION") or importlib.metadata.version("bcsctl")
-    return serve(settings(home).home, version=version)
+    # Users' commands run in processes of their own, by the very code that runs on their workstations.
+    command = (sys.executable, "-m", "bcsctl.on_node")
+    return serve(settings(home).home, version=version, command=command)

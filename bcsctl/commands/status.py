@@ -14,6 +14,7 @@ from bcsctl.options import exits
 from bcsctl.output import BUSY, json_option, local_time, painted, print_json, say, tell
 from bcsctl.redraw import redraw
 from bcsctl.settings import Settings, home_option, settings
+from bcsctl.sites import site_option
 from bcsctl.status_view import lines, moment
 from engine.env.clock import SYSTEM
 from engine.model.errors import NothingThere, Unreachable, UsageError
@@ -37,6 +38,7 @@ _Row = Mapping[str, Any]
     "--watch", type=click.FloatRange(min=0.2), is_flag=False, flag_value=WATCH_SECONDS, metavar="[SECONDS]",
     help="Draw it again and again in place, until Ctrl-C.",
 )  # fmt: skip
+@site_option
 @home_option
 @json_option
 def command(
@@ -86,6 +88,8 @@ def site(at: Settings, group: str | None = None) -> dict[str, Any]:
     try:
         found = get(at, "/v1/status")
     except Unreachable:
+        if at.site is not None:
+            raise
         from engine.node.offline import status_of
 
         found = status_of(journal(at), SYSTEM.now())

@@ -9,17 +9,15 @@ can't make a token by it.
 from __future__ import annotations
 
 import hashlib
-import hmac
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.env import randomness
-from engine.journal import documents
+from engine.journal import sealed
 from engine.journal.open import Journal
-from engine.model.errors import Damaged, NothingThere, Refused, UsageError
+from engine.model.errors import NothingThere, Refused, UsageError
 from engine.model.times import format_time
 
 PREFIX = "control/tokens/"
@@ -81,7 +79,7 @@ def create(journal: Journal, name: str, user: str, expires_at: int, by: str, now
         "act": "create", "id": id_, "name": name, "user": user, "hash": token.hash, "created_at": now,
         "expires_at": expires_at, "by": by,
     }  # fmt: skip
-    _put(journal, fields)
+    sealed.take_next(journal, PREFIX, fields)
     return token, text
 
 
@@ -91,14 +89,14 @@ def revoke(journal: Journal, which: str, by: str, now: int) -> list[Token]:
     if not found:
         raise NothingThere(f"there is no valid token '{which[:80]}'", hint="`bcsctl token list` lists them")
     for token in found:
-        _put(journal, {"act": "revoke", "id": token.id, "revoked_at": now, "by": by})
+        sealed.take_next(journal, PREFIX, {"act": "revoke", "id": token.id, "revoked_at": now, "by": by})
     return [replace(token, revoked_at=now) for token in found]
 
 
 def read(journal: Journal) -> dict[str, Token]:
     """All tokens by id. Raises Damaged for an object that this site did not write as it is: then nobody can say which
     tokens hold."""
-    return fold(_get(journal, number) for number in documents.numbers(journal.store, PREFIX))
+    return fold(sealed.get(journal, PREFIX, number) for number in sealed.numbers(journal, PREFIX))
 
 
 def fold(acts: Iterable[Mapping[str, Any]]) -> dict[str, Token]:
@@ -111,22 +109,3 @@ def fold(acts: Iterable[Mapping[str, Any]]) -> dict[str, Token]:
         elif act["id"] in known:
             known[act["id"]] = replace(known[act["id"]], revoked_at=act["revoked_at"])
     return known
-
-
-def _put(journal: Journal, fields: Mapping[str, Any]) -> None:
-    documents.take_next(journal.store, PREFIX, {**fields, "seal": _seal(journal, fields)})
-
-
-def _get(journal: Journal, number: int) -> dict[str, Any]:
-    key = documents.numbered_key(PREFIX, number)
-    fields = documents.get(journal.store, key)
-    told = {name: value for name, value in fields.items() if name not in ("seal", "number")}
-    if not hmac.compare_digest(str(fields.get("seal")), _seal(journal, told)):
-        raise Damaged(f"object {key} was not written by this site", hint="remove it", details={"object": key})
-    return told
-
-
-def _seal(journal: Journal, fields: Mapping[str, Any]) -> str:
-    key = hmac.digest(journal.keyring.site_key(), b"bcs tokens", "sha256")
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
-    return hmac.digest(key, text, "sha256").hex()

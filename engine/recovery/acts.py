@@ -33,7 +33,9 @@ def record_act(home: Path, what: str, who: str, details: Mapping[str, Any], cloc
 
 
 def who_acts() -> str:
-    """The user who runs this, and on whose behalf when it came through sudo."""
+    """The user who runs this, and on whose behalf when it came through sudo, or from a user of the site."""
+    if behalf := os.environ.get("BCS_ON_BEHALF_OF"):
+        return behalf
     try:
         name = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:

@@ -183,7 +183,9 @@ def test_acts_and_refusals_are_in_the_audit_stream(site: InProcessNode) -> None:
     site.call("POST", "/v1/policies", {})
     site.caller = STRANGER
     site.call("GET", "/v1/status")
-    apply, mark, refused, stranger = audit(site)
+    rows = {row["who"]: row for row in audit(site) if row["what"] == "access-refused"}
+    refused, stranger = rows["olga (token t-olga)"], rows["nobody"]
+    apply, mark = (next(row for row in audit(site) if row["what"] == what) for what in ("apply", "mark"))
     assert (apply["what"], apply["from"]) == ("apply", "the node's own socket")
     assert (mark["what"], mark["who"], mark["from"]) == ("mark", "olga (token t-olga)", "10.0.0.2:1")
     assert (refused["what"], refused["kind"], refused["who"]) == ("access-refused", "not-authorised", mark["who"])

@@ -1,0 +1,111 @@
+"""bcsctl certificate: hosts' certificates of a site, and the tokens by which hosts get their first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bcsctl.node_client import get, post
+from bcsctl.options import exits
+from bcsctl.output import BAD, DIM, GOOD, json_option, local_time, print_json, say, table, tell
+from bcsctl.settings import home_option, settings
+from bcsctl.sites import site_option
+from engine.env import durable
+from engine.model.errors import UsageError
+from engine.model.times import SECOND, parse_duration
+
+
+@click.group("certificate", epilog=exits(4, 5))
+def command() -> None:
+    """List and revoke hosts' certificates, and enrol hosts by hand. Needs the role admin.
+
+    `bcsctl apply` enrols the hosts that it deploys agents to.
+
+    \b
+    Example:  bcsctl certificate revoke sf-db1
+    """
+
+
+@command.command("list", epilog=exits(4))
+@site_option
+@home_option
+@json_option
+def listed(home: str | None, as_json: bool) -> None:
+    """List the newest certificate of every host.
+
+    \b
+    Example:  bcsctl certificate list
+    """
+    found = get(settings(home), "/v1/certificates")
+    if as_json:
+        print_json(found)
+    else:
+        render(found["certificates"])
+
+
+@command.command("revoke", epilog=exits(4, 5))
+@click.argument("host")
+@site_option
+@home_option
+@json_option
+def revoke(host: str, home: str | None, as_json: bool) -> None:
+    """Refuse everything that was issued to HOST until now, from the next request on.
+
+    \b
+    Example:  bcsctl certificate revoke sf-db1
+    """
+    ended = post(settings(home), "/v1/certificates/revoke", {"host": host})
+    if as_json:
+        print_json(ended)
+    else:
+        tell(f"revoked what {host} had; `bcsctl apply`, or `certificate enrol {host}`, lets it in again")
+
+
+@command.command("enrol", epilog=exits(4))
+@click.argument("host")
+@click.option("--for", "lasting", metavar="DURATION", default="1h", show_default=True, help="How long it may be used.")
+@click.option("--output", metavar="FILE", help="Write it to a new file, for you alone, instead of standard output.")
+@site_option
+@home_option
+@json_option
+def enrol(host: str, lasting: str, output: str | None, home: str | None, as_json: bool) -> None:
+    """Make a token by which HOST gets its certificate, once. It belongs into identity/enrolment of the agent's home.
+
+    \b
+    Example:  bcsctl certificate enrol sf-db1 --output enrolment
+    """
+    file = Path(output).expanduser() if output else None
+    if file and file.exists():
+        raise UsageError(f"{file} is there already", hint="name another file")
+    body = {"host": host, "seconds": max(1, parse_duration(lasting) // SECOND)}
+    made = post(settings(home), "/v1/enrolments", body)
+    if file:
+        durable.create(file.absolute().parent, file.name, f"{made.pop('token')}\n".encode(), mode=0o600)
+    if as_json:
+        print_json(made)
+        return
+    say(f"for {host}, until {local_time(made['expires_at'])}" + (f", in {file}" if file else ""), DIM)
+    if not file:
+        tell(str(made["token"]))
+
+
+def render(found: Sequence[Mapping[str, Any]]) -> None:
+    """A table by host."""
+    if not found:
+        tell("no host has a certificate")
+        return
+    rows = [
+        [
+            one["host"],
+            ("revoked", BAD) if one["revoked"] else ("valid", GOOD),
+            local_time(one["not_before"]),
+            local_time(one["not_after"]),
+            local_time(one["heard_at"]),
+            one["serial"] or "-",
+        ]
+        for one in found
+    ]
+    table(["HOST", "STATE", "FROM", "UNTIL", "HEARD", "SERIAL"], rows)
