@@ -60,7 +60,8 @@ def routes(parts: Parts) -> list[Route]:
         except ValueError:
             raise UsageError("generation and wait are numbers") from None
         await parts.desired.wait(generation, seconds)
-        return Answer({**parts.desired.for_host(host), "time": parts.clock.now()})
+        restores = parts.restores.for_host(host)
+        return Answer({**parts.desired.for_host(host), "restores": restores, "time": parts.clock.now()})
 
     async def status(request: Request) -> Response:
         take_report(parts, host_of(request), await read_json(request, parts.bodies))

@@ -16,6 +16,7 @@ from engine.node.certificates import Certificates
 from engine.node.desired import Desired
 from engine.node.hosts import Certified
 from engine.node.refusals import Refusals
+from engine.node.restores import Restores
 from engine.node.settings import NodeSettings
 from engine.node.status import Report
 from engine.node.streams import StreamFacts
@@ -72,6 +73,10 @@ class Parts:
     ingest: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "ingest"))
     readers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(READERS, "reader"))
     reads: set[Future[Any]] = field(default_factory=set)
+    restores: Restores = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.restores = Restores(self.journal)
 
     def heard(self, host: str) -> Agent:
         """The agent of a host, which has just come. Of too many the one that was silent longest is forgotten."""
@@ -85,6 +90,7 @@ class Parts:
     def close(self) -> None:
         """Commit all that was taken. Nothing is taken afterwards."""
         self.readers.shutdown(wait=False, cancel_futures=True)
+        self.restores.shut()
         self.ingest.shutdown()
         self.refusals.close()
         try:

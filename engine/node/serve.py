@@ -27,7 +27,16 @@ from engine.journal.commit import Committer
 from engine.journal.open import Journal, open_local
 from engine.model.errors import BcsError, Damaged, Failed, UsageError
 from engine.model.times import SECOND
-from engine.node import agents_api, asof_api, certificates_api, control_api, place, recovered, sync_api
+from engine.node import (
+    agents_api,
+    asof_api,
+    certificates_api,
+    control_api,
+    place,
+    recovered,
+    restores_api,
+    sync_api,
+)
 from engine.node.applied import check_sources
 from engine.node.audit import AuditLog
 from engine.node.certificates import Certificates
@@ -175,6 +184,7 @@ def wire(home: Path, journal: Journal, clock: Clock) -> Parts:
         unheard = [each for each, source in parts.desired.sources.items() if not facts.has(source["stream"])]
         parts.desired.since |= expected_since(journal.store, unheard, parts.desired.number)
         recovered.pending_acts(home, audit, clock.now())
+        parts.restores.begin()
     except BaseException:
         committer.close()
         raise
@@ -221,6 +231,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         notify.tell(notify.STOPPING)
         await self._parts.desired.release()
+        await self._parts.restores.release()
         self._parts.bodies.stop()
         if self._listener is not None:
             self._listener.stop()
@@ -248,6 +259,7 @@ def application(parts: Parts, version: str) -> Starlette:
             *control_api.routes(parts, version),
             *asof_api.routes(parts),
             *certificates_api.routes(parts),
+            *restores_api.routes(parts),
             *sync_api.routes(parts),
         ],
         exception_handlers={HTTPException: no_route},

@@ -1,0 +1,62 @@
+"""A restore for the eye: its plan, what is not as it should be, and one clear line at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bcsctl.entries import as_of
+from bcsctl.output import BAD, BUSY, GOOD, printable, say, tell
+from engine.model.ids import parse_position
+from engine.model.points import Point
+from engine.model.times import format_about, format_size, parse_time
+
+LISTED = 20
+
+
+def point_of(told: Mapping[str, Any]) -> Point:
+    """The point in an answer of ours."""
+    return Point(parse_position(told["point"]), parse_time(told["at"], 0), 0, told["class"])
+
+
+def render_plan(told: Mapping[str, Any], address: str, where: str) -> None:
+    """The dry run of an answer that holds a plan; `where` it would go."""
+    plan = told["plan"]
+    tell(f"{address}:{printable(plan['path'])} {as_of(point_of(told))}")
+    tell(f"would go to  {printable(where)}")
+    tell(f"files        {plan['files']:,} with {format_size(plan['bytes'])}")
+    tell(f"directories  {plan['directories']:,}")
+    tell(f"others       {plan['others']:,} (links, fifos, sockets, devices)")
+    tell(f"about        {format_about(round(plan['seconds_estimated'] * 1e6))}")
+    _unreadable(plan["unreadable"])
+
+
+def render(told: Mapping[str, Any], where: str = "") -> None:
+    """The answer to a restore that came to its end; `where`: on which host, if not here."""
+    failures = [f"{printable(each['path'])}: {each['message']}" for each in told["failures"]]
+    _list(failures, "not as they were kept", BAD, told.get("failures_count"))
+    _list([printable(text) for text in told["shortfalls"]], "attributes that could not be set", BUSY,
+          told.get("shortfalls_count"))  # fmt: skip
+    _unreadable(told["plan"]["unreadable"])
+    verified = "verified" if told["verified"] else "NOT VERIFIED"
+    if told["verified"] and told["read_back"]:
+        verified += ", read back"
+    files = told["files"]
+    tell(
+        f"Restored {files:,} {'file' if files == 1 else 'files'}, {format_size(told['bytes'])}"
+        f" in {format_about(round(told['seconds'] * 1e6))}{where} {as_of(point_of(told))}, {verified}",
+        GOOD if told["verified"] else BAD,
+    )
+
+
+def _unreadable(rows: Sequence[Mapping[str, Any]]) -> None:
+    lines = [f"{printable(row['path'])}: {row['reason']} since {row['since']}" for row in rows]
+    _list(lines, "could not be read on their host by then: what was read before is what there is", BUSY)
+
+
+def _list(lines: list[str], what: str, colour: str, count: int | None = None) -> None:
+    for line in lines[:LISTED]:
+        say(line, colour)
+    if lines:
+        more = f" (the first {LISTED} are listed)" if len(lines) > LISTED else ""
+        say(f"{what}: {count if count is not None else len(lines):,}{more}", colour)
