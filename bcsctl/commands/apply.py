@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -112,7 +113,8 @@ def planned(at: Settings, plan_file: str | None, partial: bool, prune: bool) -> 
     from engine.reconcile.planning import make_plan
     from engine.reconcile.provenance import provenance
 
-    return make_plan(at.home, at.policies, partial=partial, prune=prune), provenance(at.policies)
+    site = os.environ.get("BCS_SITE", "")
+    return make_plan(at.home, at.policies, partial=partial, prune=prune, site=site), provenance(at.policies)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,7 @@ def command(
     from engine.reconcile.planning import make_plan
 
     at = settings(home, paths)
-    plan = make_plan(at.home, at.policies, partial=bool(paths), prune=prune)
+    plan = make_plan(at.home, at.policies, partial=bool(paths), prune=prune, site=os.environ.get("BCS_SITE", ""))
     if out:
         from engine.reconcile.provenance import provenance
         from engine.reconcile.saved_plan import save_plan

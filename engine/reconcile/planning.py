@@ -66,7 +66,7 @@ def plan_of(home: Path, loaded: Loaded, scope: Scope, *, bases: Mapping[str, int
 
 def _concerned(home: Path, loaded: Loaded, scope: Scope) -> list[str]:
     """The sites to look at, the embedded one first."""
-    otherwise = scope.site or EMBEDDED_SITE
+    otherwise = _otherwise(home, scope) if scope.partial else EMBEDDED_SITE
     names = site_names(loaded, otherwise) or {otherwise}
     deployed = deployed_site(home)
     if deployed and EMBEDDED_SITE in names and loaded.documents:
@@ -78,6 +78,16 @@ def _concerned(home: Path, loaded: Loaded, scope: Scope) -> list[str]:
         # The whole repository says what this machine's own site has too: that its groups have gone, for one.
         names |= {EMBEDDED_SITE}
     return sorted(names, key=lambda name: (name != EMBEDDED_SITE, name))
+
+
+def _otherwise(home: Path, scope: Scope) -> str:
+    """The site that a part of a repository is for which names none: as for every command that is about one."""
+    if scope.site or (home / "journal").is_dir():
+        return scope.site or EMBEDDED_SITE
+    from engine.env import credentials
+
+    known = credentials.sites()
+    return known[0] if len(known) == 1 else EMBEDDED_SITE
 
 
 def observe_one(home: Path, site: str) -> Observed:
