@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from engine.env.clock import Clock
@@ -31,7 +32,11 @@ def audit_address(node: str) -> Address:
 
 
 class AuditLog:
-    """Appends records to this node's audit stream. Safe to call from any thread."""
+    """Appends records to this node's audit stream. Safe to call from any thread.
+
+    `refused` counts all refusals since the node started by (what, kind). `on_act` hears of each act once it is durable,
+    with its time; it must neither raise nor wait.
+    """
 
     def __init__(self, committer: Committer, node: str, clock: Clock) -> None:
         self._committer = committer
@@ -41,6 +46,8 @@ class AuditLog:
         self._minute = 0
         self._refusals: dict[tuple[str, str], int] = {}
         self._over: dict[tuple[str, str], int] = {}
+        self.refused: Counter[tuple[str, str]] = Counter()
+        self.on_act: Callable[[str, str, Mapping[str, Any], int], None] = lambda what, who, details, at: None
         self.stream = committer.register(audit_address(node)).id
         head = committer.heads().get(self.stream)
         record = (head.epoch, head.lsn, head.hash) if head else None
@@ -65,6 +72,7 @@ class AuditLog:
                     self._head = error.expected
                 else:
                     self._head = self._committer.heads()[self.stream]
+                    self.on_act(what, who, details, ack.committed_at if at is None else at)
                     return ack
         raise AssertionError("unreachable")
 
@@ -76,6 +84,7 @@ class AuditLog:
         self.flush()
         key = (what, kind)
         with self._counting:
+            self.refused[key] += 1
             count = self._refusals[key] = self._refusals.get(key, 0) + 1
         if count > REFUSALS_A_MINUTE:
             return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.env.clock import Clock
 from engine.journal.commit import Committer
@@ -13,8 +13,10 @@ from engine.journal.open import Journal
 from engine.node.audit import AuditLog
 from engine.node.bodies import Bodies
 from engine.node.certificates import Certificates
+from engine.node.commands import Commands
 from engine.node.desired import Desired
 from engine.node.hosts import Certified
+from engine.node.metrics import Metrics
 from engine.node.refusals import Refusals
 from engine.node.restores import Restores
 from engine.node.settings import NodeSettings
@@ -22,6 +24,9 @@ from engine.node.status import Report
 from engine.node.streams import StreamFacts
 from engine.node.sync import Sync
 from engine.node.users import Users
+
+if TYPE_CHECKING:
+    from engine.node.watch import Watch
 
 AGENTS_MAX = 10_000
 READERS = 2
@@ -49,7 +54,7 @@ class Parts:
     one in which the past is read; `reads` are what it is busy with.
 
     `agents` by host, in the order in which they were last heard; `reports` by stream. `certified` answers with the
-    newest certificate of each host.
+    newest certificate of each host. `journal_size`: (objects, bytes) by area.
     """
 
     name: str
@@ -70,12 +75,17 @@ class Parts:
     reports: dict[str, Report] = field(default_factory=dict)
     sync: Sync | None = None
     certified: Callable[[], Mapping[str, Certified]] = dict
+    journal_size: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    metrics: Metrics = field(init=False)
+    watch: Watch | None = None
     ingest: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "ingest"))
     readers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(READERS, "reader"))
     reads: set[Future[Any]] = field(default_factory=set)
     restores: Restores = field(init=False)
+    commands: Commands | None = None
 
     def __post_init__(self) -> None:
+        self.metrics = Metrics(self.clock, self.desired)
         self.restores = Restores(self.journal)
 
     def heard(self, host: str) -> Agent:
@@ -89,6 +99,8 @@ class Parts:
 
     def close(self) -> None:
         """Commit all that was taken. Nothing is taken afterwards."""
+        if self.watch is not None:
+            self.watch.stop()
         self.readers.shutdown(wait=False, cancel_futures=True)
         self.restores.shut()
         self.ingest.shutdown()

@@ -6,6 +6,7 @@ On SIGTERM it stops taking requests, commits what it has taken, and closes its b
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import signal
@@ -31,21 +32,26 @@ from engine.node import (
     agents_api,
     asof_api,
     certificates_api,
+    commands_api,
     control_api,
+    metrics_api,
+    notify_api,
     place,
     recovered,
     restores_api,
     sync_api,
+    users_api,
 )
 from engine.node.applied import check_sources
 from engine.node.audit import AuditLog
 from engine.node.certificates import Certificates
+from engine.node.commands import Commands
 from engine.node.expected import expected_since
 from engine.node.http import Http, UnixHttp
 from engine.node.identified import identified
 from engine.node.jobs import Upkeep
 from engine.node.listener import BACKLOG, Listener, bound
-from engine.node.log import log, log_failure
+from engine.node.log import log, log_failure, take_library_logs
 from engine.node.master_key import ensure_master_key
 from engine.node.parts import Parts
 from engine.node.refusals import Refusals
@@ -53,6 +59,7 @@ from engine.node.server_certificate import ServerCertificate
 from engine.node.settings import NodeSettings, listen_address, read_settings
 from engine.node.upkeep import identity_jobs, jobs_of
 from engine.node.users import Users
+from engine.node.watch import Watch
 from engine.node.web import no_route
 
 STOP_SECONDS = 4
@@ -62,13 +69,14 @@ UPKEEP_SECONDS = 2.0
 """For the upkeep's running job to end by itself; any may be cut off anywhere."""
 
 
-def serve(home: Path, *, version: str, clock: Clock = SYSTEM) -> int:
+def serve(home: Path, *, version: str, command: tuple[str, ...] = (), clock: Clock = SYSTEM) -> int:
     """Serve the site at `home`, the embedded one unless its settings say more, until SIGTERM or SIGINT; answers the
-    exit code.
+    exit code. `command` is the program that runs users' commands.
 
     Raises Failed when another node does, Damaged when the journal's tail can't be trusted.
     """
     asked_to_stop = _signals_noted()
+    take_library_logs()
     for part in ("run", "node"):
         durable.make_directories(home / part, mode=0o700)
     with ExitStack() as stack:
@@ -79,6 +87,7 @@ def serve(home: Path, *, version: str, clock: Clock = SYSTEM) -> int:
         secured = stack.enter_context(_bound(settings)) if settings.listen else None
         journal = stack.enter_context(open_local(settings.journal, read_master_key(home), create=True, clock=clock))
         parts = wire(home, journal, clock)
+        parts.commands = Commands(command, home) if command else None
         stack.callback(parts.close)
         listener = stack.enter_context(place.listening(home / "run" / "node.sock"))
         identity = _own_certificate(home, parts)
@@ -89,6 +98,8 @@ def serve(home: Path, *, version: str, clock: Clock = SYSTEM) -> int:
         log(f"node {parts.name} boot {parts.boot} serves {settings.journal}{where}", clock)
         upkeep.start()
         quick.start()
+        if parts.watch is not None:
+            parts.watch.start()
         try:
             _run(parts, version, listener, (secured, identity) if secured and identity else None, asked_to_stop)
         finally:
@@ -147,11 +158,12 @@ def _run(
         ws="none",
         loop="asyncio",
         lifespan="off",
-        log_level="warning",
+        log_config=None,  # its warnings come as lines like ours
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
+    gc.freeze()  # what is there by now stays: the collector need not look through it again and again
     asyncio.run(_Server(config, parts, secured, asked_to_stop).serve(sockets=[listener]))
 
 
@@ -183,6 +195,9 @@ def wire(home: Path, journal: Journal, clock: Clock) -> Parts:
         parts.desired.begin(committer.boot, _applied(journal, clock))
         unheard = [each for each, source in parts.desired.sources.items() if not facts.has(source["stream"])]
         parts.desired.since |= expected_since(journal.store, unheard, parts.desired.number)
+        committer.on_committed = parts.metrics.committed
+        parts.watch = Watch(parts)
+        audit.on_act = parts.watch.heard_act
         recovered.pending_acts(home, audit, clock.now())
         parts.restores.begin()
     except BaseException:
@@ -232,6 +247,8 @@ class _Server(uvicorn.Server):
         notify.tell(notify.STOPPING)
         await self._parts.desired.release()
         await self._parts.restores.release()
+        if self._parts.commands is not None:
+            self._parts.commands.stop()
         self._parts.bodies.stop()
         if self._listener is not None:
             self._listener.stop()
@@ -259,8 +276,12 @@ def application(parts: Parts, version: str) -> Starlette:
             *control_api.routes(parts, version),
             *asof_api.routes(parts),
             *certificates_api.routes(parts),
-            *restores_api.routes(parts),
             *sync_api.routes(parts),
+            *metrics_api.routes(parts, version),
+            *notify_api.routes(parts),
+            *restores_api.routes(parts),
+            *users_api.routes(parts),
+            *commands_api.routes(parts),
         ],
         exception_handlers={HTTPException: no_route},
     )

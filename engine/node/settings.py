@@ -1,12 +1,14 @@
 """What a deployed node is told: BCS_HOME/node/node.json, written with the node. Without it an embedded site's values.
 
 {"site": "sf", "host": "sf-bcs1", "urls": ["https://sf-bcs1:8440"], "listen": "0.0.0.0:8440", "journal": "/var/…",
-"master_key": "/etc/bcs/master.key", "commit_every": microseconds, "certificate_seconds": 604800}; any may be left out.
+"master_key": "/etc/bcs/master.key", "commit_every": microseconds, "certificate_seconds": 604800, "mail": {…}};
+any may be left out. `mail` is what `engine.node.mail` says.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 from engine.env.endpoint import host_and_port
 from engine.model.errors import UsageError
 from engine.model.times import DAY, SECOND
+from engine.node.mail import MailSettings, read_mail
 
 CERTIFICATE_SECONDS = 7 * DAY // SECOND
 CERTIFICATE_SECONDS_MIN = 10
@@ -33,6 +36,7 @@ class NodeSettings:
     listen: str = ""
     commit_every: int = 0
     certificate_seconds: int = CERTIFICATE_SECONDS
+    mail: MailSettings | None = None
 
 
 def settings_path(home: Path) -> Path:
@@ -80,6 +84,7 @@ def _settings(home: Path, value: Mapping[str, Any]) -> NodeSettings:
         listen=_text(value, "listen", ""),
         commit_every=_whole(value, "commit_every", 0),
         certificate_seconds=seconds,
+        mail=read_mail(value.get("mail"), os.environ, _text(value, "site", "local")),
     )
 
 

@@ -95,6 +95,7 @@ def source_status(
         "condition": condition,
         "since": _time(since),
         "heard_at": _time(heard_at),
+        "expected_since": _time(expected_since),
         "state": body.get("state", "waiting"),
         "point": stored.point,
         "last_change_at": _time(stored.last_change_at),

@@ -21,13 +21,14 @@ DELAYS_WINDOW = 5 * 60 * 1_000_000
 
 @dataclass(slots=True)
 class Known:
-    """Running facts of one stream."""
+    """Running facts of one stream. `gap_last`: (from, to, reason) of the newest gap that came while this node runs."""
 
     point: Position | None = None
     point_at: int | None = None
     through_at: int | None = None
     last_change_at: int | None = None
     gaps: int = 0
+    gap_last: tuple[int, int, str] | None = None
     started: bool = False
     delays: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=DELAYS_KEPT))
 
@@ -60,12 +61,14 @@ class StreamFacts:
         marks = batch.tables.get("mark")
         if not marks:
             return
-        for lsn, at, kind in zip(marks["lsn"], marks["at"], marks["kind"], strict=True):
+        columns = (marks[name] for name in ("lsn", "at", "kind", "label", "gap_from"))
+        for lsn, at, kind, label, gap_from in zip(*columns, strict=True):
             name = kind.decode("utf-8", "replace")
             if name == BASELINE:
                 known.started = True
             if name == GAP:
                 known.gaps += 1
+                known.gap_last = (gap_from, at, label.decode("utf-8", "replace"))
             if name in (PASS, BASELINE) and known.started:
                 known.point, known.point_at = Position(batch.epoch, lsn), at
 
@@ -89,6 +92,11 @@ class StreamFacts:
                 recent,
                 max((at for at in (known.through_at, known.point_at) if at and at <= now), default=None),
             )
+
+    def gap_last(self, stream: str) -> tuple[int, int, str] | None:
+        """(from, to, reason) of the newest gap that came while this node runs; None if none has."""
+        with self._lock:
+            return self._known[stream].gap_last if stream in self._known else None
 
     def has(self, stream: str) -> bool:
         """Whether anything is known of it."""

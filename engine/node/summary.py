@@ -79,7 +79,7 @@ def _are(rows: Sequence[object]) -> str:
 
 def _why(row: Mapping[str, Any], shown: Callable[[int], str]) -> str:
     since = f" since {shown(parse_time(row['since'], 0))}" if row.get("since") else ""
-    return WORDS.get(row["condition"], row["condition"]) + since
+    return WORDS.get(str(row["condition"]), str(row["condition"])) + since
 
 
 def _rows(groups: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -9,6 +9,7 @@ from engine.journal import merge
 from engine.model.errors import BcsError
 from engine.node.certificates import REFRESH_SECONDS as REVOCATIONS_SECONDS
 from engine.node.jobs import Job
+from engine.node.measuring import journal_size
 from engine.node.parts import Parts
 from engine.node.server_certificate import ServerCertificate
 from engine.node.users import REFRESH_SECONDS
@@ -18,6 +19,7 @@ from engine.query.session import Session
 MERGE_EVERY_SECONDS = 5.0
 CHECKPOINT_EVERY_SECONDS = 30.0
 FLUSH_EVERY_SECONDS = 10.0
+MEASURE_EVERY_SECONDS = 60.0
 OWN_CERTIFICATE_SECONDS = 1.0
 
 
@@ -27,6 +29,7 @@ def jobs_of(parts: Parts) -> list[Job]:
         Job("merging segments", MERGE_EVERY_SECONDS, lambda: merge_segments(parts)),
         Job("making checkpoints", CHECKPOINT_EVERY_SECONDS, lambda: make_checkpoints(parts)),
         Job("counting refusals", FLUSH_EVERY_SECONDS, parts.audit.flush),
+        Job("measuring the journal", MEASURE_EVERY_SECONDS, lambda: measure_journal(parts)),
     ]
 
 
@@ -38,6 +41,11 @@ def identity_jobs(parts: Parts, own: ServerCertificate | None) -> list[Job]:
     if own is not None:
         jobs.append(Job("renewing the node's certificate", OWN_CERTIFICATE_SECONDS, own.renew_if_due))
     return jobs
+
+
+def measure_journal(parts: Parts) -> None:
+    """How large the journal is now, for the metrics."""
+    parts.journal_size = journal_size(parts.journal)
 
 
 def merge_segments(parts: Parts) -> merge.Merged:

@@ -12,7 +12,7 @@ from engine.journal import checkpoints, merge
 from engine.model.errors import Damaged
 from engine.model.times import HOUR, MINUTE
 from engine.node.jobs import Job, Upkeep
-from engine.node.upkeep import jobs_of, make_checkpoints, merge_segments
+from engine.node.upkeep import identity_jobs, jobs_of, make_checkpoints, merge_segments
 from tests.nodes import HOST, InProcessNode, Writer, file_of, files_in, objects, process_node
 
 from .conftest import TurnedClock
@@ -89,7 +89,7 @@ def test_one_damaged_stream_holds_up_no_other(node: InProcessNode, clock: Turned
 
 def test_all_jobs_have_a_name_and_a_pace(node: InProcessNode) -> None:
     jobs = [*jobs_of(node.parts), *identity_jobs(node.parts, None)]
-    assert len({job.name for job in jobs}) == len(jobs) == 4
+    assert len({job.name for job in jobs}) == len(jobs) == 5
     for job in jobs:
         job.run()
 

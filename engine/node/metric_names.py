@@ -1,0 +1,136 @@
+"""Every metric of a node: name, type, meaning, labels. docs/metrics.md is made of it. Pure.
+
+Names as Prometheus would have them (https://prometheus.io/docs/practices/naming/): base units, counters in `_total`.
+Labels hold only what the policies name, and words of which there are few: no path, nothing a stranger sends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+GAUGE, COUNTER, HISTOGRAM = "gauge", "counter", "histogram"
+SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+SOURCE = ("group", "host", "source")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """`name` as Prometheus shows it, a counter's with `_total`."""
+
+    name: str
+    type: str
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Metrics that belong together."""
+
+    title: str
+    metrics: tuple[Metric, ...]
+
+
+PARTS = (
+    Part(
+        "Sources",
+        (
+            Metric("bcs_sources", GAUGE, "Sources that the applied policies name."),
+            Metric("bcs_sources_protected", GAUGE, "Sources whose data is within its objective now."),
+            Metric("bcs_source_protected", GAUGE, "1 if the source's data is within its objective.", SOURCE),
+            Metric("bcs_source_synced", GAUGE, "1 if the agent works by the applied policies; 0 is drift.", SOURCE),
+            Metric(
+                "bcs_source_condition",
+                GAUGE,
+                "1 for the one word that holds of the source: protected, catching-up, baseline, lagging, unprotected, "
+                "failing, silent, never-seen, refused.",
+                (*SOURCE, "condition"),
+            ),
+            Metric(
+                "bcs_source_lag_seconds",
+                GAUGE,
+                "How long ago the source was last known to be complete in the journal; none before its first point.",
+                SOURCE,
+            ),
+            Metric("bcs_source_rpo_seconds", GAUGE, "How far the source may lag by its policy.", SOURCE),
+            Metric("bcs_source_gaps_total", COUNTER, "Gaps in the source's history.", SOURCE),
+            Metric("bcs_source_gap_open", GAUGE, "1 while a gap is open.", SOURCE),
+            Metric("bcs_source_pending_changes", GAUGE, "Changes that the agent knows of and has not sent.", SOURCE),
+            Metric("bcs_source_unreadable_paths", GAUGE, "Paths that the agent can't read: not protected.", SOURCE),
+        ),
+    ),
+    Part(
+        "Hosts and agents",
+        (
+            Metric("bcs_agents", GAUGE, "Agents that were heard since the node started, by version.", ("version",)),
+            Metric("bcs_host_state", GAUGE, "1 for the state that `bcsctl status --hosts` shows.", ("host", "state")),
+            Metric("bcs_agent_heard_age_seconds", GAUGE, "How long ago the agent was last heard.", ("host",)),
+            Metric(
+                "bcs_agent_clock_skew_seconds",
+                GAUGE,
+                "How far the host's wall clock is ahead of the site's; nothing depends on it.",
+                ("host",),
+            ),
+            Metric(
+                "bcs_certificate_not_after_timestamp_seconds",
+                GAUGE,
+                "When the host's newest certificate ends.",
+                ("host",),
+            ),
+            Metric("bcs_certificate_revoked", GAUGE, "1 if the host's newest certificate was revoked.", ("host",)),
+        ),
+    ),
+    Part(
+        "Ingest",
+        (
+            Metric("bcs_ingest_batches_total", COUNTER, "Batches made durable since the node started.", ("group",)),
+            Metric("bcs_ingest_events_total", COUNTER, "Events made durable since the node started.", ("group",)),
+            Metric("bcs_ingest_bytes_total", COUNTER, "Bytes of content made durable, as compressed.", ("group",)),
+            Metric("bcs_acknowledge_seconds", HISTOGRAM, "From a whole batch's arrival to its acknowledgement."),
+            Metric("bcs_commit_seconds", HISTOGRAM, "From a commit's beginning to its being durable."),
+            Metric(
+                "bcs_refusals_total",
+                COUNTER,
+                "Requests refused since the node started: what was refused, and which sort of refusal.",
+                ("what", "kind"),
+            ),
+        ),
+    ),
+    Part(
+        "Journal and policies",
+        (
+            Metric("bcs_journal_bytes", GAUGE, "Bytes in the journal, measured each minute.", ("area",)),
+            Metric("bcs_journal_objects", GAUGE, "Objects in the journal, measured each minute.", ("area",)),
+            Metric("bcs_journal_disk_free_bytes", GAUGE, "Free space where a local journal lies."),
+            Metric("bcs_journal_disk_size_bytes", GAUGE, "Size of the file system that a local journal lies on."),
+            Metric("bcs_policies_number", GAUGE, "Number of the policies that are applied."),
+            Metric("bcs_policies_applied_timestamp_seconds", GAUGE, "When they were applied."),
+            Metric("bcs_sync_rounds_total", COUNTER, "Rounds that the GitOps loop reported since the node started."),
+            Metric("bcs_sync_drift_total", COUNTER, "Rounds that brought back what had changed under the policies."),
+            Metric("bcs_sync_failures_total", COUNTER, "Rounds that failed."),
+            Metric("bcs_sync_failing", GAUGE, "1 if the last round failed."),
+            Metric("bcs_sync_last_round_timestamp_seconds", GAUGE, "When the loop was last heard of."),
+            Metric("bcs_check_last_timestamp_seconds", GAUGE, "When the journal was last checked."),
+            Metric("bcs_check_last_errors", GAUGE, "Errors that this check found."),
+        ),
+    ),
+    Part(
+        "Notifications",
+        (
+            Metric(
+                "bcs_notifications_total",
+                COUNTER,
+                "Tries to send a message since the node started: delivered, failed (and tried again), given-up.",
+                ("to", "outcome"),
+            ),
+            Metric("bcs_notifications_waiting", GAUGE, "Messages that wait to be sent or sent again."),
+            Metric("bcs_alerts", GAUGE, "What is the matter now, as Notifications count it.", ("event",)),
+        ),
+    ),
+    Part(
+        "The node",
+        (Metric("bcs_node_info", GAUGE, "1; the labels say which node this is.", ("node", "site", "version")),),
+    ),
+)
+
+METRICS = {metric.name: metric for part in PARTS for metric in part.metrics}
