@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +18,13 @@ from typing import Any
 
 from engine.env.endpoint import TlsEndpoint, connect, request_json
 from engine.identity import contexts, requests
+from engine.identity.authority import Authority
+from engine.journal.authority import read_authority
 from tests.embedded import Site
-from tests.nodes import Answer, Body, ProcessNode, as_bytes
+from tests.nodes import Answer, Body, ProcessNode, acts, as_bytes, journal_of, wait_for
 
 SITE = "test"
+HOST, OTHER = "web1", "web2"
 
 
 @dataclass
@@ -68,6 +73,13 @@ class SecuredNode(ProcessNode):
         """A call through the Unix socket."""
         return super().call(method, path, body)
 
+    def authority(self) -> Authority:
+        """The site's authority with its private key, as the node has it."""
+        with journal_of(self.home) as journal:
+            found = read_authority(journal)
+            assert found is not None
+            return found
+
     def certify(self, host: str) -> Certified:
         """Enrol a host as its agent does."""
         told = self.admin("POST", "/v1/enrolments", {"host": host})
@@ -100,3 +112,43 @@ def secured_node(home: Path, **settings: Any) -> Iterator[SecuredNode]:
         node = SecuredNode(site)
         node.port = port
         yield node
+
+
+def refused(node: SecuredNode, what: str, kind: str = "") -> list[dict[str, Any]]:
+    """Refusals in the audit stream."""
+    return [act for act in acts(node.home) if act["what"] == what and kind in ("", act["details"].get("kind"))]
+
+
+def recorded(node: SecuredNode, what: str, kind: str) -> None:
+    wait_for(lambda: bool(refused(node, what, kind)), 10, f"{what} of kind {kind} in the audit stream")
+
+
+def raw(node: SecuredNode, source: str = "127.0.0.1") -> socket.socket:
+    return socket.create_connection(("127.0.0.1", node.port), 10, (source, 0))
+
+
+def is_closed(connected: socket.socket, seconds: float) -> bool:
+    """Whether the other side ends the connection within that time, whatever it says before."""
+    end = time.monotonic() + seconds
+    with contextlib.suppress(ConnectionError, ssl.SSLError):
+        while True:
+            connected.settimeout(max(0.01, end - time.monotonic()))
+            try:
+                if not connected.recv(65536):
+                    return True
+            except TimeoutError:
+                return False
+    return True
+
+
+def certificate_of(folder: Path, ca_pem: str, issue: Callable[[str], str]) -> Certified:
+    """A host's files with a certificate of somebody's choice."""
+    folder.mkdir(exist_ok=True)
+    key = requests.new_key()
+    (folder / "key").write_bytes(key)
+    (folder / "pem").write_text(issue(requests.request(key, HOST)))
+    return Certified(HOST, ca_pem, folder / "key", folder / "pem")
+
+
+def desired(node: SecuredNode, who: Certified | None, host: str = HOST) -> dict[str, Any]:
+    return request_json(node.endpoint(who), "GET", f"/v1/agents/{host}/desired")
