@@ -6,6 +6,7 @@ Until a body is whole nothing has been taken, so a reader may be sent home at an
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ IDLE_SECONDS = 30.0
 
 HELD_BYTES_MAX = 256 << 20
 """What all requests together may hold; beyond it senders are asked to come again."""
+
+BYTES_A_SECOND_MIN = 4096
+"""Beyond IDLE_SECONDS a body must have come at this rate on the average: a drop now and then holds no memory for long."""
 
 
 class TooLarge(Refused):
@@ -41,7 +45,9 @@ class Bodies:
 
     idle_seconds: float = IDLE_SECONDS
     held_bytes_max: int = HELD_BYTES_MAX
+    bytes_a_second_min: float = BYTES_A_SECOND_MIN
     held_bytes: int = 0
+    _held_by: Counter[str] = field(default_factory=Counter)
     _waiting: set[asyncio.Timeout] = field(default_factory=set)
     _stopping: bool = False
 
@@ -56,17 +62,22 @@ class Bodies:
             raise too_large(bytes_max)
         if self._stopping:
             raise stopping()
+        by = _sender(request)
         if self.held_bytes:  # one alone is always let in
-            self._check_room(declared)
+            self._check_room(declared, by)
         body = bytearray()
         try:
-            await self._read(request, body, bytes_max)
+            await self._read(request, body, bytes_max, by)
             yield body
         finally:
             self.held_bytes -= len(body)
+            self._held_by[by] -= len(body)
+            if not self._held_by[by]:
+                del self._held_by[by]
 
-    async def _read(self, request: Request, body: bytearray, bytes_max: int) -> None:
+    async def _read(self, request: Request, body: bytearray, bytes_max: int, by: str) -> None:
         loop = asyncio.get_running_loop()
+        latest = loop.time() + self.idle_seconds
         try:
             async with asyncio.timeout(self.idle_seconds) as patience:
                 self._waiting.add(patience)
@@ -75,17 +86,20 @@ class Bodies:
                         if len(body) + len(chunk) > bytes_max:
                             raise too_large(bytes_max)
                         if self.held_bytes > len(body):
-                            self._check_room(len(chunk))
+                            self._check_room(len(chunk), by)
                         body += chunk
                         self.held_bytes += len(chunk)
-                        patience.reschedule(loop.time() + self.idle_seconds)
+                        self._held_by[by] += len(chunk)
+                        patience.reschedule(
+                            min(loop.time() + self.idle_seconds, latest + len(body) / self.bytes_a_second_min)
+                        )
                 finally:
                     self._waiting.discard(patience)
         except TimeoutError:
             if self._stopping:
                 raise stopping() from None
             raise TooSlow(
-                f"no byte of the request came for {self.idle_seconds:g} s after the first {len(body)}",
+                f"the request came too slowly: {len(body)} bytes, and no more for a while",
                 hint="send it again",
             ) from None
 
@@ -96,9 +110,20 @@ class Bodies:
             if not patience.expired():
                 patience.reschedule(0)
 
-    def _check_room(self, count: int) -> None:
+    def _check_room(self, count: int, by: str) -> None:
         if self.held_bytes + count > self.held_bytes_max:
             raise Busy(f"the node is working on {self.held_bytes} bytes of requests", hint="send it again in a moment")
+        if by and self._held_by[by] + count > self.held_bytes_max // 2:
+            held = self._held_by[by]
+            raise Busy(f"the node is working on {held} bytes of requests of {by}", hint="send it again in a moment")
+
+
+def _sender(request: Request) -> str:
+    """Whom what a request holds counts for, so that nobody takes the room of all; empty for a local caller."""
+    caller = request.scope.get("caller")
+    if caller is None or caller.kind == "local":
+        return ""
+    return f"{caller.kind} {caller.name or caller.address.rpartition(':')[0]}"
 
 
 def declared_bytes(request: Request) -> int | None:

@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from engine.model.errors import BcsError
 from engine.node.bodies import Bodies, Busy, TooLarge, TooSlow
+from engine.node.caller import Caller
 
 
 def request(
@@ -77,8 +78,14 @@ def test_slow_but_steady_is_fine() -> None:
             return {"type": "http.request", "body": b"x", "more_body": left > 0}
 
         left = 6
-        given = Request({"type": "http", "method": "POST", "path": "/", "headers": []}, receive)
-        assert await read(Bodies(idle_seconds=0.4), given) == b"x" * 6
+        given, given_again = (
+            Request({"type": "http", "method": "POST", "path": "/", "headers": []}, receive) for _ in range(2)
+        )
+        assert await read(Bodies(idle_seconds=0.4, bytes_a_second_min=1), given) == b"x" * 6
+        left = 60
+        with pytest.raises(TooSlow):  # a drop now and then
+            await read(Bodies(idle_seconds=0.4), given_again)
+        assert left > 40
 
     asyncio.run(scene())
 
@@ -108,5 +115,24 @@ def test_what_all_hold_together_is_bounded_and_one_alone_always_gets_in() -> Non
             assert await read(bodies, request([b"x" * 10], served=[])) == b"x" * 10
             assert bodies.held_bytes == 90
         assert len(await read(bodies, request([b"x" * 60] * 5, served=[]), 1000)) == 300
+
+    asyncio.run(scene())
+
+
+def test_no_sender_takes_the_room_of_all() -> None:
+    def of(caller: Caller, count: int) -> Request:
+        given = request([b"x" * count], declared=str(count), served=[])
+        given.scope["caller"] = caller
+        return given
+
+    async def scene() -> None:
+        bodies = Bodies(held_bytes_max=100)
+        greedy, other = (Caller("agent", name, "192.0.2.1:5", name) for name in ("greedy", "other"))
+        async with bodies.whole(of(greedy, 45), 1000):
+            with pytest.raises(Busy, match="agent greedy"):
+                await read(bodies, of(greedy, 6))
+            assert len(await read(bodies, of(other, 45))) == 45
+            assert len(await read(bodies, of(Caller("local", "root", ""), 50))) == 50
+        assert len(await read(bodies, of(greedy, 50))) == 50
 
     asyncio.run(scene())
