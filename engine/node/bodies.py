@@ -22,7 +22,7 @@ HELD_BYTES_MAX = 256 << 20
 """What all requests together may hold; beyond it senders are asked to come again."""
 
 BYTES_A_SECOND_MIN = 4096
-"""Beyond IDLE_SECONDS a body must have come at this rate on the average: a drop now and then holds no memory for long."""
+"""Beyond IDLE_SECONDS a body must have come at this rate on the average: drops hold no memory for long."""
 
 
 class TooLarge(Refused):
