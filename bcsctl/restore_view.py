@@ -33,10 +33,13 @@ def render_plan(told: Mapping[str, Any], address: str, where: str) -> None:
 
 def render(told: Mapping[str, Any], where: str = "") -> None:
     """The answer to a restore that came to its end; `where`: on which host, if not here."""
-    failures = [f"{printable(each['path'])}: {each['message']}" for each in told["failures"]]
-    _list(failures, "not as they were kept", BAD, told.get("failures_count"))
-    _list([printable(text) for text in told["shortfalls"]], "attributes that could not be set", BUSY,
-          told.get("shortfalls_count"))  # fmt: skip
+    for differs, what in ((False, "could not be restored"), (True, "differ on the disk from what was kept")):
+        rows = [f"{printable(row['path'])}: {row['message']}" for row in told["failures"] if row["differs"] is differs]
+        _list(rows, what, BAD)
+    if told.get("failures_count", 0) > len(told["failures"]):
+        say(f"of {told['failures_count']:,} in all, the first were told", BAD)
+    shortfalls = [printable(text) for text in told["shortfalls"]]
+    _list(shortfalls, "attributes that could not be set", BUSY, told.get("shortfalls_count"))
     _unreadable(told["plan"]["unreadable"])
     verified = "verified" if told["verified"] else "NOT VERIFIED"
     if told["verified"] and told["read_back"]:

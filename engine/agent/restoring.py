@@ -24,7 +24,7 @@ from engine.agent.restore_state import State
 from engine.env.clock import SYSTEM, Clock
 from engine.env.processes import is_root
 from engine.model.errors import BcsError, Failed, Refused
-from engine.tree.paths import path_json
+from engine.tree.paths import failures_json
 from engine.tree.settle import sync
 from engine.wire.batch import Batch
 
@@ -200,7 +200,7 @@ class _Run:
 
     def _outcome(self, differences: Sequence[tuple[bytes, str]]) -> dict[str, Any]:
         done = self._state.done
-        failures = [*done.failures, *differences]
+        failures = failures_json(done.failures, differences)
         return {
             "files": done.files,
             "names": done.names,
@@ -208,7 +208,7 @@ class _Run:
             "seconds": round(self._seconds(), 3),
             "verified": not failures,
             "read_back": self._job.verify,
-            "failures": [{**path_json(path), "message": why} for path, why in failures[:LISTED_MAX]],
+            "failures": failures[:LISTED_MAX],
             "shortfalls": list(done.shortfalls[:LISTED_MAX]),
             "failures_count": len(failures),
             "shortfalls_count": len(done.shortfalls),

@@ -9,7 +9,7 @@ from engine.model.points import Point
 from engine.model.times import format_time
 from engine.query.unreadable import Stale
 from engine.recovery.restoring import Outcome, Prepared
-from engine.tree.paths import path_json
+from engine.tree.paths import failures_json, path_json
 
 
 def point_json(point: Point) -> dict[str, str]:
@@ -36,7 +36,6 @@ def plan_json(prepared: Prepared, target: bytes) -> dict[str, Any]:
 def outcome_json(outcome: Outcome) -> dict[str, Any]:
     """What a restore has made."""
     done = outcome.restored
-    failures = [*done.failures, *outcome.differences]
     return {
         "files": done.files,
         "names": done.names,
@@ -44,7 +43,7 @@ def outcome_json(outcome: Outcome) -> dict[str, Any]:
         "seconds": round(outcome.seconds, 3),
         "verified": outcome.verified,
         "read_back": outcome.read_back,
-        "failures": [{**path_json(path), "message": why} for path, why in failures],
+        "failures": failures_json(done.failures, outcome.differences),
         "shortfalls": list(done.shortfalls),
     }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import os
+from collections.abc import Iterable
+from typing import Any
 
 
 def shown(path: bytes) -> str:
@@ -20,3 +22,14 @@ def path_json(path: bytes, key: str = "path") -> dict[str, str]:
     except UnicodeDecodeError:
         told[f"{key}_base64"] = base64.b64encode(path).decode("ascii")
     return told
+
+
+def failures_json(
+    failures: Iterable[tuple[bytes, str]], differences: Iterable[tuple[bytes, str]] = ()
+) -> list[dict[str, Any]]:
+    """What a restore reports of names that are not there (`failures`), and that differ once read back."""
+    return [
+        {**path_json(path), "message": why, "differs": differs}
+        for found, differs in ((failures, False), (differences, True))
+        for path, why in found
+    ]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from bcsctl.commands import check, diff, history, log, ls, plan, points, query, restore, search
+from bcsctl import restore_view
+from bcsctl.commands import check, diff, history, log, ls, plan, points, query, search
 from bcsctl.output import fail
 from engine.journal.findings import Affected, CheckError, Report
 from engine.model.errors import NothingThere, PolicyInvalid
@@ -20,6 +22,7 @@ from engine.query.search import Hit
 from engine.query.streams import StreamInfo
 from engine.query.timeline import Version
 from engine.query.tree import Entry
+from engine.recovery import told
 from engine.recovery.restore import Restored
 from engine.recovery.restoring import Outcome, Prepared
 
@@ -100,17 +103,22 @@ def prepared() -> Prepared:
     return Prepared(stream, POINT, b"/srv/finance", made)
 
 
+def told_of(made: Prepared) -> dict[str, Any]:
+    return {**told.point_json(made.point), "plan": told.plan_json(made, made.plan.target)}
+
+
 def test_restore(golden: Golden) -> None:
-    restore.render_plan(prepared(), "finance/sf-db1/files")
+    restore_view.render_plan(told_of(prepared()), "finance/sf-db1/files", "/srv/back")
     done = Restored(1234, 1300, 59_454_000, [], ["/srv/back/a: owner: Operation not permitted"])
-    restore.render(prepared(), Outcome(done, 1.23, True))
+    restore_view.render({**told_of(prepared()), **told.outcome_json(Outcome(done, 1.23, True))})
     golden("restore")
 
 
 def test_restore_with_failures(golden: Golden) -> None:
     failures = [(b"/srv/back/%d.txt" % number, "pack packs/n1.1/1 is missing") for number in range(25)]
     done = Restored(1, 1, 10, failures, [])
-    restore.render(prepared(), Outcome(done, 61.0, True, [(b"/srv/back/odd", "content at byte 0")]))
+    outcome = Outcome(done, 61.0, True, [(b"/srv/back/odd", "content at byte 0")])
+    restore_view.render({**told_of(prepared()), **told.outcome_json(outcome)})
     golden("restore-failures")
 
 
