@@ -94,10 +94,9 @@ def run(module: AnsibleModule, unit: str, step: str) -> None:
 
 
 def last_words(journal: str) -> str:
-    """The last line that the program itself said; systemd's own lines about units come after it."""
+    """The last line in which the program itself speaks of an error, else the last line of all."""
     lines = [line.strip() for line in journal.splitlines() if line.strip()]
-    own = [line for line in lines if not line.startswith(("bcs-", "Start", "Stop", "Failed to start", "Main process"))]
-    return (own or lines or [""])[-1]
+    return ([line for line in lines if "rror: " in line] or lines or [""])[-1]
 
 
 def systemctl(*words: str) -> Any:
