@@ -26,6 +26,7 @@ def main() -> int:
     parser.add_argument("--socket", type=Path, help="the node's socket; by default run/node.sock below the home")
     parser.add_argument("--node", action="append", default=[], help="a node's URL, https://host:port; several, if any")
     parser.add_argument("--spool-limit", default="10GiB", help="how much may wait on disk while the node is away")
+    parser.add_argument("--bandwidth", help="how much of the line batches may take, as 50MiB/s; by default any")
     arguments = parser.parse_args()
     if arguments.home is None:
         parser.error("name a home: --home, or BCS_HOME in the environment")
@@ -35,9 +36,10 @@ def main() -> int:
         signal.signal(number, lambda *_: stopping.set())
     try:
         limit = parse_size(arguments.spool_limit)
+        bandwidth = parse_size(arguments.bandwidth.removesuffix("/s")) if arguments.bandwidth else None
         where = find(home, arguments.host, arguments.socket, arguments.node)
         lock = held(home)
-        run(home, arguments.host, where, stopping, spool_limit_bytes=limit)
+        run(home, arguments.host, where, stopping, spool_limit_bytes=limit, bandwidth_bytes=bandwidth)
     except (BcsError, OSError) as error:
         print(f"agent: {error}", file=sys.stderr, flush=True)
         return error.exit_code if isinstance(error, BcsError) else 1

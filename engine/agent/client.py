@@ -8,19 +8,21 @@ already is answered as a duplicate.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, RemoteDisconnected
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
+from engine.agent.pace import UNBOUND, Pace
 from engine.agent.where import Local, Where
 from engine.env.endpoint import Endpoint, TlsEndpoint, as_error, connect, not_answered
 from engine.model.errors import BcsError, Failed, Unreachable
 from engine.wire.batch import NO_HASH
 
 ANSWER_SECONDS = 60.0
+ONE_BUFFER_BYTES = 64 << 10
 
 Body = Mapping[str, Any] | Sequence[bytes] | None
 
@@ -64,8 +66,8 @@ class Node(Protocol):
         """Where to go on in a stream, given where the agent's record is."""
         ...
 
-    def send(self, stream: str, host: str, buffers: Sequence[bytes]) -> None:
-        """Hand over a batch; returns once it is durable."""
+    def send(self, stream: str, host: str, buffers: Sequence[bytes], left: Callable[[], None] = lambda: None) -> None:
+        """Hand over a batch; returns once it is durable. `left` is called when all of it is on its way."""
         ...
 
     def status(self, host: str, report: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,11 +81,13 @@ class HttpNode:
     """A site's node over HTTP; a path is that of its Unix socket. Connects when it is first needed, and again after
     every failure and when the host has a new certificate."""
 
-    def __init__(self, where: Where | Path, *, answer_seconds: float = ANSWER_SECONDS) -> None:
+    def __init__(self, where: Where | Path, *, answer_seconds: float = ANSWER_SECONDS, pace: Pace = UNBOUND) -> None:
+        """`pace` bounds what batches take of the line, for all clients that share it."""
         self._where: Where = Local(where) if isinstance(where, Path) else where
         self._endpoint: Endpoint | str = "its socket"
-        self._answer_seconds = answer_seconds
+        self._answer_seconds, self._pace = answer_seconds, pace
         self._connection: HTTPConnection | None = None
+        self._left: Callable[[], None] = _nothing
 
     def hello(self, host: str, facts: Mapping[str, Any]) -> dict[str, Any]:
         return self._json("POST", f"/v1/agents/{quote(host)}/hello", facts)
@@ -95,8 +99,12 @@ class HttpNode:
         asked = {"host": host, "writer": writer, "record": record}
         return read_head(self._json("POST", f"/v1/streams/{stream}/open", asked))
 
-    def send(self, stream: str, host: str, buffers: Sequence[bytes]) -> None:
-        self._json("POST", f"/v1/streams/{stream}/batches?host={quote(host)}", buffers)
+    def send(self, stream: str, host: str, buffers: Sequence[bytes], left: Callable[[], None] = lambda: None) -> None:
+        self._left = left
+        try:
+            self._json("POST", f"/v1/streams/{stream}/batches?host={quote(host)}", buffers)
+        finally:
+            self._left = _nothing
 
     def status(self, host: str, report: Mapping[str, Any]) -> dict[str, Any]:
         return self._json("POST", f"/v1/agents/{quote(host)}/status", report)
@@ -143,9 +151,9 @@ class HttpNode:
             self._where.reached(self._connection.host, self._connection.port)
         connection = self._connection
         if isinstance(body, Mapping):
-            kind, buffers = "application/json", [json.dumps(body).encode()]
+            kind, buffers, pace = "application/json", _few([json.dumps(body).encode()]), UNBOUND
         else:
-            kind, buffers = "application/octet-stream", list(body or ())
+            kind, buffers, pace = "application/octet-stream", _few(body or ()), self._pace
         connection.putrequest(method, target, skip_accept_encoding=True)
         if body is not None:
             connection.putheader("Content-Type", kind)
@@ -153,9 +161,11 @@ class HttpNode:
         connection.endheaders()
         try:
             for buffer in buffers:
-                connection.send(buffer)
+                for piece in pace.pieces(buffer):
+                    connection.send(piece)
         except (BrokenPipeError, ConnectionResetError):
             pass  # a node that refuses early answers before it has read all: the answer says why
+        self._left()
         answer = connection.getresponse()
         text = answer.read()
         if answer.will_close:
@@ -163,9 +173,18 @@ class HttpNode:
         return answer.status, text
 
 
+def _nothing() -> None:
+    pass
+
+
 def _shown(endpoint: Endpoint | str) -> object:
     """What is shown to a node there: nothing, or a certificate."""
     return endpoint.context if isinstance(endpoint, TlsEndpoint) else None
+
+
+def _few(buffers: Sequence[bytes]) -> Sequence[bytes]:
+    """Small ones as one: each is a packet, and a record of TLS."""
+    return buffers if sum(map(len, buffers)) > ONE_BUFFER_BYTES else [b"".join(buffers)]
 
 
 def read_head(value: Mapping[str, Any]) -> Head:

@@ -16,9 +16,10 @@ from typing import Any
 from engine.agent.client import HttpNode, Node
 from engine.agent.clock import SiteClock
 from engine.agent.identity import Identity
-from engine.agent.log import WARNING, Changes
+from engine.agent.log import INFO, WARNING, Changes
+from engine.agent.pace import Pace
 from engine.agent.restores import Restores
-from engine.agent.settings import Settings
+from engine.agent.settings import Settings, View
 from engine.agent.source import Source
 from engine.agent.where import Remote, Where
 from engine.drivers.files import Scope
@@ -225,6 +226,7 @@ class Agent:
                 rows.append({"stream": stream, "state": "failed", "message": each.message})
                 continue
             rows.append(each.source.report())
+            self._tell(each.wanted.get("address", stream), each.source.view)
             done += each.source.view.marks_done
         body = {
             "sources": rows,
@@ -239,8 +241,8 @@ class Agent:
         except BcsError as error:
             # The node will hear the next one; that it heard nothing is for it to say. That it wants to hear nothing
             # is only known here.
-            if isinstance(error, Refused):
-                self._changes.now("node", f"{error.message}: {error.hint}".rstrip(": "), level=WARNING)
+            refused = f"{error.message}: {error.hint}".rstrip(": ") if isinstance(error, Refused) else ""
+            self._changes.now("node", refused or "does not answer", level=WARNING)
             return
         self._changes.now("node", "hears this host")
         for _, each in sources:
@@ -248,18 +250,35 @@ class Agent:
                 each.source.forget_marks(done)
 
 
+    def _tell(self, address: str, view: View) -> None:
+        """How a source is goes into the log when it becomes so."""
+        failed = view.state == "failed"
+        text = f"{view.state}: {view.message}" if failed and view.message else view.state
+        self._changes.now(address, text, level=WARNING if failed else INFO)
+
+
 def _same_scope(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
     return all(left.get(name) == right.get(name) for name in ("kind", "paths", "exclude"))
 
 
-def run(home: Path, host: str, where: Where, stopping: threading.Event, *, spool_limit_bytes: int = 10 << 30) -> None:
-    """Run the agent of `host` until `stopping` is set. Its pid is in run/agent.pid meanwhile."""
+def run(
+    home: Path,
+    host: str,
+    where: Where,
+    stopping: threading.Event,
+    *,
+    spool_limit_bytes: int = 10 << 30,
+    bandwidth_bytes: int | None = None,
+) -> None:
+    """Run the agent of `host` until `stopping` is set. Its pid is in run/agent.pid meanwhile. `bandwidth_bytes` a
+    second is what its batches may take of the line, None for no bound."""
     pid_path = home / "run" / "agent.pid"
     durable.make_directories(pid_path.parent)
     processes.write_pid_file(pid_path)
     restores = Restores(home, host, where.arguments())
+    pace = Pace(bandwidth_bytes)
     agent = Agent(
-        home, host, lambda: HttpNode(where), stopping, spool_limit_bytes=spool_limit_bytes, restores=restores
+        home, host, lambda: HttpNode(where, pace=pace), stopping, spool_limit_bytes=spool_limit_bytes, restores=restores
     )
     if isinstance(where, Remote):
         identity = Identity(where, host, agent.site_time, SYSTEM)
