@@ -3,6 +3,7 @@
 # make check    lint, types and import rules only; under a minute
 # make bench    measure against restic and borg
 # make lab      four hosts with systemd and sshd in a network of their own; ARGS=down, ARGS="exec sf-db1", ...
+# make wheels   fetch what agents on other Pythons and machines need (ARGS=node: nodes)
 # make lock     choose new versions of the dependencies (needs uv)
 
 SHELL := /bin/bash
@@ -11,7 +12,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 BCSCTL := $(BIN)/bcsctl
 
-.PHONY: help venv apply test check lint bench lab lock clean
+.PHONY: help venv apply test check lint bench lab wheels lock clean
 
 help:
 	@sed -n 's/^# make/  make/p' Makefile
@@ -50,6 +51,9 @@ bench: .venv/.test
 lab: .venv/.test
 	@scripts/test-packages
 	@$(BIN)/python -m tests.lab $(or $(ARGS),up)
+
+wheels: venv
+	$(BIN)/python -m engine.deploy.wheels "$${BCS_HOME:-$$([ "$$(id -u)" = 0 ] && echo /var/lib/bcs || echo "$$HOME/.local/share/bcs")}" $(ARGS)
 
 # The lock files name every package with its hashes, for all Python versions and platforms at once.
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-config \

@@ -35,7 +35,8 @@ _SETTINGS = {
     "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "True",
     "ANSIBLE_LOCALHOST_WARNING": "False",
     "ANSIBLE_DEPRECATION_WARNINGS": "False",
-    "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=120s",
+    # A host that falls silent is given up after half a minute, whatever the task waits for.
+    "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=60s -o ServerAliveInterval=10 -o ServerAliveCountMax=3",
     "ANSIBLE_CALLBACK_PLUGINS": "",
     "ANSIBLE_STDOUT_CALLBACK": "",
     "LANG": "C.UTF-8",
