@@ -20,7 +20,7 @@ def log(text: str, clock: Clock = SYSTEM, *, level: str = INFO, **fields: object
 
 def batch_sent(stream: str, batch: bytes, events: int, seconds: float, refusal: str = "") -> None:
     """What became of a batch of this hash: worth a line of level info when it took long or was refused."""
-    level = WARNING if refusal else INFO if seconds > SLOW_SECONDS else DEBUG
+    level = INFO if refusal or seconds > SLOW_SECONDS else DEBUG
     if not wanted(level):
         return
     text = f"batch refused: {refusal}" if refusal else "batch acknowledged"

@@ -19,6 +19,7 @@ from engine.node import fields, reports
 from engine.node.access import AGENT, allow, need_host
 from engine.node.bodies import TooLarge
 from engine.node.desired import bounded
+from engine.node.log import DEBUG, INFO, log, wanted
 from engine.node.parts import Parts
 from engine.node.status import Report
 from engine.node.web import Answer, answering, read_json
@@ -27,6 +28,10 @@ from engine.wire.errors import Malformed
 from engine.wire.limits import BATCH_BYTES_MAX
 
 WAIT_SECONDS_MAX = 60.0
+SLOW_SECONDS = 1.0
+BATCH_DIGITS = 16
+"""So many digits of a batch's hash name it in the logs of agent and node."""
+
 _HOST_CHARS = 253
 _WORD_CHARS = 200
 
@@ -85,9 +90,10 @@ def routes(parts: Parts) -> list[Route]:
         async with recording(parts, "batch-refused", host, {"stream": stream}):
             owned(parts, stream, host)
             async with parts.bodies.whole(request, BATCH_BYTES_MAX) as body:
-                loop = asyncio.get_running_loop()
+                loop, begun = asyncio.get_running_loop(), parts.clock.monotonic()
                 ack = await loop.run_in_executor(parts.ingest, take_batch, parts, stream, body)
                 done = await asyncio.wrap_future(ack)
+                batch_done(parts, done, stream, host, parts.clock.monotonic() - begun)
         return Answer(
             {
                 "position": {"epoch": done.position.epoch, "lsn": done.position.lsn},
@@ -115,6 +121,17 @@ async def recording(parts: Parts, what: str, host: str, details: Mapping[str, An
         told = {**details, "host": host, "error": error.message}
         await asyncio.to_thread(parts.audit.refusal, what, f"agent {host}", told, RECORDED[type(error)])
         raise
+
+
+def batch_done(parts: Parts, ack: Ack, stream: str, host: str, seconds: float) -> None:
+    """A batch was acknowledged so many seconds after it was here: counted, and in the log if that was long."""
+    parts.metrics.acknowledged.observe(seconds)
+    level = INFO if seconds > SLOW_SECONDS else DEBUG
+    if wanted(level):
+        named = ack.hash.hex()[:BATCH_DIGITS]
+        text = "batch was here before" if ack.duplicate else "batch committed"
+        took = round(seconds, 3)
+        log(text, parts.clock, level=level, batch=named, stream=stream, host=host, at=str(ack.position), seconds=took)
 
 
 def host_of(request: Request) -> str:
@@ -177,6 +194,7 @@ def take_batch(parts: Parts, stream: str, body: bytearray) -> Future[Ack]:
     batch = opened(body)
     if batch.stream != stream:
         raise Malformed(f"a batch of stream {batch.stream[:_WORD_CHARS]} came for stream {stream}")
+    log("batch here", parts.clock, level=DEBUG, batch=batch.hash.hex()[:BATCH_DIGITS], stream=stream)
     future = parts.committer.submit(batch)
     future.add_done_callback(lambda done: _acknowledged(parts, batch, done))
     return future
@@ -193,7 +211,11 @@ def opened(body: bytearray) -> Batch:
 
 
 def _acknowledged(parts: Parts, batch: Batch, done: Future[Ack]) -> None:
-    if done.cancelled() or done.exception() is not None:
+    if done.cancelled():
+        return
+    if (error := done.exception()) is not None:
+        named, stream = batch.hash.hex()[:BATCH_DIGITS], batch.stream
+        log(f"batch refused: {error}", parts.clock, batch=named, stream=stream)
         return
     ack = done.result()
     if not ack.duplicate:
