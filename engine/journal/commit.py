@@ -19,7 +19,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -28,8 +27,7 @@ from engine.format import hashes, names, tables
 from engine.journal import boots, epochs, heads, l0
 from engine.journal.epochs import Stream
 from engine.journal.heads import Head
-from engine.journal.intake import Ack, Intake, Ticket, reject_all, ticket_for
-from engine.journal.l0 import Draft
+from engine.journal.intake import Ack, Intake, Ticket, UnderWay, reject_all, ticket_for
 from engine.journal.ledger import Ledger
 from engine.journal.open import Journal
 from engine.journal.pace import Pace, is_early
@@ -42,12 +40,6 @@ __all__ = ["Ack", "Committer", "Conflict", "NotCommitted", "Opened", "OutOfOrder
 
 IDLE_SECONDS = 30.0
 _UNDER_WAY_MAX = 2
-
-
-@dataclass(frozen=True, slots=True)
-class _Commit:
-    draft: Draft
-    tickets: Sequence[Ticket]
 
 
 class Committer:
@@ -75,7 +67,7 @@ class Committer:
         tail = heads.recover(journal)
         self.on_committed: Callable[[int, Sequence[Batch]], None] = lambda at, batches: None  # must not raise
         self._ledger = Ledger(tail.streams)
-        self._intake = Intake(self._ledger)
+        self._intake = Intake(self._ledger, clock)
         self._last, self._committed_at = tail.last, tail.committed_at  # the last commit's content hash, and time
         self.boot = boot if boot is not None else boots.take_boot(journal.store, node, tail.last, clock)
         self._seq = names.SEQ_FIRST - 1  # the last one used in this boot
@@ -83,9 +75,9 @@ class Committer:
         self._to_gather = threading.Condition(self._lock)
         self._to_publish = threading.Condition(self._lock)
         self._less = threading.Condition(self._lock)  # something has left the intake, or is settled
-        self._under_way: deque[_Commit] = deque()
+        self._under_way: deque[UnderWay] = deque()
         self._gathering = False  # between taking tickets and handing their commit over
-        self._unsettled: tuple[str, pa.Buffer, _Commit] | None = None
+        self._unsettled: tuple[str, pa.Buffer, UnderWay] | None = None
         self._broken: BaseException | None = None
         self._closing = self._gathered_all = self._ended_with_events = False
         self._syncer = ThreadPoolExecutor(1, "commit-sync")
@@ -155,6 +147,8 @@ class Committer:
         while True:
             with self._lock:
                 self._ledger.stream(stream)
+                self._intake.give_up(stream)  # sent by whoever had it open before
+                self._to_gather.notify()
                 self._less.wait_for(lambda: self._is_still(stream))
                 epoch, head = self._ledger.current(stream)
             cause = cause_to_open(head, epoch, writer, record, acknowledged_lsn)
@@ -218,9 +212,8 @@ class Committer:
 
     def _is_still(self, stream: str) -> bool:
         """Whether nothing of a stream is waiting or under way."""
-        under_way = (ticket for commit in self._under_way for ticket in commit.tickets)
-        busy = self._intake.holds(stream) or any(ticket.batch.stream == stream for ticket in under_way)
-        return not self._gathering and not busy
+        under_way = any(ticket.batch.stream == stream for commit in self._under_way for ticket in commit.tickets)
+        return not (self._gathering or under_way or self._intake.holds(stream))
 
     # Gather: judge, seal, start writing.
 
@@ -255,8 +248,11 @@ class Committer:
             return bool(self._intake) or self._closing
         if len(self._under_way) >= _UNDER_WAY_MAX:
             return False
-        if self._closing and not self._intake:
-            return not self._under_way
+        if self._closing:
+            self._intake.give_up()
+            if not self._intake:
+                return not self._under_way
+        self._intake.give_up_late()
         eligible = self._intake.eligible()
         if not eligible:
             return self._is_idle()
@@ -274,15 +270,15 @@ class Committer:
             return None
         if eligible := self._intake.eligible():
             return self._pace.wait_seconds(eligible)
-        return self._pace.idle_wait_seconds() if self._ledger.advanced else None
+        idle = self._pace.idle_wait_seconds() if self._ledger.advanced else None
+        return min((wait for wait in (idle, self._intake.early_wait_seconds()) if wait is not None), default=None)
 
     def _watermarks(self, with_events: bool) -> dict[str, int]:
         """Those for the next commit; some, even if none has advanced, for the commit that ends the boot."""
         ending = self._ended_with_events and self._closing and not (with_events or self._intake or self._under_way)
-        taken = self._ledger.take_watermarks() if with_events or ending or self._is_idle() else {}
-        if ending and not taken:
-            return {name: head.through_at for name, head in list(self._ledger.heads().items())[:1]}
-        return taken
+        if not (with_events or ending or self._is_idle()):
+            return {}
+        return self._ledger.take_watermarks() or (self._ledger.a_watermark() if ending else {})
 
     def _lay_out(self, tickets: list[Ticket], watermarks: dict[str, int]) -> None:
         self._pace.begin({ticket.batch.stream for ticket in tickets})
@@ -297,7 +293,7 @@ class Committer:
         with self._lock:
             broken = self._broken
             if broken is None:
-                self._under_way.append(_Commit(draft, tickets))
+                self._under_way.append(UnderWay(draft, tickets))
                 self._gathering = False
                 self._to_publish.notify()
         if broken is not None:
@@ -325,7 +321,7 @@ class Committer:
                 commit.draft.drop()
                 self._fail(broken, commit.tickets, commit.draft.watermarks, commit)
 
-    def _make_durable(self, commit: _Commit) -> None:
+    def _make_durable(self, commit: UnderWay) -> None:
         """The pack, then the segment."""
         key, content = l0.finish(commit.draft, self._last, self._syncer)
         self._unsettled = (key, content, commit)
@@ -343,7 +339,7 @@ class Committer:
             self._ended_with_events = bool(commit.tickets)
             self._unsettled = None
 
-    def _acknowledge(self, commit: _Commit) -> None:
+    def _acknowledge(self, commit: UnderWay) -> None:
         with self._lock:
             self._under_way.popleft()
             self._intake.release()
@@ -360,7 +356,7 @@ class Committer:
         error: BaseException,
         tickets: Sequence[Ticket],
         watermarks: Mapping[str, int],
-        commit: _Commit | None = None,
+        commit: UnderWay | None = None,
     ) -> None:
         """A commit failed, `commit` when it was under way. Those behind it meet `_broken` and fail as well."""
         with self._lock:
@@ -380,10 +376,11 @@ class Committer:
         with self._lock:
             self._less.wait_for(lambda: not self._under_way)
             self._ledger.forget_pending()
+            self._intake.give_up()  # what they follow has failed
         broken: Exception | None = None
         try:
             if self._unsettled is not None:
-                key, content, _ = self._unsettled
+                key, content = self._unsettled[:2]
                 with suppress(AlreadyThere):
                     self.journal.store.put(key, memoryview(content))
                 self._settle()
