@@ -20,7 +20,7 @@ class Limits:
     handshakes: int = 1024
     handshakes_an_address: int = 256
     unknown_an_address: int = 256
-    connections_a_host: int = 512
+    connections_a_host: int = 1024
     handshake_seconds: float = 10.0
 
 
