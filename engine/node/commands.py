@@ -58,31 +58,26 @@ class Commands:
     home: Path
     _free: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     _of_user: Counter[str] = field(default_factory=Counter)
+    _turns: dict[str, asyncio.Semaphore] = field(default_factory=dict)
     _running: set[asyncio.subprocess.Process] = field(default_factory=set)
     _stopping: bool = False
 
     @asynccontextmanager
     async def turn(self, user: str) -> AsyncIterator[None]:
         """Wait for a turn, and have it within the block. Busy when it does not come."""
-        if self._of_user[user] >= AT_ONCE_A_USER * 2:
+        if self._of_user[user] >= 2 * AT_ONCE_A_USER:
             raise Busy(f"{AT_ONCE_A_USER} commands of yours run, as many wait", hint="try again once they have ended")
         self._of_user[user] += 1
+        own = self._turns.setdefault(user, asyncio.Semaphore(AT_ONCE_A_USER))
         try:
-            try:
-                async with asyncio.timeout(WAIT_SECONDS):
-                    await self._free.acquire()
-            except TimeoutError:
-                raise Busy(f"the node runs {AT_ONCE} commands already", hint="try again in a moment") from None
-            try:
+            async with _in_time(own), _in_time(self._free):
                 if self._stopping:
                     raise Busy("the node is stopping", hint="try again once it is back")
                 yield
-            finally:
-                self._free.release()
         finally:
             self._of_user[user] -= 1
             if not self._of_user[user]:
-                del self._of_user[user]
+                del self._of_user[user], self._turns[user]
 
     async def run(self, task: Mapping[str, Any], zone: str, seconds_max: float) -> AsyncGenerator[bytes, None]:
         """The frames of a command's output, the last one included. However this ends, the process has ended too."""
@@ -110,6 +105,20 @@ class Commands:
         self._stopping = True
         for process in self._running:
             _kill(process)
+
+
+@asynccontextmanager
+async def _in_time(turns: asyncio.Semaphore) -> AsyncIterator[None]:
+    """One of the turns, within the block. Busy when none is free for long."""
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            await turns.acquire()
+    except TimeoutError:
+        raise Busy("the node runs as many commands as it may", hint="try again in a moment") from None
+    try:
+        yield
+    finally:
+        turns.release()
 
 
 async def _output(
