@@ -32,6 +32,9 @@ SHARE_BYTES = 1 << 20
 ALONE_BELOW_BYTES = 64 << 10
 """Files smaller than this on average are written by one thread: more would wait for the interpreter."""
 
+MADE_UP = 1 << 60
+"""From here on are file_ids of directories that nobody described: they only lead to others, and are never finished."""
+
 _EXISTING = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TABLES = {
     "made": {"dentry"},
@@ -87,6 +90,7 @@ class Receiver:
         self._landing = landing
         self._owners = owners
         self._pool = ThreadPoolExecutor(threads, "restore")
+        self._usual_mode = 0o777 & ~_umask()
         self.directories: dict[int, bytes] = {ROOT_ID: landing.held}
 
     def close(self) -> None:
@@ -117,6 +121,8 @@ class Receiver:
         except CannotMake as error:
             if error.errno != errno.EEXIST or os.path.islink(path) or not os.path.isdir(path):
                 raise
+        if node.file_id >= MADE_UP and not again:
+            os.chmod(path, self._usual_mode)
         self.directories[node.file_id] = path
         self.done.names += not again
 
@@ -323,6 +329,12 @@ def _finish_file(fd: int, node: Node, owners: bool) -> list[Shortfall]:
     assert node.attributes is not None
     set_size(fd, node.attributes.size)
     return finish(node.names[0], node.attributes, owners, fd)
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _take_away(path: bytes) -> None:

@@ -37,6 +37,7 @@ def main() -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
+    os.umask(0o022)  # directories that nobody described are made as an administrator would make them
     home: Path = arguments.home
     folder = home / "agent" / "restores"
     try:
