@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.env.endpoint import request_json
-
 from bcsctl.output import BAD, BUSY, GOOD, printable, say
 from bcsctl.settings import Settings
 from engine.env.clock import SYSTEM, Clock
+from engine.env.endpoint import Endpoint, request_json
 from engine.model.errors import BcsError, Failed, Refused
+from engine.model.policy.site import EMBEDDED_SITE
 from engine.model.times import format_time
 from engine.reconcile import repository, watching
 from engine.reconcile.watching import Round
@@ -60,13 +60,31 @@ def watch(
             stopping.wait(every_seconds)
 
 
-def reporter(at: Settings) -> Callable[[Round], None]:
-    """Tells the node of each round: it shows in the metrics there, and is told to whom the policies name."""
+def reporter(at: Settings, sites: Collection[str]) -> Callable[[Round], None]:
+    """Tells the node of each of `sites` of each round: it shows in the metrics there, and is told to whom the policies
+    name. Before any plan was made it is this machine's. Raises the first error once all were told."""
 
     def report(now: Round) -> None:
-        request_json(at.socket, "POST", "/v1/sync", now.as_json())
+        failures = []
+        for site in sites or (EMBEDDED_SITE,):
+            try:
+                if (endpoint := _endpoint(at, site)) is not None:
+                    request_json(endpoint, "POST", "/v1/sync", now.as_json())
+            except BcsError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     return report
+
+
+def _endpoint(at: Settings, site: str) -> Endpoint | Path | None:
+    if site == EMBEDDED_SITE:
+        return at.socket
+    from engine.env import credentials
+
+    credential = credentials.read(site)
+    return credential.endpoint() if credential else None
 
 
 def one_round(

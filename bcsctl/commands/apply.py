@@ -81,13 +81,16 @@ def command(
         raise UsageError("--watch needs --yes and no --json", hint="it goes on by itself, until it is stopped")
     from bcsctl import watching
 
+    sites: dict[str, int] = {}
+
     def one_round() -> watching.Applied:
         plan, origin = planned(at, None, partial=bool(paths), prune=prune)
+        sites.update(plan.bases)
         nothing = plan.noop and not plan.refused
         return watching.Applied(len(plan.actions), 0 if nothing else carry_out(at, plan, origin, confirm, allow_empty))
 
     seconds = max(parse_duration(watch) / SECOND, 1.0)
-    watching.watch(at.policies, seconds, one_round, watching.reporter(at), signed=verify_signatures)
+    watching.watch(at.policies, seconds, one_round, watching.reporter(at, sites), signed=verify_signatures)
     return 0
 
 
@@ -173,6 +176,8 @@ def render(at: Settings, plan: Plan, done: ApplyResult) -> None:
     if done.ok and not plan.noop:
         numbers = ", ".join(f"number {number} at site {site}" for site, number in done.numbers.items())
         tell(f"Applied: {numbers if len(done.numbers) > 1 else f'number {done.number}'}.", GOOD)
+    for line in kept_elsewhere(plan) if done.ok else ():
+        say(line, BUSY)
     if done.again:
         say("a node answers now that did not: run `bcsctl apply` again for what else there is to do", BUSY)
     if plan.desired.embedded:
@@ -186,6 +191,22 @@ def render(at: Settings, plan: Plan, done: ApplyResult) -> None:
     for site in done.numbers:
         if site != EMBEDDED_SITE:
             render_site(site)
+
+
+def kept_elsewhere(plan: Plan) -> list[str]:
+    """What nobody can make again, of the sites whose node is new."""
+    from engine.deploy.nodes import MASTER_KEY
+
+    new = {action.site: action.name for action in plan.actions if (action.kind, action.action) == ("Node", "create")}
+    keys = {
+        site.name: site.encryption.master_key_file if site.encryption else MASTER_KEY
+        for site in plan.desired.sites
+        if site.name in new
+    }
+    return [
+        f"keep a copy of {key} of {new[site]} elsewhere: without this key nothing of site {site} can be opened"
+        for site, key in keys.items()
+    ]
 
 
 def render_site(site: str) -> None:

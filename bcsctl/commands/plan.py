@@ -32,11 +32,18 @@ ALWAYS = ("create", "update", "remove")
 @click.argument("paths", nargs=-1)
 @click.option("--out", metavar="FILE", help="Save the plan for `bcsctl apply --plan FILE`.")
 @click.option("--prune", is_flag=True, help="With PATHS: remove what they don't hold.")
+@click.option("--check", is_flag=True, help="Look at the hosts too: what Ansible would change there, with differences.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 10 when there are changes.")
 @home_option
 @json_option
 def command(
-    paths: tuple[str, ...], out: str | None, prune: bool, detailed_exitcode: bool, home: str | None, as_json: bool
+    paths: tuple[str, ...],
+    out: str | None,
+    prune: bool,
+    check: bool,
+    detailed_exitcode: bool,
+    home: str | None,
+    as_json: bool,
 ) -> int:
     """Show what apply would do, as + ~ - lines with reasons.
 
@@ -55,11 +62,34 @@ def command(
         from engine.reconcile.saved_plan import save_plan
 
         save_plan(Path(out), at.home, plan, provenance(at.policies))
-    if as_json:
-        print_json(plan.as_json())
-    else:
+    if not as_json:
         render(plan)
-    return 10 if detailed_exitcode and not plan.noop else 0
+    told, failed = plan.as_json(), False
+    if check:
+        checked = look(at.home, plan, as_json)
+        told["hosts"] = checked
+        failed = not all(row["ok"] for row in checked)
+    if as_json:
+        print_json(told)
+    return 1 if failed else 10 if detailed_exitcode and not plan.noop else 0
+
+
+def look(home: Path, plan: Plan, as_json: bool) -> list[dict[str, Any]]:
+    """The hosts of the plan's sites as Ansible's check mode sees them; said line by line, unless as JSON."""
+    from bcsctl.apply_progress import applying
+    from engine.reconcile.checking import as_json as row_as_json
+    from engine.reconcile.checking import check_hosts
+
+    with applying(as_json) as listen:
+        rows = [row_as_json(checked) for checked in check_hosts(home / "cache", plan, listen)]
+    for row in () if as_json else rows:
+        words = {"ok": "as it should be", "changed": "would be changed"}.get(row["state"], row["state"])
+        said = f"{row['kind']} {row['name']}: {words}{': ' if row['message'] else ''}{row['message']}"
+        tell(printable(said), GOOD if row["state"] == "ok" else BUSY if row["ok"] else BAD)
+        for text in (row["hint"], *row["diff"]):
+            for line in text.splitlines():
+                tell(printable(f"    {line}"), DIM)
+    return rows
 
 
 def render(plan: Plan) -> None:

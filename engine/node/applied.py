@@ -24,7 +24,7 @@ _STREAM = re.compile(r"[0-9a-f]{16}")
 
 
 def read_applied(body: Mapping[str, Any]) -> dict[str, Any]:
-    """{base, by, commit, dirty, documents, sources, agents} of a request to apply. Raises UsageError naming what is wrong.
+    """{base, by, commit, dirty, documents, sources, agents} of a request to apply. UsageError names what is wrong.
 
     `agents` are the hosts that have an agent by these policies; of the embedded site there are none.
     """

@@ -36,8 +36,10 @@ def of_site(
     yield from _node(site, spec, observed)
     if not observed.known:
         return
+    applied = observed.documents.get(f"Site/{site.name}")
+    moved = _urls(applied["spec"]) != _urls(spec) if applied else False
     for host in hosts:
-        yield from _agent(site.name, host, observed)
+        yield from _agent(site.name, host, observed, moved)
     for host, seen in sorted(observed.agents.items()):
         if host not in hosts and seen.let_in and not partial:
             yield Action(REMOVE, AGENT, host, f"no policy names this host; {_HISTORY_STAYS}", site=site.name)
@@ -69,7 +71,11 @@ def _of_node(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {key: spec.get(key) for key in NODE_KEYS}
 
 
-def _agent(site: str, host: str, observed: Observed) -> Iterator[Action]:
+def _urls(spec: Mapping[str, Any]) -> list[str]:
+    return [node["url"] for node in spec["nodes"]]
+
+
+def _agent(site: str, host: str, observed: Observed, moved: bool) -> Iterator[Action]:
     seen = observed.agents.get(host)
     version = {"version": Change((seen.version if seen else "") or None, observed.version)}
     if seen is None:
@@ -81,6 +87,8 @@ def _agent(site: str, host: str, observed: Observed) -> Iterator[Action]:
         yield Action(UPGRADE, AGENT, host, f"has version {seen.version or 'unknown'}", version, site=site)
     elif seen.let_in and seen.settings and seen.settings != observed.settings:
         yield Action(UPDATE, AGENT, host, "runs with other settings", site=site)
+    elif seen.let_in and moved:
+        yield Action(UPDATE, AGENT, host, "its node has another address", site=site)
 
 
 _STOPPED = {NEVER_SEEN: "was let in and has not reported", SILENT: "is silent", EXPIRED: "its certificate has ended"}

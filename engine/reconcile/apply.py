@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.env.clock import SYSTEM, Clock
-from engine.model.errors import BcsError
+from engine.model.errors import BcsError, Refused
 from engine.model.policy.site import EMBEDDED_SITE
 from engine.plan.reconcile import Plan
 from engine.plan.sites import part_of
@@ -62,7 +62,12 @@ def _apply_site(home: Path, site: str, plan: Plan, origin: Provenance, tell: OnP
         return apply_embedded.apply_embedded(home, plan, part, origin, tell, clock)
     from engine.reconcile.apply_site import apply_site
 
-    return apply_site(home, site, plan, part, origin, tell, clock)
+    try:
+        return apply_site(home, site, plan, part, origin, tell, clock)
+    except Refused:
+        raise
+    except BcsError as error:  # what is to be done at other sites does not depend on this one
+        return SiteResult(plan.bases[site], (Result("Site", site, "failed", False, error.message, error.hint, site),))
 
 
 def _watched(home: Path, site: str) -> Watched:
@@ -82,7 +87,7 @@ def _awaited(watched: Watched, done: SiteResult, ends_at: float | None, tell: On
     except BcsError as error:
         if watched.site == EMBEDDED_SITE:
             raise
-        return [Result("Node", watched.site, "failed", False, error.message, error.hint, watched.site)]
+        return [Result("Site", watched.site, "failed", False, error.message, error.hint, watched.site)]
 
 
 def _all_protected(watched: Watched) -> bool:

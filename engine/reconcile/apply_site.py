@@ -157,7 +157,7 @@ def _deployed(
         return
     waited_for = [host for host in hosts if outcome.hosts[host].ok]
     tell(Step(f"waiting for {_counted(waited_for)} to report"))
-    silent = _await_reports(endpoint, waited_for, clock)
+    silent = _await_reports(endpoint, site, waited_for, clock)
     for host in hosts:
         row = outcome.hosts[host]
         if host in silent:
@@ -177,13 +177,13 @@ def _enrolment(endpoint: Endpoint, host: str) -> str:
     return str(request_json(endpoint, "POST", "/v1/enrolments", {"host": host})["token"])
 
 
-def _await_reports(endpoint: Endpoint, hosts: Sequence[str], clock: Clock) -> set[str]:
-    """Wait until the agents of these hosts have reported with this program's version; those that have not."""
-    wanted = bundle.version()
+def _await_reports(endpoint: Endpoint, site: Site, hosts: Sequence[str], clock: Clock) -> set[str]:
+    """Wait until the agents of these hosts have reported as those that were deployed; those that have not."""
+    wanted = AgentSeen(RUNNING, bundle.version(), settings=agents.settings_digest(site))
     ends_at = clock.monotonic() + REPORT_SECONDS
     while True:
         seen = agents_of(endpoint, {})
-        missing = {host for host in hosts if not _runs(seen.get(host)) or seen[host].version != wanted}
+        missing = {host for host in hosts if seen.get(host) != wanted}
         if not missing or clock.monotonic() >= ends_at:
             return missing
         clock.sleep(POLL_SECONDS)

@@ -95,7 +95,7 @@ class PolicySet:
         return any(source.embedded for source in self.sources)
 
     def as_json(self) -> dict[str, Any]:
-        """What an apply records: {"documents": {KIND/NAME: document}, "sources": {address: source}, "agents": hosts}."""
+        """What an apply records: documents by KIND/NAME, sources by address, and the hosts that have an agent."""
         return {
             "documents": {document.key: dict(document.raw) for document in self.documents},
             "sources": {str(source.address): source.as_json() for source in self.sources},

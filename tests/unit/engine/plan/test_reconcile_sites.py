@@ -127,6 +127,13 @@ CASES = {
         ("its settings changed",),
         records=True,
     ),
+    "another address of the node": Case(
+        policies("a/h1/files", spec={**SPEC, "nodes": [{"host": "n1", "url": "https://other:8440"}]}),
+        applied(ONE),
+        ["update Node n1", "update Agent h1", "update Site sf"],
+        ("its node has another address",),
+        records=True,
+    ),
     "an agent that never came": Case(ONE, applied(ONE, **seen()), ["create Agent h1"], ("there is no agent yet",)),
     "an agent let in that never reported": Case(
         ONE, applied(ONE, **seen(h1=AgentSeen(NEVER_SEEN))), ["start Agent h1"], ("was let in and has not reported",)
