@@ -23,6 +23,7 @@ from engine.node.http import Http
 BUFFER_BYTES = 256 << 10
 RECORD_BYTES = 32 << 10
 """More than one record of TLS: what of it had come before is opened together with a whole buffer."""
+FLUSH_BYTES = 64 << 10
 LINGER_SECONDS = 2.0
 """After an answer to a request that was not read to its end: what still comes is read and dropped for so long. A
 sender that is cut off in the middle would not see the answer."""
@@ -81,7 +82,7 @@ class Connection(asyncio.BufferedProtocol):
         self._tls: ssl.SSLObject | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._caller: Caller | None = None
-        self._shaking = False
+        self._shaking = self._flush_soon = False
         self._address = self._whole_address = ""
         self.http: Http | None = None
         self.closing = False
@@ -147,7 +148,11 @@ class Connection(asyncio.BufferedProtocol):
         if self.closing or self._tls is None or not data:
             return
         self._tls.write(data)
-        self._flush()
+        if self._outgoing.pending >= FLUSH_BYTES:
+            self._flush()
+        elif not self._flush_soon:  # an answer's head and body go together
+            self._flush_soon = True
+            asyncio.get_running_loop().call_soon(self._flush)
 
     def close(self) -> None:
         if self.closing:
@@ -244,6 +249,7 @@ class Connection(asyncio.BufferedProtocol):
             self.close()
 
     def _flush(self) -> None:
+        self._flush_soon = False
         if self._outgoing.pending and not self.raw.is_closing():
             self.raw.write(self._outgoing.read())
 
@@ -335,7 +341,9 @@ def _told(error: ssl.SSLError) -> tuple[str, str]:
 
 
 def _guard(connected: socket.socket) -> None:
-    """A peer that is gone without a word is noticed (tcp(7))."""
+    """A peer that is gone without a word is noticed, and nothing waits for a full packet (tcp(7)). asyncio sets
+    TCP_NODELAY only on sockets that were made with the protocol's number, and accepted ones are not."""
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, LOST_MILLISECONDS)
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in KEEPALIVE:
