@@ -19,7 +19,7 @@ from engine.wire.batch import BatchBuilder
 
 BATCH_RAW_BYTES = 12 << 20
 BATCH_EVENTS = 16_000
-DIRECT_WAITING_MAX = 1
+DIRECT_WAITING_MAX = 2
 """Batches in flight beside the one being gathered: more would only cost memory."""
 
 

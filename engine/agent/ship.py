@@ -1,22 +1,27 @@
-"""Shipping: a thread that sends one stream's batches to the node, strictly in order, until each is acknowledged.
+"""Shipping: threads that send one stream's batches to the node, in order and several at once, until each is
+acknowledged.
 
-It decides nothing. A node that does not answer is asked again with back-off; one that is elsewhere in the stream stops
-the shipping until the source has looked into it (`trouble`).
+They decide nothing. A node that does not answer is asked again with back-off; one that is elsewhere in the stream stops
+the shipping until the source has looked into it (`trouble`). Each thread, a lane, has a connection of its own; a body
+begins only when the one before has left, so that batches arrive in order and small ones are not held up by large ones
+behind them. Further lanes begin when the first is busy: a quiet stream has one.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from engine.agent.client import Head, Node, OutOfOrder
-from engine.agent.record import Place
+from engine.agent.log import batch_sent
 from engine.agent.spool import Spool, SpoolDamaged
+from engine.agent.window import BATCHES_MAX, Parcel, Window
+from engine.env.clock import SYSTEM
 from engine.env.crash import crash
 from engine.model.errors import BcsError, Unreachable
 from engine.wire.batch import hash_of
+
+__all__ = ["Parcel", "Shipper"]
 
 IN_MEMORY_BYTES = 48 << 20
 RETRY_SECONDS_FIRST, RETRY_SECONDS_MAX = 0.05, 2.0
@@ -24,38 +29,26 @@ REFUSED_RETRY_SECONDS = 5.0
 STOP_SECONDS = 1.0
 
 
-@dataclass(slots=True)
-class Parcel:
-    """A batch on its way. `buffers` None: read it from the spool at `place`."""
-
-    lsn_first: int
-    lsn_last: int
-    hash: bytes
-    events: int
-    at: int
-    through_at: int
-    place: Place
-    buffers: Sequence[bytes] | None
-    stored_bytes: int
-
-
 class Shipper:
-    """The thread and its queue. All methods may be called from the source's thread."""
+    """The lanes and their queue. All methods may be called from the source's thread."""
 
     def __init__(self, connect: Callable[[], Node], stream: str, host: str, spool: Spool) -> None:
         self._connect, self._stream, self._host, self._spool = connect, stream, host, spool
         self._changed = threading.Condition()
-        self._queue: deque[Parcel] = deque()
+        self._window = Window()
         self._bytes_in_memory = 0
         self.waiting_events = 0
         self._released = False
         self._stopping = False
+        self._sending: Parcel | None = None  # its body is leaving
+        self._resting = 0  # lanes that wait after a failure
+        self._retry_seconds = RETRY_SECONDS_FIRST
         self.acknowledged: Parcel | None = None
         self.trouble: Head | None = None
         self.message = ""
         self.spool_damaged = False
-        self._thread = threading.Thread(target=self._run, name=f"ship {stream}", daemon=True)
-        self._thread.start()
+        self._lanes: list[threading.Thread] = []
+        self._add_lane()
 
     def offer(self, parcel: Parcel) -> None:
         """Take over a batch that follows all offered before. Never blocks."""
@@ -64,21 +57,22 @@ class Shipper:
                 parcel.buffers = None
             if parcel.buffers is not None:
                 self._bytes_in_memory += parcel.stored_bytes
-            self._queue.append(parcel)
+            self._window.add(parcel)
             self.waiting_events += parcel.events
+            self._add_lane_if_useful()
             self._changed.notify_all()
 
     def wait_until(self, waiting_max: int, timeout_seconds: float) -> bool:
         """Wait until at most `waiting_max` batches are unacknowledged; whether that is so."""
         with self._changed:
             return self._changed.wait_for(
-                lambda: len(self._queue) <= waiting_max or self.trouble is not None, timeout_seconds
+                lambda: self.waiting <= waiting_max or self.trouble is not None, timeout_seconds
             )
 
     @property
     def waiting(self) -> int:
         """Batches not acknowledged."""
-        return len(self._queue)
+        return len(self._window.waiting)
 
     def release(self) -> None:
         """The stream is open at the node: begin to send."""
@@ -86,50 +80,74 @@ class Shipper:
             self._released, self.trouble = True, None
             self._changed.notify_all()
 
-    def reset(self) -> None:
-        """Forget what waits, and send nothing until the next `release`."""
-        with self._changed:
-            self._queue.clear()
-            self._bytes_in_memory = self.waiting_events = 0
-            self._released, self.trouble, self.acknowledged = False, None, None
-
     def stop(self) -> None:
-        """End the thread; what waits stays in the spool."""
+        """End the lanes; what waits stays in the spool."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        self._thread.join(STOP_SECONDS)
+        for lane in self._lanes:
+            lane.join(STOP_SECONDS / len(self._lanes))
+
+    def _add_lane_if_useful(self) -> None:
+        if len(self._lanes) <= self._window.in_flight < min(self.waiting, BATCHES_MAX):
+            self._add_lane()
+
+    def _add_lane(self) -> None:
+        lane = threading.Thread(target=self._run, name=f"ship {self._stream} {len(self._lanes)}", daemon=True)
+        self._lanes.append(lane)
+        lane.start()
 
     def _run(self) -> None:
         node = self._connect()
-        retry_seconds = RETRY_SECONDS_FIRST
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._stopping or (self._queue and self._released and not self.trouble))
-                if self._stopping:
-                    break
-                parcel = self._queue[0]
+        while (parcel := self._take()) is not None:
+            begun = SYSTEM.monotonic()
             try:
-                node.send(self._stream, self._host, parcel.buffers or [self._from_spool(parcel)])
-                crash("sent")
+                self._send(node, parcel)
                 self._done(parcel)
-                self.message, retry_seconds = "", RETRY_SECONDS_FIRST
+                batch_sent(self._stream, parcel.hash, parcel.events, SYSTEM.monotonic() - begun)
             except OutOfOrder as error:
-                self._reorder(parcel, error.head)
+                batch_sent(self._stream, parcel.hash, parcel.events, SYSTEM.monotonic() - begun, error.message)
+                self._out_of_order(parcel, error.head)
             except SpoolDamaged as error:
-                self.message, self.spool_damaged = error.message, True
                 with self._changed:
-                    self._changed.wait_for(lambda: self._stopping)
+                    self.message, self.spool_damaged = error.message, True
+                    self._window.end(parcel)
             except (BcsError, OSError) as error:
-                if parcel is not self._first():
-                    continue  # it was taken back meanwhile
-                self.message = str(error)
-                if not isinstance(error, Unreachable):
-                    retry_seconds = REFUSED_RETRY_SECONDS
-                with self._changed:
-                    self._changed.wait_for(lambda: self._stopping, retry_seconds)
-                retry_seconds = min(retry_seconds * 2, RETRY_SECONDS_MAX)
+                if not isinstance(error, Unreachable):  # that is the node's state, not this batch's
+                    batch_sent(self._stream, parcel.hash, parcel.events, SYSTEM.monotonic() - begun, str(error))
+                self._failed(parcel, error)
         node.close()
+
+    def _send(self, node: Node, parcel: Parcel) -> None:
+        try:
+            buffers = parcel.buffers or [self._from_spool(parcel)]
+            node.send(self._stream, self._host, buffers, lambda: self._left(parcel))
+            crash("sent")
+        finally:
+            self._left(parcel)
+
+    def _take(self) -> Parcel | None:
+        """The next batch to send, once it may be; None to stop. The others' turn comes when it has left."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping or self._ready() is not None)
+            parcel = self._ready()
+            if self._stopping or parcel is None:
+                return None
+            self._window.begin(parcel)
+            self._sending = parcel
+            self._add_lane_if_useful()
+            return parcel
+
+    def _ready(self) -> Parcel | None:
+        held_up = self._sending is not None or self._resting or self.spool_damaged
+        return None if held_up or not self._released or self.trouble is not None else self._window.next()
+
+    def _left(self, parcel: Parcel) -> None:
+        """A body has left, or will not: the next one may. Idempotent."""
+        with self._changed:
+            if self._sending is parcel:
+                self._sending = None
+                self._changed.notify_all()
 
     def _from_spool(self, parcel: Parcel) -> bytes:
         data = self._spool.read(parcel.place)
@@ -137,30 +155,40 @@ class Shipper:
             raise SpoolDamaged(f"batch {parcel.lsn_first} to {parcel.lsn_last} was changed in the spool")
         return data
 
-    def _first(self) -> Parcel | None:
-        with self._changed:
-            return self._queue[0] if self._queue else None
-
     def _done(self, parcel: Parcel) -> None:
         with self._changed:
-            if not self._queue or self._queue[0] is not parcel:
-                return
-            self._queue.popleft()
+            self._acknowledge(parcel.lsn_last, parcel.hash)
+            self.message, self._retry_seconds = "", RETRY_SECONDS_FIRST
+            self._changed.notify_all()
+
+    def _acknowledge(self, lsn: int, hash: bytes) -> None:
+        for parcel in self._window.acknowledged(lsn, hash):
             self.waiting_events -= parcel.events
             if parcel.buffers is not None:
                 self._bytes_in_memory -= parcel.stored_bytes
             self.acknowledged = parcel
-            self._changed.notify_all()
 
-    def _reorder(self, parcel: Parcel, head: Head) -> None:
+    def _out_of_order(self, parcel: Parcel, head: Head) -> None:
         """The node is elsewhere. If it is at the end of a batch that waits here, those up to it are acknowledged."""
         with self._changed:
-            ends = [(waiting.lsn_last, waiting.hash) for waiting in self._queue]
-            ahead = ends.index((head.lsn, head.hash)) + 1 if (head.lsn, head.hash) in ends else 0
-            if not ahead and parcel is (self._queue[0] if self._queue else None):
+            self._acknowledge(head.lsn, head.hash)
+            if parcel.in_flight and self._window.refused(parcel):
                 self.trouble = head
-                self._changed.notify_all()
-        for _ in range(ahead):
-            first = self._first()
-            if first is not None:
-                self._done(first)
+            self._changed.notify_all()
+
+    def _failed(self, parcel: Parcel, error: BcsError | OSError) -> None:
+        """Send it again after a while in which nothing else is sent either; the longer, the more often the first one
+        has failed."""
+        with self._changed:
+            if not parcel.in_flight:
+                return  # acknowledged meanwhile, with a later one
+            self._window.end(parcel)
+            self.message = str(error)
+            if not isinstance(error, Unreachable):
+                self._retry_seconds = REFUSED_RETRY_SECONDS
+            self._resting += 1
+            self._changed.wait_for(lambda: self._stopping, self._retry_seconds)
+            self._resting -= 1
+            if parcel.alone:
+                self._retry_seconds = min(self._retry_seconds * 2, RETRY_SECONDS_MAX)
+            self._changed.notify_all()
