@@ -179,14 +179,19 @@ def _enrolment(endpoint: Endpoint, host: str) -> str:
 
 def _await_reports(endpoint: Endpoint, site: Site, hosts: Sequence[str], clock: Clock) -> set[str]:
     """Wait until the agents of these hosts have reported as those that were deployed; those that have not."""
-    wanted = AgentSeen(RUNNING, bundle.version(), settings=agents.settings_digest(site))
+    version, settings = bundle.version(), agents.settings_digest(site)
     ends_at = clock.monotonic() + REPORT_SECONDS
     while True:
         seen = agents_of(endpoint, {})
-        missing = {host for host in hosts if seen.get(host) != wanted}
+        missing = {host for host in hosts if not _is_as_deployed(seen.get(host), version, settings)}
         if not missing or clock.monotonic() >= ends_at:
             return missing
         clock.sleep(POLL_SECONDS)
+
+
+def _is_as_deployed(seen: AgentSeen | None, version: str, settings: str) -> bool:
+    """What was heard of the agent before it was started anew does not count; one need not tell its settings."""
+    return seen is not None and _runs(seen) and seen.version == version and seen.settings in ("", settings)
 
 
 def _removed(site: Site, actions: Sequence[Action], endpoint: TlsEndpoint, tell: OnProgress) -> Iterator[Result]:
