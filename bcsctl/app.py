@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "apply": ("Apply", "Make it so."),
     "history": ("Apply", "List the applied policies."),
     "status": ("Apply", "Show every source: policy, agent, data."),
+    "notify": ("Apply", "List who is told of what, and send test messages."),
     "down": ("Apply", "Stop the embedded node and agent; keep the history."),
     "points": ("Look", "List recovery points, marks and gaps of a source."),
     "mark": ("Look", "Set a named point over every source of a group."),

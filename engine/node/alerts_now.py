@@ -17,10 +17,10 @@ from engine.plan.alerts import Alert
 
 GAP, RPO_MISSED, AGENT_SILENT = "gap", "rpo-missed", "agent-silent"
 VERIFY_FAILED, DRILL_FAILED, CONTROL_CHANGED = "verify-failed", "drill-failed", "control-changed"
-CERTIFICATE_EXPIRING, DISK_LOW, SYNC_FAILED, DRIFT = "certificate-expiring", "disk-low", "sync-failed", "drift"
+CERTIFICATE_EXPIRING, DISK_LOW, APPLY_FAILED, DRIFT = "certificate-expiring", "disk-low", "apply-failed", "drift"
 EVENTS = (
     GAP, RPO_MISSED, AGENT_SILENT, VERIFY_FAILED, DRILL_FAILED, CONTROL_CHANGED, CERTIFICATE_EXPIRING, DISK_LOW,
-    SYNC_FAILED, DRIFT,
+    APPLY_FAILED, DRIFT,
 )  # fmt: skip
 
 OVER = {
@@ -31,7 +31,7 @@ OVER = {
     DRILL_FAILED: "its drill passed",
     CERTIFICATE_EXPIRING: "it has a certificate that holds",
     DISK_LOW: "its disk has room again",
-    SYNC_FAILED: "the repository is applied again",
+    APPLY_FAILED: "the repository is applied again",
 }
 """What is said when a matter has ended."""
 
@@ -122,7 +122,7 @@ def _of_site(beside: Beside, now: int) -> Iterator[Alert]:
     if sync is not None and sync.state == "failed":
         since = sync.failing_since or sync.heard_at
         why = f": {sync.message}" if sync.message else ""
-        yield Alert(SYNC_FAILED, "policies", since, f"the repository is not applied since {utc(since)}{why}")
+        yield Alert(APPLY_FAILED, "policies", since, f"the repository is not applied since {utc(since)}{why}")
     if disk is not None and disk.size and disk.free < disk.size * DISK_FREE_SHARE_MIN:
         left = f"{format_size(disk.free)} of {format_size(disk.size)}"
         yield Alert(DISK_LOW, "journal", now, f"its disk has {left} left; when it is full nothing more is protected")

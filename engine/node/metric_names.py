@@ -53,7 +53,7 @@ PARTS = (
                 SOURCE,
             ),
             Metric("bcs_source_rpo_seconds", GAUGE, "How far the source may lag by its policy.", SOURCE),
-            Metric("bcs_source_gaps_total", COUNTER, "Gaps in the source's history.", SOURCE),
+            Metric("bcs_source_gaps_total", COUNTER, "Gaps in the source's history, closed ones.", SOURCE),
             Metric("bcs_source_gap_open", GAUGE, "1 while a gap is open.", SOURCE),
             Metric("bcs_source_pending_changes", GAUGE, "Changes that the agent knows of and has not sent.", SOURCE),
             Metric("bcs_source_unreadable_paths", GAUGE, "Paths that the agent can't read: not protected.", SOURCE),
@@ -105,11 +105,11 @@ PARTS = (
             Metric("bcs_journal_disk_size_bytes", GAUGE, "Size of the file system that a local journal lies on."),
             Metric("bcs_policies_number", GAUGE, "Number of the policies that are applied."),
             Metric("bcs_policies_applied_timestamp_seconds", GAUGE, "When they were applied."),
-            Metric("bcs_sync_rounds_total", COUNTER, "Rounds that the GitOps loop reported since the node started."),
-            Metric("bcs_sync_drift_total", COUNTER, "Rounds that brought back what had changed under the policies."),
-            Metric("bcs_sync_failures_total", COUNTER, "Rounds that failed."),
-            Metric("bcs_sync_failing", GAUGE, "1 if the last round failed."),
-            Metric("bcs_sync_last_round_timestamp_seconds", GAUGE, "When the loop was last heard of."),
+            Metric("bcs_policy_sync_rounds_total", COUNTER, "Rounds of the GitOps loop since the node started."),
+            Metric("bcs_policy_sync_drift_total", COUNTER, "Rounds that brought back what had changed."),
+            Metric("bcs_policy_sync_failures_total", COUNTER, "Rounds that failed."),
+            Metric("bcs_policy_sync_failing", GAUGE, "1 if the last round failed."),
+            Metric("bcs_policy_sync_last_round_timestamp_seconds", GAUGE, "When the loop was last heard of."),
             Metric("bcs_check_last_timestamp_seconds", GAUGE, "When the journal was last checked."),
             Metric("bcs_check_last_errors", GAUGE, "Errors that this check found."),
         ),
@@ -134,3 +134,15 @@ PARTS = (
 )
 
 METRICS = {metric.name: metric for part in PARTS for metric in part.metrics}
+
+
+def tables() -> str:
+    """The tables of docs/metrics.md."""
+    return "".join(_table(part) for part in PARTS)
+
+
+def _table(part: Part) -> str:
+    lines = [f"\n## {part.title}\n", "| metric | type | labels | meaning |", "|---|---|---|---|"]
+    for each in part.metrics:
+        lines.append(f"| `{each.name}` | {each.type} | {', '.join(each.labels) or '-'} | {each.help} |")
+    return "\n".join(lines) + "\n"

@@ -75,7 +75,7 @@ def _source(families: Families, row: _Row) -> None:
         ("bcs_source_protected", row["protected"] == "protected"),
         ("bcs_source_synced", row["synced"] == "synced"),
         ("bcs_source_rpo_seconds", row["rpo_target_seconds"]),
-        ("bcs_source_gaps_total", row["gaps"]),
+        ("bcs_source_gaps_total", row["gaps"] - (row["gap_open_since"] is not None)),  # an open one is not counted yet
         ("bcs_source_gap_open", row["gap_open_since"] is not None),
         ("bcs_source_pending_changes", row["pending"]),
         ("bcs_source_unreadable_paths", row["unreadable"]),
@@ -130,11 +130,11 @@ def _policies(families: Families, parts: Parts) -> None:
     if parts.desired.applied_at:
         families.add("bcs_policies_applied_timestamp_seconds", parts.desired.applied_at / 1e6)
     if parts.sync is not None:
-        families.add("bcs_sync_rounds_total", parts.sync.rounds)
-        families.add("bcs_sync_drift_total", parts.sync.drift)
-        families.add("bcs_sync_failures_total", parts.sync.failures)
-        families.add("bcs_sync_failing", parts.sync.state == "failed")
-        families.add("bcs_sync_last_round_timestamp_seconds", parts.sync.heard_at / 1e6)
+        families.add("bcs_policy_sync_rounds_total", parts.sync.rounds)
+        families.add("bcs_policy_sync_drift_total", parts.sync.drift)
+        families.add("bcs_policy_sync_failures_total", parts.sync.failures)
+        families.add("bcs_policy_sync_failing", parts.sync.state == "failed")
+        families.add("bcs_policy_sync_last_round_timestamp_seconds", parts.sync.heard_at / 1e6)
 
 
 def _alerts(families: Families, parts: Parts) -> None:

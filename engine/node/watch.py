@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.env.randomness import token_hex
 from engine.model.errors import BcsError, NothingThere
+from engine.model.times import format_time
 from engine.node.acts_told import Checked, Told, told_of
 from engine.node.alerts_now import GAP, OVER, Beside, Disk, alerts_in, gap_text, utc
 from engine.node.delivery import LIMITS, Limits, NotDelivered, post_webhook, send_mail, shown
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 5.0
 WORK_SECONDS = 0.5
-TESTED_AT_ONCE = 8
+TESTED_AT_ONCE = 64
 WHO = "node"
 
 
@@ -87,13 +88,13 @@ class Watch:
         return {
             "alerts": [
                 {"event": each.alert.event, "subject": each.alert.subject, "text": each.alert.text,
-                 "since": each.alert.since, "told_at": each.told_at or None}
+                 "since": format_time(each.alert.since), "told_at": format_time(each.told_at) if each.told else None}
                 for each in sorted(self._standing.values(), key=lambda each: each.alert.key)
                 if not each.over_at
             ],
             "waiting": [
                 {"notification": each.rule, "type": each.type, "to": shown(each.type, each.to),
-                 "notices": len(each.notices), "since": each.created_at}
+                 "notices": len(each.notices), "since": format_time(each.created_at)}
                 for each in self._sender.messages()
             ],
             "notifications": [
