@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bcsctl.output import BUSY, Bars, progress, say
+from bcsctl.output import BUSY, progress, say
 from engine.env.clock import SYSTEM
 from engine.env.endpoint import Endpoint, request_json
 from engine.model.errors import BcsError, Failed, NothingThere, Refused, Unreachable, UsageError
@@ -22,8 +22,8 @@ from engine.model.times import format_size
 
 WAIT_SECONDS = 10.0
 RETRY_SECONDS = 0.5
-UNSEEN_SECONDS = 15.0
-"""An agent that has not begun after so long is worth a word."""
+UNHEARD_SECONDS = 15.0
+"""A host that says nothing for so long is worth a word."""
 _CANCELLED = "cancelled"
 
 
@@ -76,7 +76,7 @@ def carried_out(endpoint: Endpoint, asked: Asked, as_json: bool) -> dict[str, An
 
         try:
             if asked.host:
-                ended = _watched(endpoint, opened, draw, drawn)
+                ended = _watched(endpoint, opened, draw)
                 _raise_unless_done(ended, asked)
                 outcome = dict(ended["outcome"])
             else:
@@ -87,11 +87,9 @@ def carried_out(endpoint: Endpoint, asked: Asked, as_json: bool) -> dict[str, An
     return {"address": asked.address, **opened, **outcome, "recorded": True}
 
 
-def _watched(
-    endpoint: Endpoint, opened: Mapping[str, Any], draw: Callable[[str, int, int], None], drawn: Bars
-) -> dict[str, Any]:
-    """The restore once it is over. While the node is away we go on asking."""
-    version, began, silent, warned = -1, SYSTEM.monotonic(), False, False
+def _watched(endpoint: Endpoint, opened: Mapping[str, Any], draw: Callable[[str, int, int], None]) -> dict[str, Any]:
+    """The restore once it is over. While the node is away, or its host says nothing, we go on asking."""
+    version, heard, silent, warned = -1, SYSTEM.monotonic(), False, False
     while True:
         target = f"/v1/restores/{opened['id']}?version={version}&wait={WAIT_SECONDS if version >= 0 else 0:g}"
         try:
@@ -102,13 +100,16 @@ def _watched(
             silent = True
             SYSTEM.sleep(RETRY_SECONDS)
             continue
+        silent = False
         if now["state"] != "open":
             return now
-        version, silent = now["version"], False
-        draw(now["phase"], now["files"], now["bytes"])
-        if now["heard_at"] is None and not warned and SYSTEM.monotonic() - began > UNSEEN_SECONDS:
+        if now["version"] != version:
+            version, heard, warned = now["version"], SYSTEM.monotonic(), False
+            draw(now["phase"], now["files"], now["bytes"])
+        elif not warned and SYSTEM.monotonic() - heard > UNHEARD_SECONDS:
             warned = True
-            say(f"the agent of {now['host']} has not begun yet: an older one may not know how", BUSY)
+            what = "has not begun" if now["heard_at"] is None else "has said nothing for a while"
+            say(f"host {now['host']} {what}; the restore goes on once it does, Ctrl-C cancels it", BUSY)
 
 
 def _received(endpoint: Endpoint, id: str, asked: Asked, draw: Callable[[str, int, int], None]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 
 from engine.agent.restore_client import RestoreClient, Stopped
-from engine.agent.restoring import Job, receive
+from engine.agent.restoring import Job, Untold, receive
 from engine.agent.where import find
 from engine.model.errors import BcsError
 
@@ -58,8 +58,8 @@ def main() -> int:
         return AGAIN if stopping.is_set() else 0
     except (BcsError, OSError, ValueError) as error:
         print(f"restore {arguments.id}: {error}", file=sys.stderr, flush=True)
-        # An error of ours was told to the node before it was raised here.
-        return 0 if isinstance(error, BcsError) else 1
+        # Any other error of ours was told to the node before it was raised here.
+        return 0 if isinstance(error, BcsError) and not isinstance(error, Untold) else AGAIN
     return 0
 
 

@@ -53,6 +53,12 @@ class Job:
     guarded: bool = True
 
 
+class Untold(Failed):
+    """The node does not know how a restore ended."""
+
+    code = "untold"
+
+
 Tell = Callable[[str, Done], None]
 """Called often with what is being done (`writing`, `syncing`, `reading back`) and what is done."""
 
@@ -66,7 +72,8 @@ def receive(
 ) -> dict[str, Any]:
     """Carry it out; the outcome as the node has been told it. Every error is told to the node, then raised.
 
-    Stopped when the restore was cancelled, or `stopping` was set: then what was written stays.
+    Stopped when the restore was cancelled, or `stopping` was set: then what was written stays. Untold when the node
+    would not hear how it ended.
     """
     try:
         outcome = _carried_out(client, job, stopping, tell, clock)
@@ -74,10 +81,19 @@ def receive(
         raise
     except (BcsError, OSError) as error:
         told = error if isinstance(error, BcsError) else Failed(f"the restore broke off: {error}")
-        client.progress(told.as_json())
+        _tell_end(client, told.as_json())
         raise told from None
-    client.progress({"outcome": outcome})
+    _tell_end(client, {"outcome": outcome})
     return outcome
+
+
+def _tell_end(client: RestoreClient, end: dict[str, Any]) -> None:
+    try:
+        client.progress(end)
+    except Stopped:
+        raise
+    except BcsError as error:
+        raise Untold(f"the node does not hear how the restore ended: {error.message}", hint=error.hint) from None
 
 
 def _carried_out(

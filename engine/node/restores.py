@@ -18,7 +18,7 @@ from engine.journal.open import Journal
 from engine.model.errors import NothingThere, Refused
 from engine.model.ids import parse_position
 from engine.model.points import Point
-from engine.model.times import format_time
+from engine.model.times import DAY, format_time
 from engine.query import streams
 from engine.query.session import Session
 from engine.recovery import granting
@@ -32,6 +32,7 @@ SENDINGS_MAX = 4
 """So many trees are kept worked out; one that is asked for again after that is worked out again."""
 AHEAD = 2
 """So many batches are made before they are asked for."""
+FORSAKEN_AFTER = DAY
 KEPT_MAX = 200
 """Restores that are over are remembered up to this many; older ones are read from the journal."""
 
@@ -97,11 +98,13 @@ class Restores:
     known: OrderedDict[str, Restore] = field(default_factory=OrderedDict)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     closing: bool = False
+    begun_at: int = 0
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "sender"))
     _sent: OrderedDict[str, asyncio.Future[Sent]] = field(default_factory=OrderedDict)
 
-    def begin(self) -> None:
+    def begin(self, now: int) -> None:
         """Take up what was granted and not ended before this node started."""
+        self.begun_at = now
         for grant in granting.open_ones(self.journal):
             self.known[grant.id] = Restore(grant)
 
@@ -109,6 +112,14 @@ class Restores:
         """What the agent of a host is to receive."""
         mine = (each.grant for each in self.known.values() if each.grant.host == host and each.end is None)
         return [{"id": grant.id, "dir": grant.dir, "verify": grant.verify} for grant in mine]
+
+    def forsaken(self, now: int) -> list[Restore]:
+        """Those whose receiver has not come for so long that nobody waits for it any more."""
+        return [
+            each
+            for each in self.known.values()
+            if each.end is None and now - max(self.begun_at, each.grant.opened_at, each.heard_at) > FORSAKEN_AFTER
+        ]
 
     async def find(self, id: str) -> Restore:
         """A restore, over or not. NothingThere for an unknown one."""

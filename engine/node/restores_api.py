@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from engine.journal.open import seen_by
 from engine.model.errors import NotAuthorised, Refused, UsageError
 from engine.model.ids import parse_address
 from engine.model.points import Gap, Point, parse_moment
@@ -56,6 +57,9 @@ def routes(parts: Parts) -> list[Route]:
         told = {**point_json(point), "plan": planned}
         if asked["dry_run"]:
             return Answer({**told, "dry_run": True})
+        for each in restores.forsaken(parts.clock.now()):
+            error = {"code": "cancelled", "message": "its receiver did not come", "hint": "", "details": {}}
+            await _end(parts, request, each, End(CANCELLED, parts.clock.now(), f"node {parts.name}", {}, error))
         _refuse_too_many(parts)
         _refuse_without_agent(parts, asked["host"])
         caller = caller_of(request)
@@ -187,7 +191,9 @@ async def _asked(parts: Parts, request: Request) -> dict[str, Any]:
     if not folder.startswith("/") or "\0" in folder:
         raise UsageError(f"'{folder[:200]}' is not an absolute path", hint="write --to HOST:/the/whole/path")
     path = fields.text(body, "path", chars_max=_PATH_CHARS) if body.get("path") is not None else None
-    found = await asyncio.to_thread(streams.find, parts.journal, address)
+    # What is not there is told with names that are like it, but for those that the caller may not know of.
+    known = seen_by(parts.journal, sight(request, "operator"))
+    found = await asyncio.to_thread(streams.find, known, address)
     for name in (found.group, (parts.desired.address(found.id) or address).split("/")[0]):
         need_group(request, "operator", name)
     return {
@@ -246,9 +252,7 @@ def _open_gap(parts: Parts, stream: str) -> Gap | None:
 
 def _refuse_too_many(parts: Parts) -> None:
     if sum(each.end is None for each in parts.restores.known.values()) >= OPEN_MAX:
-        raise Refused(
-            f"{OPEN_MAX} restores are open already", hint="wait for one to end, or cancel one of `bcsctl recover list`"
-        )
+        raise Refused(f"{OPEN_MAX} restores are open already", hint="wait until one of them has ended")
 
 
 def _refuse_without_agent(parts: Parts, host: str) -> None:

@@ -199,7 +199,7 @@ def wire(home: Path, journal: Journal, clock: Clock) -> Parts:
         parts.watch = Watch(parts)
         audit.on_act = parts.watch.heard_act
         recovered.pending_acts(home, audit, clock.now())
-        parts.restores.begin()
+        parts.restores.begin(clock.now())
     except BaseException:
         committer.close()
         raise
