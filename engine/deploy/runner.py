@@ -27,6 +27,7 @@ FORKS = 10
 
 # What a run needs of our own environment; all else stays out, secrets of the caller's shell included.
 _KEPT = ("HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "SSH_AUTH_SOCK", "SSH_AGENT_PID", "KRB5CCNAME")
+_KEPT_BEGINNINGS = ("PIP_", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "SSL_CERT")  # wheels may be fetched
 _SETTINGS = {
     "ANSIBLE_PIPELINING": "True",
     "ANSIBLE_HOST_KEY_CHECKING": "True",
@@ -36,7 +37,11 @@ _SETTINGS = {
     "ANSIBLE_LOCALHOST_WARNING": "False",
     "ANSIBLE_DEPRECATION_WARNINGS": "False",
     # A host that falls silent is given up after half a minute, whatever the task waits for.
-    "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=60s -o ServerAliveInterval=10 -o ServerAliveCountMax=3",
+    "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=60s -o ServerAliveInterval=10 -o ServerAliveCountMax=3"
+    # An unknown key is an error. Asked about it, or for a passphrase, ssh would wait for somebody who isn't there.
+    " -o StrictHostKeyChecking=yes",
+    "SSH_ASKPASS": "/bin/false",
+    "SSH_ASKPASS_REQUIRE": "force",
     "ANSIBLE_CALLBACK_PLUGINS": "",
     "ANSIBLE_STDOUT_CALLBACK": "",
     "LANG": "C.UTF-8",
@@ -133,7 +138,7 @@ def _run(
 def _environment(prepared: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
     """What ansible-runner prepared, less what it took over from our own environment."""
     added = {name: value for name, value in prepared.items() if name in settings or os.environ.get(name) != value}
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    kept = {name: os.environ[name] for name in os.environ if name in _KEPT or name.startswith(_KEPT_BEGINNINGS)}
     kept.setdefault("HOME", "/root" if os.geteuid() == 0 else tempfile.gettempdir())
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH") or os.defpath])
     return {**kept, **added, "PATH": path}

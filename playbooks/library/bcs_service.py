@@ -1,8 +1,8 @@
 """An Ansible module: a systemd service that runs as it was last deployed, or is stopped, or gone with its unit.
 
-A process carries `stamp` in its environment as BCS_DEPLOYED: one that carries another was started before a change and
-is restarted, whether this run made that change or one that was cut off after it. True in check mode on a host that has
-no such unit yet. Where the service does not come up, its own last words are the message.
+A process carries in its environment what it was deployed with: one with other values than `environment` was started
+before a change and is restarted, whether this run made that change or one that was cut off after it. True in check mode
+on a host that has no such unit yet. Where the service does not come up, its own last words are the message.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-STAMP = "BCS_DEPLOYED"
 DIRECTORY = "/etc/systemd/system"
 PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "MainPID")
 
@@ -24,22 +23,23 @@ def main() -> None:
         argument_spec={
             "name": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["started", "stopped", "absent"], "required": True},
-            "stamp": {"type": "str", "default": ""},
+            "environment": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
     unit = module.params["name"] + ".service"
     found = look(unit)
-    state = module.params["state"]
-    steps = to_start(found, module.params["stamp"]) if state == "started" else to_stop(found)
+    state, wanted = module.params["state"], dict(module.params["environment"])
+    found["as_deployed"] = "yes" if wanted.items() <= environment_of(found["MainPID"]).items() else "no"
+    steps = to_start(found) if state == "started" else to_stop(found)
     if state == "absent" and os.path.exists(f"{DIRECTORY}/{unit}"):
         steps += ["remove", "daemon-reload"]
     if not module.check_mode:
         for step in steps:
             run(module, unit, step)
-    before = f"{found['ActiveState']}, {found['UnitFileState'] or 'no unit'}, {found['stamp'] or 'no'} stamp\n"
-    after = f"{module.params['state']}, {module.params['stamp'] or 'no'} stamp\n"
-    diff = {"before_header": unit, "after_header": unit, "before": before, "after": after}
+    older = ", started before a change" if found["ActiveState"] == "active" and found["as_deployed"] == "no" else ""
+    before = f"{found['ActiveState']}, {found['UnitFileState'] or 'no unit'}{older}\n"
+    diff = {"before_header": unit, "after_header": unit, "before": before, "after": f"{state}: {', '.join(steps)}\n"}
     module.exit_json(changed=bool(steps), diff=[diff] if steps else [])
 
 
@@ -47,26 +47,24 @@ def look(unit: str) -> dict[str, str]:
     said = systemctl("show", unit, *(f"--property={name}" for name in PROPERTIES)).stdout
     found = dict.fromkeys(PROPERTIES, "")
     found.update(line.split("=", 1) for line in said.splitlines() if "=" in line)
-    found["stamp"] = stamp_of(found["MainPID"])
     return found
 
 
-def stamp_of(pid: str) -> str:
+def environment_of(pid: str) -> dict[str, str]:
     try:
-        words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        words = Path(f"/proc/{pid}/environ").read_text("utf-8", "replace").split("\0")
     except OSError:
-        return ""
-    prefix = f"{STAMP}=".encode()
-    return next((word[len(prefix) :].decode() for word in words if word.startswith(prefix)), "")
+        return {}
+    return dict(word.split("=", 1) for word in words if "=" in word)
 
 
-def to_start(found: dict[str, str], stamp: str) -> list[str]:
+def to_start(found: dict[str, str]) -> list[str]:
     steps = []
     if found["LoadState"] != "loaded" or found["NeedDaemonReload"] == "yes":
         steps.append("daemon-reload")
     if found["UnitFileState"] != "enabled":
         steps.append("enable")
-    if found["ActiveState"] != "active" or found["stamp"] != stamp:
+    if found["ActiveState"] != "active" or found["as_deployed"] == "no":
         steps.append("restart")
     return steps
 

@@ -1,6 +1,6 @@
 """Typed on the controller of a lab: one deployment, asked for and answered as JSON, a row for each host.
 
-Asked: {"call": "node" | "agents" | "remove", "inventory", "cache", "hosts", "check", "version", "enrol"}. Tokens for
+Asked: {"call": "node" | "agents" | "remove", "policies", "cache", "hosts", "check", "version", "enrol"}. Tokens for
 `enrol` are fetched from the site's node, with the credentials of whoever runs this.
 """
 
@@ -18,13 +18,11 @@ from engine.deploy.nodes import deploy_node
 from engine.deploy.outcome import HostOutcome
 from engine.env import credentials
 from engine.env.endpoint import request_json
-from engine.model.policy.site import Encryption, Site, SiteNode, Storage
+from engine.reconcile.resolve import load_policies
 
 
 def deploy(asked: dict[str, Any]) -> dict[str, HostOutcome]:
-    nodes = (SiteNode("sf-bcs1", "https://sf-bcs1:8440"),)
-    storage = Storage("file:///var/lib/bcs/journal", 1_000_000)
-    site = Site("sf", nodes, storage, asked["inventory"], Encryption("/etc/bcs/master.key"))
+    site = next(site for site in load_policies([asked["policies"]]).sites if site.name == "sf")
     hosts, check, version, cache = asked["hosts"], asked["check"], asked["version"], Path(asked["cache"])
     if asked["call"] == "node":
         return {"sf-bcs1": deploy_node(site, "sf-bcs1", cache=cache, version=version, check=check).host}
