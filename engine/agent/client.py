@@ -187,6 +187,11 @@ def _few(buffers: Sequence[bytes]) -> Sequence[bytes]:
     return buffers if sum(map(len, buffers)) > ONE_BUFFER_BYTES else [b"".join(buffers)]
 
 
+def is_refusal(error: Exception) -> bool:
+    """Whether the node has said no, so that asking again is of no use by itself."""
+    return isinstance(error, BcsError) and not isinstance(error, Unreachable)
+
+
 def read_head(value: Mapping[str, Any]) -> Head:
     """A node's {epoch, lsn, hash, cause} as a Head. Failed when it makes no sense."""
     try:
@@ -203,4 +208,4 @@ def _error(value: Mapping[str, Any], status: int, otherwise: str) -> BcsError:
     expected = value.get("expected") or error.details.get("expected")
     if status in (409, 422) and isinstance(expected, dict):
         return OutOfOrder(read_head(expected))
-    return Unreachable(error.message) if status in (500, 502, 503, 504) else error
+    return Unreachable(error.message) if status in (408, 500, 502, 503, 504) else error

@@ -135,6 +135,7 @@ class Live:
             raise Stopped
 
     def _check_shipper(self) -> None:
+        self._view.not_taken = self._shipper.message if self._shipper.refused else ""
         if self._shipper.trouble is not None:
             raise Resync("the node has another history")
         if self._shipper.spool_damaged:

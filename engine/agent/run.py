@@ -113,7 +113,7 @@ class Agent:
         """What someone may be waiting for, and is told at once: a state, a mark that is done, policies taken over."""
         with self._lock:
             views = [each.source.view for each in self._sources.values() if each.source is not None]
-            return self._generation, [(view.state, tuple(view.marks_done)) for view in views]
+            return self._generation, [(view.shown()[0], tuple(view.marks_done)) for view in views]
 
     def _identity(self) -> str:
         """This agent's id as a writer of streams: made once, kept with the records."""
@@ -252,8 +252,9 @@ class Agent:
 
     def _tell(self, address: str, view: View) -> None:
         """How a source is goes into the log when it becomes so."""
-        failed = view.state == "failed"
-        text = f"{view.state}: {view.message}" if failed and view.message else view.state
+        state, message = view.shown()
+        failed = state == "failed"
+        text = f"{state}: {message}" if failed and message else state
         self._changes.now(address, text, level=WARNING if failed else INFO)
 
 

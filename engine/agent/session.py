@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Executor
 
 from engine.agent import opening
-from engine.agent.client import Head
+from engine.agent.client import Head, is_refusal
 from engine.agent.live import Live, Resync, Stopped
 from engine.agent.outbox import Outbox
 from engine.agent.record import NOWHERE, Record
@@ -114,13 +114,13 @@ class Session:
                 head = self._node.open_stream(settings.stream, settings.host, settings.writer, opening.claim(record))
                 break
             except BcsError as error:
-                self._view.message = str(error)
+                self._not_opened(error)
                 if not must:
                     self._offer_spooled()
                     return
                 if self._begun.stopping.wait(OPEN_SECONDS):
                     raise Stopped from None
-        self._view.message = ""
+        self._view.message = self._view.not_opened = ""
         if head.lsn < record.fact("acked_lsn", 0):
             self._begun.reason = NODE_LOST  # acknowledged means restorable: that this did not hold must show
             for fact in ("through_at", "mark_at"):  # the gap begins where the node's history ends now
@@ -148,9 +148,9 @@ class Session:
         try:
             head: Head = self._node.open_stream(settings.stream, settings.host, settings.writer, opening.claim(record))
         except BcsError as error:
-            self._view.message = str(error)
+            self._not_opened(error)
             return False
-        self._view.message = ""
+        self._view.message = self._view.not_opened = ""
         ends = [(record.fact("acked_lsn", 0), record.fact("acked_hash"))]
         ends += [(each.lsn_last, each.hash) for each in record.sent()]
         if head.epoch != record.fact("epoch") or (head.lsn, head.hash) not in ends:
@@ -158,3 +158,6 @@ class Session:
         self._opened = True
         self._shipper.release()
         return True
+
+    def _not_opened(self, error: BcsError) -> None:
+        self._view.message, self._view.not_opened = str(error), str(error) if is_refusal(error) else ""

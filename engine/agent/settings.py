@@ -42,7 +42,11 @@ class Settings:
 
 @dataclass(slots=True)
 class View:
-    """What others may read at any time. Times are site time, 0 for none."""
+    """What others may read at any time. Times are site time, 0 for none.
+
+    `not_opened` and `not_taken` say why the node refuses the stream, or a batch of it: however well capturing goes, as
+    long as that is so the source fails.
+    """
 
     state: str = "opening"
     mechanism: str = ""
@@ -57,7 +61,14 @@ class View:
     bytes: int = 0
     baseline_done: bool = False
     message: str = ""
+    not_opened: str = ""
+    not_taken: str = ""
     marks_done: list[str] = field(default_factory=list)
+
+    def shown(self) -> tuple[str, str]:
+        """State and message."""
+        refused = self.not_opened or self.not_taken
+        return ("failed", refused) if refused else (self.state, self.message)
 
 
 @dataclass(slots=True)

@@ -12,20 +12,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from engine.agent.client import Head, Node, OutOfOrder
+from engine.agent.client import Head, Node, OutOfOrder, is_refusal
 from engine.agent.log import batch_sent
 from engine.agent.spool import Spool, SpoolDamaged
 from engine.agent.window import BATCHES_MAX, Parcel, Window
 from engine.env.clock import SYSTEM
 from engine.env.crash import crash
-from engine.model.errors import BcsError, Unreachable
+from engine.model.errors import BcsError, Unauthenticated, Unreachable
 from engine.wire.batch import hash_of
 
 __all__ = ["Parcel", "Shipper"]
 
 IN_MEMORY_BYTES = 48 << 20
 RETRY_SECONDS_FIRST, RETRY_SECONDS_MAX = 0.05, 2.0
-REFUSED_RETRY_SECONDS = 5.0
+REFUSED_RETRY_SECONDS_FIRST, REFUSED_RETRY_SECONDS_MAX = 5.0, 60.0
+"""What the node refuses, it will refuse again unless something changes there. Who is not known is asked for soon."""
 STOP_SECONDS = 1.0
 
 
@@ -46,6 +47,7 @@ class Shipper:
         self.acknowledged: Parcel | None = None
         self.trouble: Head | None = None
         self.message = ""
+        self.refused = False  # `message` says why the node does not take what it was sent
         self.spool_damaged = False
         self._lanes: list[threading.Thread] = []
         self._add_lane()
@@ -158,7 +160,7 @@ class Shipper:
     def _done(self, parcel: Parcel) -> None:
         with self._changed:
             self._acknowledge(parcel.lsn_last, parcel.hash)
-            self.message, self._retry_seconds = "", RETRY_SECONDS_FIRST
+            self.message, self.refused, self._retry_seconds = "", False, RETRY_SECONDS_FIRST
             self._changed.notify_all()
 
     def _acknowledge(self, lsn: int, hash: bytes) -> None:
@@ -183,12 +185,19 @@ class Shipper:
             if not parcel.in_flight:
                 return  # acknowledged meanwhile, with a later one
             self._window.end(parcel)
-            self.message = str(error)
-            if not isinstance(error, Unreachable):
-                self._retry_seconds = REFUSED_RETRY_SECONDS
+            self.message, self.refused = str(error), is_refusal(error)
+            if self.refused:
+                self._retry_seconds = max(self._retry_seconds, REFUSED_RETRY_SECONDS_FIRST)
             self._resting += 1
             self._changed.wait_for(lambda: self._stopping, self._retry_seconds)
             self._resting -= 1
             if parcel.alone:
-                self._retry_seconds = min(self._retry_seconds * 2, RETRY_SECONDS_MAX)
+                self._retry_seconds = min(self._retry_seconds * 2, _patience(error))
             self._changed.notify_all()
+
+
+def _patience(error: Exception) -> float:
+    """The longest time between two tries, seconds."""
+    if isinstance(error, Unauthenticated):
+        return REFUSED_RETRY_SECONDS_FIRST
+    return REFUSED_RETRY_SECONDS_MAX if is_refusal(error) else RETRY_SECONDS_MAX

@@ -68,9 +68,10 @@ class Source:
     def report(self) -> dict[str, Any]:
         """The source's row in the agent's status report."""
         v = self.view
+        state, message = v.shown()
         return {
             "stream": self.settings.stream,
-            "state": v.state,
+            "state": state,
             "mechanism": v.mechanism,
             "costs": v.costs,
             "through_at": v.through_at or None,
@@ -80,7 +81,7 @@ class Source:
             "unreadable": v.unreadable,
             "unreadable_paths": v.unreadable_paths,
             "baseline": {"files": v.files, "bytes": v.bytes, "done": v.baseline_done},
-            "message": v.message,
+            "message": message,
         }
 
     def _run(self) -> None:
