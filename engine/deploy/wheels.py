@@ -66,8 +66,8 @@ def locked(name: str) -> str:
 
 def _download(directory: Path, platform: Platform) -> None:
     argv = [
-        sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:", "--retries=1",
-        "--implementation", "cp", "--python-version", platform.python, "--dest", str(directory),
+        sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:",
+        "--retries=1", "--implementation", "cp", "--python-version", platform.python, "--dest", str(directory),
         "--requirement", str(directory / "requirements.txt"), *(f"--platform={tag}" for tag in platform.tags),
     ]  # fmt: skip
     environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
