@@ -37,6 +37,9 @@ LOOKS = [
     ["query", "from audit"],
     ["query", "select * from events where cast(name as integer) = 1"],
     ["check"],
+    ["restore", SECRET, "--to", "back"],
+    ["restore", "finance/axolotl/narw", "--to", "back"],
+    ["restore", "finance/x/y", "--to", "sf-db1:/back", "--dry-run"],
     ["whoami"],
     ["token", "list"],
     ["certificate", "list"],
@@ -62,6 +65,11 @@ def test_no_command_tells(site: Remote, argv: list[str]) -> None:
     [
         (["points", SECRET], ["points", "wombat/axolotl-host/narwhal"]),
         (["status", "quokka"], ["status", "wombat"]),
+        (["restore", SECRET, "--to", "back"], ["restore", "wombat/axolotl-host/narwhal", "--to", "back"]),
+        (
+            ["restore", SECRET, "--to", "sf-db1:/x", "--dry-run"],
+            ["restore", "wombat/axolotl-host/narwhal", "--to", "sf-db1:/x", "--dry-run"],
+        ),
         (["mark", "quokka", "--label", "x"], ["mark", "wombat", "--label", "x"]),
     ],
     ids=lambda argv: argv[0],

@@ -62,7 +62,7 @@ def test_a_read_answers_what_it_answers_on_the_node(site: Remote, argv: list[str
     ignored = CHANGING.get(argv[0], ())
     left, right = ({key: value for key, value in ran.json.items() if key not in ignored} for ran in (here, there))
     assert left == right
-    if argv[0] != "report":
+    if argv[0] not in ("report", "points"):  # which say how long ago things were
         assert site.run("rudi", *argv).out == site.on_node(*argv).out
 
 
@@ -306,7 +306,8 @@ def test_acts_and_refusals_are_in_the_audit(site: Remote) -> None:
     rows = site.on_node("query", "select what, who, details from audit", "--json").json["rows"]
     told = {(what, who): json.loads(details) for what, who, details in rows}
     assert told["sign-in", "vera (token veras)"]["from"].startswith("127.0.0.1:")
-    assert told["read", "olga (token olgas)"]["argv"][-1] == f"{FINANCE}:/srv/finance/q3.ods"
+    reads = [json.loads(details)["argv"][-1] for what, who, details in rows if what == "read" and "olga" in who]
+    assert f"{FINANCE}:/srv/finance/q3.ods" in reads
     assert told["check", "rudi (token rudis)"]["errors"] == 0
     assert told["access-refused", "vera (token veras)"]["kind"] == "not-authorised"
     assert any(what == "token-create" for what, _ in told)
