@@ -161,7 +161,7 @@ def _bounded(opened: Callable[[], socket.socket | None], limits: Limits) -> Iter
 def _reason(error: Exception, over: bool, limits: Limits) -> str:
     if over:
         return f"it took longer than {limits.whole_seconds:g} s"
-    if isinstance(error, TimeoutError):
+    if isinstance(error, TimeoutError) or "timed out" in str(error):
         return f"nothing came for {limits.step_seconds:g} s"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate does not hold: {_line(error.verify_message)}"

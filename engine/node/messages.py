@@ -76,7 +76,7 @@ def headline(notices: Sequence[Notice]) -> str:
     )
     if first is None:
         return "a test"
-    said = f"{first.subject}: {first.text}"
+    said = _said(first)
     return said if len(notices) == 1 else f"{said} (and {len(notices) - 1:,} more)"
 
 
@@ -91,7 +91,7 @@ def text_of(message: Message, origin: Origin) -> str:
             of_kind = [each for each in message.notices if each.kind == kind]
             if of_kind:
                 lines += ["", f"{title}:"]
-                lines += [f"  {each.subject}: {each.text}{_when(each)}" for each in of_kind]
+                lines += [f"  {_said(each)}" for each in of_kind]
         if message.dropped:
             lines += ["", f"{message.dropped:,} older ones are left out."]
     lines += ["", f"The site now: {origin.answer}.", ""]
@@ -141,8 +141,10 @@ def mail_of(message: Message, origin: Origin, sender: str) -> EmailMessage:
     return mail
 
 
-def _when(notice: Notice) -> str:
-    return f" ({utc(notice.at)})" if notice.kind == HAPPENED else ""
+def _said(notice: Notice) -> str:
+    """One notice, with a time where its text has none."""
+    when = f", at {utc(notice.at)}" if notice.kind == HAPPENED and " UTC" not in notice.text else ""
+    return f"{notice.subject}: {notice.text}{when}"
 
 
 def _one_line(text: str) -> str:

@@ -24,6 +24,7 @@ from engine.node.log import ERROR, WARNING, log, log_failure
 from engine.node.messages import Message, Origin, json_of, mail_of
 from engine.node.overview import site_status
 from engine.node.sending import DELIVERED, FAILED, GIVEN_UP, Outcome, Sender
+from engine.node.summary import answer
 from engine.node.watch_state import State, read_state, write_state
 from engine.plan.alerts import HAPPENED, RESOLVED, Alert, Notice, Standing, step
 
@@ -133,7 +134,7 @@ class Watch:
         """Judge how things are now, and queue what is to be told; what that is."""
         parts = self._parts
         found = site_status(parts, delays=False)
-        self._answer = found["answer"]
+        self._answer = answer(found["groups"], utc)
         notices = self._of_acts() + self._of_gaps(parts.clock.now())
         beside = Beside(parts.settings.certificate_seconds, parts.sync, _disk(parts))
         alerts = {**alerts_in(found, beside), **self._sticky}

@@ -135,7 +135,7 @@ def mail_server(
         assert isinstance(data, LoginPassword)
         given = (data.login.decode(), data.password.decode())
         got.logins.append(given)
-        return AuthResult(success=given == login)
+        return AuthResult(success=given == login, handled=False)
 
     options: dict[str, Any] = {"require_starttls": True, "tls_context": context} if context else {}
     if login:
