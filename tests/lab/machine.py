@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -16,7 +15,7 @@ from tests.lab import access, disk, namespaces, roots
 from tests.lab.errors import LabError
 from tests.lab.network import Network
 from tests.lab.relay import Shape
-from tests.lab.shell import end_cgroup, joined, sh, wait_for
+from tests.lab.shell import PATH, end_cgroup, joined, sh, wait_for
 from tests.lab.topology import Host
 
 POWER_ON = Path(__file__).with_name("power_on.sh")
@@ -81,7 +80,7 @@ class Machine:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin", "SYSTEMD_LOG_LEVEL": "warning"},
+                env={"PATH": PATH, "SYSTEMD_LOG_LEVEL": "warning"},
             )
 
     def wait_until_up(self, seconds: float = BOOT_SECONDS) -> None:
@@ -205,7 +204,7 @@ class Machine:
             "--capability=all",
             *([] if may_resource else ["--drop-capability=CAP_SYS_RESOURCE"]),
             f"--system-call-filter={SYSCALLS}",
-            "--bind=/dev/fuse",
+            *(["--bind=/dev/fuse"] if Path("/dev/fuse").exists() else []),
             *self.host.nspawn,
         ]
 
@@ -240,15 +239,20 @@ def completed(
     environment: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        argv,
-        input=stdin if stdin is not None else "",
-        capture_output=True,
-        text=True,
-        timeout=timeout_seconds,
-        env=environment,
-        cwd=cwd,
-    )
+    """Raises LabError with what it had said when it takes too long."""
+    try:
+        return subprocess.run(
+            argv,
+            input=stdin if stdin is not None else "",
+            capture_output=True,
+            text=True,
+            timeout=timeout_seconds,
+            env=environment,
+            cwd=cwd,
+        )
+    except subprocess.TimeoutExpired as error:
+        said = b"".join(part for part in (error.stdout, error.stderr) if isinstance(part, bytes)).decode()
+        raise LabError(f"{' '.join(argv)} did not end in {timeout_seconds:g} s: {said[-3000:]}") from None
 
 
 def checked(done: subprocess.CompletedProcess[str], what: str) -> subprocess.CompletedProcess[str]:

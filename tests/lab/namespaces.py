@@ -32,7 +32,7 @@ def remove(file: Path) -> None:
 
 def forget_connections(file: Path) -> None:
     """Let what is left of connections, once their processes are gone, give up soon instead of in two minutes."""
-    sh("nsenter", f"--net={file}", "sysctl", "-qw", "net.ipv4.tcp_orphan_retries=1", "net.ipv4.tcp_fin_timeout=1")
+    _set(file, tcp_orphan_retries=1, tcp_fin_timeout=1)
 
 
 def ip(file: Path, *commands: str) -> None:
@@ -41,7 +41,7 @@ def ip(file: Path, *commands: str) -> None:
 
 
 def forward(file: Path) -> None:
-    sh("nsenter", f"--net={file}", "sysctl", "-qw", "net.ipv4.ip_forward=1")
+    _set(file, ip_forward=1)
 
 
 def enter(file: Path) -> None:
@@ -73,3 +73,13 @@ def inside(file: Path, function: Callable[[], T]) -> T:
     if errors:
         raise errors[0]
     return results[0]
+
+
+def _set(file: Path, **settings: int) -> None:
+    """Settings of the namespace's IPv4, see the kernel's networking/ip-sysctl."""
+
+    def write() -> None:
+        for name, value in settings.items():
+            Path("/proc/sys/net/ipv4", name).write_text(f"{value}\n")
+
+    inside(file, write)

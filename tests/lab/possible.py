@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.lab.errors import LabError, LabImpossible
 from tests.lab.roots import cache
-from tests.lab.shell import cgroups, end_cgroup, sh
+from tests.lab.shell import PATH, cgroups, end_cgroup, sh
 
 COMMAND_OF = {
     "systemd-nspawn": "systemd-container",
@@ -25,7 +25,7 @@ def require() -> None:
     """Raises LabImpossible with the first reason why no lab can be run here."""
     if os.geteuid() != 0:
         raise LabImpossible("labs need root")
-    missing = sorted({package for command, package in COMMAND_OF.items() if shutil.which(command) is None})
+    missing = sorted({package for command, package in COMMAND_OF.items() if shutil.which(command, path=PATH) is None})
     if missing:
         raise LabImpossible(f"not installed: {', '.join(missing)}")
     probe = cache() / f"probe-{os.getpid()}"

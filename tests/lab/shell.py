@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from tests.lab.errors import LabError, LabImpossible
 
+PATH = f"{os.environ.get('PATH') or os.defpath}:/usr/sbin:/sbin"
 JOIN = 'echo 0 >"$0/cgroup.procs" && exec "$@"'
 
 
@@ -24,6 +26,7 @@ def sh(*argv: str | Path, stdin: str | None = None, timeout_seconds: float = 120
             stderr=subprocess.STDOUT,
             text=True,
             timeout=timeout_seconds,
+            env={**os.environ, "PATH": PATH},
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise LabError(f"{' '.join(text)}: {error}") from None

@@ -186,7 +186,7 @@ def test_a_root_that_cannot_be_had_is_a_reason_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BCS_LAB_CACHE", str(tmp_path))
-    monkeypatch.setattr(roots, "mirror", lambda: "http://127.0.0.1:9/debian")
+    monkeypatch.setattr(roots, "mirror", lambda: "file:///nonexistent/debian")
     with pytest.raises(LabImpossible, match=r"no bookworm root could be built|mmdebstrap is not"):
         roots.ensure("bookworm")
     assert [path.name for path in (tmp_path / "roots").iterdir()] == ["bookworm.lock"]
