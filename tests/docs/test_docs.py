@@ -15,6 +15,7 @@ from engine.reconcile.resolve import load_policies
 from tests.embedded import ROOT
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+EXAMPLES = sorted(path for path in (ROOT / "docs" / "examples").iterdir() if path.is_file())
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 COMMAND = re.compile(r"^(?:\$ )?(?:\.venv/bin/)?bcsctl (.+)$", re.MULTILINE)
@@ -44,12 +45,31 @@ def test_links_lead_somewhere(document: Path) -> None:
 def test_commands_in_it_exist_with_their_options(document: Path) -> None:
     lines = [line for body in blocks(document, "") + blocks(document, "sh") for line in COMMAND.findall(body)]
     for line in lines:
-        words = shlex.split(line.split(" && ")[0].split(" | ")[0], comments=True)
-        assert words[0] in COMMANDS, line
-        command: click.Command = importlib.import_module(f"bcsctl.commands.{words[0]}").command
-        known = {option for each in command.params for option in each.opts} | {"--help", "-h"}
-        used = {word.split("=")[0] for word in words[1:] if word.startswith("--")}
-        assert used <= known, line
+        check_command(line)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_commands_of_the_examples_exist_with_their_options(example: Path) -> None:
+    lines = re.findall(r"bcsctl ((?:[a-z]+).*)$", example.read_text(), re.MULTILINE)
+    assert lines or "bcsctl" not in example.read_text()
+    for line in lines:
+        check_command(line)
+
+
+def check_command(line: str) -> None:
+    """Its command exists, and so do its options."""
+    words = shlex.split(line.split(" && ")[0].split(" | ")[0], comments=True)
+    assert words[0] in COMMANDS, line
+    command: click.Command = importlib.import_module(f"bcsctl.commands.{words[0]}").command
+    context = click.Context(command)
+    while isinstance(command, click.Group) and len(words) > 1 and words[1] in command.list_commands(context):
+        words = words[1:]
+        found = command.get_command(context, words[0])
+        assert found is not None
+        command = found
+    known = {option for each in command.params for option in each.opts} | {"--help", "-h"}
+    used = {word.split("=")[0] for word in words[1:] if word.startswith("--")}
+    assert used <= known, line
 
 
 def test_the_readme_has_something_to_check() -> None:
