@@ -141,7 +141,8 @@ def _environment(prepared: Mapping[str, str], settings: Mapping[str, str]) -> di
     kept = {name: os.environ[name] for name in os.environ if name in _KEPT or name.startswith(_KEPT_BEGINNINGS)}
     kept.setdefault("HOME", "/root" if os.geteuid() == 0 else tempfile.gettempdir())
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH") or os.defpath])
-    return {**kept, **added, "PATH": path}
+    # Our playbooks' plugins ask this program for its bundles: this one, not another that may be installed.
+    return {**kept, **added, "PATH": path, "PYTHONPATH": str(PLAYBOOKS.parent)}
 
 
 def _inventory(private: Path, inventory: Mapping[str, Any] | Path) -> str:
