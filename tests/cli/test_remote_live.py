@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import select
 import signal
 import ssl
 import subprocess
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from bcsctl.fingerprint import fingerprint
 from engine.env.endpoint import request_json
 from engine.model.errors import BcsError, Unauthenticated
 from engine.wire import output
@@ -266,6 +269,50 @@ def test_signing_in_with_what_does_not_count(site: Remote) -> None:
     assert site.run("eve", "login", site.node.url, "--ca", ca, "--token-file", str(bad)).code == 4
     assert site.run("eve", "login", site.node.url, "--token-file", "-", stdin="x").code == 4  # nobody to compare
     assert site.run("eve", "login", "http://127.0.0.1:1", "--ca", ca, "--token-file", "-", stdin="x").code == 2
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_person_signs_in_at_a_terminal(site: Remote, accepted: bool) -> None:
+    """The authority's fingerprint is shown and asked about; the token is typed, and not shown."""
+    user = f"tina-{accepted}"
+    file = site.folder / f"{user}.token"
+    assert site.on_node("token", "create", user.lower(), "--user", "vera", "--output", str(file)).code == 0
+    token = file.read_text().strip()
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(site.folder)
+        os.execve(sys.executable, [sys.executable, "-m", "bcsctl", "login", site.node.url], site.variables(user))
+    shown = read_until(terminal, b"same?")
+    assert fingerprint(site.node.ca_pem).encode() in shown
+    os.write(terminal, b"y\n" if accepted else b"n\n")
+    if accepted:
+        shown += read_until(terminal, b"Token:")
+        os.write(terminal, token.encode() + b"\n")
+    shown += read_until(terminal, None)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == (0 if accepted else 4), shown
+    os.close(terminal)
+    assert token.encode() not in shown
+    assert (site.folder / user / "bcs" / "credentials.json").exists() is accepted
+    if accepted:
+        assert site.run(user, "whoami", "--json").json["name"] == "vera"
+
+
+def read_until(terminal: int, text: bytes | None) -> bytes:
+    """What a terminal shows up to a text; with None up to its end."""
+    shown = b""
+    ends = time.monotonic() + 40
+    while text is None or text not in shown:
+        ready, _, _ = select.select([terminal], [], [], max(0.0, ends - time.monotonic()))
+        assert ready, shown
+        try:
+            piece = os.read(terminal, 4096)
+        except OSError:  # the other end is closed
+            piece = b""
+        if not piece:
+            assert text is None, shown
+            break
+        shown += piece
+    return shown
 
 
 def test_another_authority_is_not_trusted(site: Remote, tmp_path: Path) -> None:
