@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bcsctl.output import BAD, BOLD, BUSY, DIM, GOOD, local_time, painted, printable, table_lines
-from engine.model.times import format_about, format_size, parse_time
+from engine.model.times import SECOND, format_about, format_size, parse_time
 from engine.node.hosts import STATES
+from engine.node.status import GRACE
 from engine.node.summary import WORDS, answer, counted, host_of
 
 COLOURS = {
@@ -106,7 +107,7 @@ def lag(row: Mapping[str, Any]) -> tuple[str, str | None]:
     """How far the data is behind, red beyond the objective."""
     if row["lag_seconds"] is None:
         return "-", None
-    late = row["lag_seconds"] > row["rpo_target_seconds"] + 2
+    late = row["lag_seconds"] > row["rpo_target_seconds"] + GRACE / SECOND
     return seconds(row["lag_seconds"]), BAD if late else None
 
 
