@@ -130,7 +130,7 @@ def test_a_used_enrolment_is_refused_in_words(tmp_path: Path) -> None:
         agent.enrol()
         token = (agent.identity / "enrolment").read_text()
         agent.start()
-        wait_for(lambda: agent.certificate() != b"", SECONDS, "a certificate")
+        wait_for(lambda: "enrolled as host" in agent.log(), SECONDS, "a certificate")
         agent.stop()
         for name in ("host.key", "host.pem", "life.json"):
             (agent.identity / name).unlink()
