@@ -28,9 +28,9 @@ from engine.env.clock import SYSTEM, Clock
 from engine.env.randomness import token_hex
 from engine.model.errors import BcsError, Refused
 
-STATUS_SECONDS = 1.0
+STATUS_SECONDS, STATUS_SECONDS_MAX = 1.0, 2.0
 LOOK_SECONDS = 0.05
-"""How soon news is told; without any, a report goes out each STATUS_SECONDS."""
+"""How soon news is told; without any, a report goes out each STATUS_SECONDS, or as rarely as the node asks for."""
 DESIRED_WAIT_SECONDS = 20.0
 RETRY_SECONDS = 0.5
 OWN_DIRECTORIES = ("journal", "agent", "node", "run", "keys", "cache", "identity")
@@ -70,6 +70,7 @@ class Agent:
         self._generation = -1
         self._writer = ""
         self._changes = Changes(clock)
+        self._status_seconds = STATUS_SECONDS
         self._version = os.environ.get("BCS_AGENT_VERSION", "")
         self._settings = os.environ.get("BCS_AGENT_SETTINGS", "")
 
@@ -88,7 +89,7 @@ class Agent:
         while not self._stopping.wait(LOOK_SECONDS):
             pulse.beat()
             now, news = self._clock.monotonic(), self._news()
-            if news != told or now - told_at >= STATUS_SECONDS:
+            if news != told or now - told_at >= self._status_seconds:
                 told, told_at = news, now
                 self._report(node)
                 if self._restores is not None:
@@ -237,7 +238,7 @@ class Agent:
             "clock_skew": self._site_clock.skew_microseconds,
         }
         try:
-            self._measured(lambda: node.status(self._host, body))
+            answer = self._measured(lambda: node.status(self._host, body))
         except BcsError as error:
             # The node will hear the next one; that it heard nothing is for it to say. That it wants to hear nothing
             # is only known here.
@@ -245,6 +246,9 @@ class Agent:
             self._changes.now("node", refused or "does not answer", level=WARNING)
             return
         self._changes.now("node", "hears this host")
+        every = answer.get("report_seconds")
+        if isinstance(every, int | float):
+            self._status_seconds = min(max(every, STATUS_SECONDS), STATUS_SECONDS_MAX)
         for _, each in sources:
             if each.source is not None:
                 each.source.forget_marks(done)

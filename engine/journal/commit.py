@@ -174,7 +174,7 @@ class Committer:
         with self._lock:
             had_any = self._ledger.advanced
             self._ledger.watermark(stream, through_at)
-            if not had_any:
+            if self._ledger.advanced and not had_any:
                 self._to_gather.notify()
 
     def close(self) -> None:

@@ -70,7 +70,8 @@ def routes(parts: Parts) -> list[Route]:
 
     async def status(request: Request) -> Response:
         take_report(parts, host_of(request), await read_json(request, parts.bodies))
-        return Answer({"time": parts.clock.now(), "generation": parts.desired.generation})
+        every = reports.every_seconds(len(parts.agents))
+        return Answer({"time": parts.clock.now(), "generation": parts.desired.generation, "report_seconds": every})
 
     async def open_stream(request: Request) -> Response:
         stream = request.path_params["stream"]

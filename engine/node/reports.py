@@ -19,6 +19,15 @@ _UNREADABLE_SHOWN_MAX = 100
 _PATH_CHARS = 20_000
 """A path of 4096 bytes, each of them escaped."""
 
+AGENTS_A_SECOND = 250
+EVERY_SECONDS_MAX = 2.0
+"""With more between two reports, one that is lost would make an agent look silent."""
+
+
+def every_seconds(agents: int) -> float:
+    """How often agents without news are to report: each second, more rarely where they are many."""
+    return min(max(1.0, agents / AGENTS_A_SECOND), EVERY_SECONDS_MAX)
+
 
 def read_sources(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The rows of a report, each with `stream` and `state`. Raises UsageError; unknown fields are left out."""

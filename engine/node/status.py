@@ -14,10 +14,10 @@ from typing import Any
 from engine.model.times import SECOND, format_time, parse_duration
 
 SILENT_AFTER = 5 * SECOND
-"""Agents report every second; after five missed reports one is called silent."""
+"""Agents report every second, or every two where they are many (engine.node.reports)."""
 
-GRACE = 2 * SECOND
-"""A report comes every second, so a lag below this and the objective together is no miss."""
+GRACE = 3 * SECOND
+"""A report comes every second or two, so a lag below this and the objective together is no miss."""
 
 CONDITIONS = (
     "refused",

@@ -28,7 +28,7 @@ from tests.bench.load import Load
 from tests.embedded import ROOT, Site
 from tests.nodes import ProcessNode, apply, source
 
-DATA_FRAMES = 3
+DATA_FRAMES = 8
 SMALL_EVENTS = 100
 
 
@@ -44,14 +44,13 @@ class Scenario:
     idle: int = 0
     small_events_a_second: int = 0
     data_frames: int = DATA_FRAMES
-    report_every_seconds: float = 1.0
 
 
 SCENARIOS = {
     each.name: each
     for each in (
         Scenario("mixed", small=40, random=5, text=5, small_events_a_second=20_000),
-        Scenario("data", random=25, text=25, data_frames=2),
+        Scenario("data", random=25, text=25, data_frames=4),
         Scenario("events", small=50, small_events_a_second=20_000),
         Scenario("idle", idle=500),
     )
@@ -60,7 +59,7 @@ SCENARIOS = {
 
 @dataclass(frozen=True, slots=True)
 class Agents:
-    """The simulated agents of one run: loads of the busy ones, {host, stream, every_seconds} of the idle ones."""
+    """The simulated agents of one run: loads of the busy ones, {host, stream} of the idle ones."""
 
     busy: Sequence[Load]
     idle: Sequence[Mapping[str, Any]]
@@ -76,14 +75,7 @@ def agents_of(scenario: Scenario) -> Agents:
                 every, size = SMALL_EVENTS * scenario.small / scenario.small_events_a_second, SMALL_EVENTS
             busy.append(Load(host, f"bench/{host}/files", kind, size, every))
     hosts = [f"idle{number:03d}" for number in range(scenario.idle)]
-    calm = [
-        {
-            "host": host,
-            "stream": stream_id(parse_address(f"bench/{host}/files")),
-            "every_seconds": scenario.report_every_seconds,
-        }
-        for host in hosts
-    ]
+    calm = [{"host": host, "stream": stream_id(parse_address(f"bench/{host}/files"))} for host in hosts]
     return Agents(busy, calm)
 
 

@@ -1,9 +1,11 @@
-"""Idle agents: hello, a long poll for what is desired, a report each second; two connections each, one event loop."""
+"""Idle agents: hello, a stream opened, a long poll for what is desired, reports as often as the node asks for them;
+two connections each."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +13,8 @@ from urllib.parse import quote
 
 WAIT_SECONDS = 20.0
 """As engine.agent.run waits."""
+
+READY_SECONDS = 60.0
 
 
 class Connection:
@@ -42,29 +46,47 @@ class Connection:
 
 
 class Agents:
-    """`agents` are {host, stream, every_seconds}; all at once on one loop, begun evenly over the first second."""
+    """`agents` are {host, stream}, all on the event loop of one thread. They live from `start` to `end`."""
 
     def __init__(self, agents: Sequence[Mapping[str, Any]], plan: Mapping[str, Any]) -> None:
         self._agents, self._plan = agents, plan
         self._seconds: list[float] = []
         self._errors: list[str] = []
+        self._opened = 0
+        self._all_there, self._over = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
-    def run(self, seconds: float) -> dict[str, Any]:
-        """{reports, report_seconds, errors} after the time is over."""
-        asyncio.run(self._run(seconds))
-        return {"reports": len(self._seconds), "report_seconds": self._seconds, "errors": self._errors[:5]}
+    def start(self) -> None:
+        """Every agent has opened its stream, and goes on reporting."""
+        self._thread.start()
+        if not self._all_there.wait(READY_SECONDS):
+            raise RuntimeError(
+                f"{self._opened} of {len(self._agents)} idle agents opened their streams: {self._errors}"
+            )
 
-    async def _run(self, seconds: float) -> None:
+    def measure(self, seconds: float) -> dict[str, Any]:
+        """{reports, report_seconds, errors} of the time from now on."""
+        first = len(self._seconds)
+        time.sleep(seconds)
+        taken = self._seconds[first:]
+        return {"reports": len(taken), "report_seconds": taken, "errors": self._errors[:5]}
+
+    def end(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+    async def _run(self) -> None:
         tasks = []
         for number, agent in enumerate(self._agents):
             for act in (self._poll, self._report):
                 tasks.append(asyncio.create_task(self._alive(act, agent, number / len(self._agents))))
-        await asyncio.sleep(seconds)
+        await asyncio.to_thread(self._over.wait)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _alive(self, act: Any, agent: Mapping[str, Any], delay_seconds: float) -> None:
+        """Begun evenly over a second, as hosts are."""
         connection = Connection(self._plan)
         await asyncio.sleep(delay_seconds)
         try:
@@ -84,12 +106,17 @@ class Agents:
 
     async def _report(self, agent: Mapping[str, Any], connection: Connection) -> None:
         path = f"/v1/agents/{quote(agent['host'])}/status"
+        opening = {"host": agent["host"], "writer": f"bench {agent['host']}", "record": None}
+        await connection.call("POST", f"/v1/streams/{agent['stream']}/open", opening)
+        self._opened += 1
+        if self._opened == len(self._agents):
+            self._all_there.set()
         due = time.monotonic()
         while True:
             sent = time.monotonic()
-            await connection.call("POST", path, self._row(agent))
+            told = await connection.call("POST", path, self._row(agent))
             self._seconds.append(time.monotonic() - sent)
-            due = max(due + agent["every_seconds"], time.monotonic())
+            due = max(due + told.get("report_seconds", 1.0), time.monotonic())
             await asyncio.sleep(due - time.monotonic())
 
     def _row(self, agent: Mapping[str, Any]) -> dict[str, Any]:

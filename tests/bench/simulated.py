@@ -90,6 +90,8 @@ def run(plan: dict[str, Any], ready: Callable[[], None], *, with_files: bool = F
         Result(load.host, load.address, load.kind, epoch=each.epoch) for load, each in zip(loads, contents, strict=True)
     ]
     calm = idle.Agents(plan["idle"], plan) if plan["idle"] else None
+    if calm:
+        calm.start()
     ready()
     threads = [
         threading.Thread(target=run_busy, args=(node, content, plan["seconds"], result))
@@ -97,9 +99,11 @@ def run(plan: dict[str, Any], ready: Callable[[], None], *, with_files: bool = F
     ]
     for thread in threads:
         thread.start()
-    told = calm.run(plan["seconds"]) if calm else {}
+    told = calm.measure(plan["seconds"]) if calm else {}
     for thread in threads:
         thread.join()
+    if calm:
+        calm.end()
     for node in nodes:
         node.close()
     if with_files:
