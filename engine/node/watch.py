@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from engine.node.parts import Parts
 
 LOOK_SECONDS = 5.0
+LOOK_SHARE = 30
+"""A look at a very large site must not take more than such a part of the time."""
+
 WORK_SECONDS = 0.5
 TESTED_AT_ONCE = 64
 WHO = "node"
@@ -165,9 +168,10 @@ class Watch:
         look_at = clock.monotonic()
         while not self._stopping.is_set():
             try:
-                if clock.monotonic() >= look_at:
-                    look_at = clock.monotonic() + LOOK_SECONDS
+                if (begun := clock.monotonic()) >= look_at:
+                    look_at = begun + LOOK_SECONDS  # should it fail
                     self.look()
+                    look_at = max(look_at, begun + LOOK_SHARE * (clock.monotonic() - begun))
                 self.work()
             except (BcsError, OSError) as error:
                 log(f"the watch is held up: {error}", clock, level=WARNING)
