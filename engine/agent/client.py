@@ -18,7 +18,7 @@ from urllib.parse import quote
 from engine.agent.pace import UNBOUND, Pace
 from engine.agent.where import Local, Where
 from engine.env.endpoint import Endpoint, TlsEndpoint, as_error, connect, not_answered
-from engine.model.errors import BcsError, Failed, Unreachable
+from engine.model.errors import BcsError, Failed, Refused, Unreachable
 from engine.wire.batch import NO_HASH
 
 ANSWER_SECONDS = 60.0
@@ -129,7 +129,12 @@ class HttpNode:
             value = None
         if status < 400 and isinstance(value, dict):
             return value
-        raise _error(value if isinstance(value, dict) else {}, status, f"{method} {target} was answered with {status}")
+        error = _error(
+            value if isinstance(value, dict) else {}, status, f"{method} {target} was answered with {status}"
+        )
+        if isinstance(error, Refused) and not isinstance(self._endpoint, str):
+            self._where.refused(self._endpoint, error)
+        raise error
 
     def _request(self, method: str, target: str, body: Body) -> tuple[int, bytes]:
         """One exchange. A connection that the node closed while it was idle is replaced, once."""

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from engine.env.endpoint import Endpoint, TlsEndpoint, UnixEndpoint, host_and_port
 from engine.identity import contexts
-from engine.model.errors import Unauthenticated
+from engine.model.errors import Refused, Unauthenticated
 
 AGAIN = "run `bcsctl apply` again"
 
@@ -28,6 +28,10 @@ class Where(Protocol):
 
     def reached(self, host: str, port: int) -> None:
         """A connection to this node has just been made."""
+        ...
+
+    def refused(self, endpoint: Endpoint, error: Refused) -> None:
+        """What a node has said no with, asked as `endpoint` says."""
         ...
 
     def arguments(self) -> list[str]:
@@ -45,6 +49,9 @@ class Local:
         return self._endpoint
 
     def reached(self, host: str, port: int) -> None:
+        pass
+
+    def refused(self, endpoint: Endpoint, error: Refused) -> None:
         pass
 
     def arguments(self) -> list[str]:
@@ -74,6 +81,15 @@ class Remote:
                 context = contexts.client(self.files.ca_pem(), self.files.certificate, self.files.key)
                 self._made, self._made_of = TlsEndpoint(self._urls, context), of
             return self._made
+
+    def refused(self, endpoint: Endpoint, error: Refused) -> None:
+        """A certificate that was revoked is put away: the next apply sees a host without one, and enrols it."""
+        if error.details.get("kind") != "revoked" or not isinstance(endpoint, TlsEndpoint):
+            return
+        with self._lock:
+            current = self._made is not None and self._made.context is endpoint.context
+            if current and self._made_of == self.files.state():
+                self.files.certificate.replace(self.files.folder / "revoked.pem")
 
     def arguments(self) -> list[str]:
         return [argument for url in self._urls for argument in ("--node", url)]
