@@ -48,7 +48,7 @@ class Desired:
 
     `sources` by address. `sources_generation` is the one since which they are as they are: an agent that has it is in
     step with the policies, whatever marks were asked for since. `since` tells for each address when the policies began
-    to name it, microseconds.
+    to name it, microseconds. `agents` are the hosts that have an agent by the policies, with sources or without.
     """
 
     number: int = 0
@@ -61,6 +61,7 @@ class Desired:
     since: dict[str, int] = field(default_factory=dict)
     access: tuple[AccessPolicy, ...] = ()
     notifications: tuple[Notification, ...] = ()
+    agents: tuple[str, ...] = ()
     applied_at: int = 0
     _addresses: dict[str, str] = field(default_factory=dict)
 
@@ -84,6 +85,7 @@ class Desired:
         self.since = {address: self.since.get(address, at) for address in self.sources}
         self._addresses = {source["stream"]: address for address, source in self.sources.items()}
         self.access = access_policies(applied.get("documents") or {})
+        self.agents = tuple(applied.get("agents") or ())
         self.notifications = notifications_in(applied.get("documents") or {})
 
     async def ask_marks(self, group: str, label: str) -> list[MarkRequest]:

@@ -73,7 +73,7 @@ def _hosts(
         of_host.setdefault(host_of(row), []).append(row)
     agents = dict(parts.agents)
     if shown(AUDIT_GROUP):  # nobody is shown that who doesn't see everything
-        for host in (*agents, *certified):
+        for host in (*agents, *certified, *parts.desired.agents):
             of_host.setdefault(host, [])
     return [
         host_status(host, of_host[host], _heard(agents.get(host)), certified.get(host), now) for host in sorted(of_host)

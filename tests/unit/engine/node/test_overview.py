@@ -88,6 +88,14 @@ def test_who_may_see_some_groups_sees_their_hosts_and_no_others(node: InProcessN
     assert [each["host"] for each in site_status(node.parts)["hosts"]] == ["h1", "h2", "h9"]
 
 
+def test_a_host_that_has_an_agent_and_no_sources(node: InProcessNode) -> None:
+    body = {"base": 0, "documents": {}, "sources": {}, "agents": ["spare"], "by": "a test"}
+    assert node.call("POST", "/v1/policies", body).status == 201
+    assert (host(node, "spare")["state"], host(node, "spare")["sources"]) == ("never-seen", 0)
+    node.call("POST", "/v1/agents/spare/status", {"sources": [], "generation": 1})
+    assert host(node, "spare")["state"] == "healthy"
+
+
 def test_a_skew_that_is_no_number_is_refused(node: InProcessNode) -> None:
     body = {"sources": [], "generation": 1, "clock_skew": "much"}
     assert node.call("POST", "/v1/agents/h1/status", body).status == 400
