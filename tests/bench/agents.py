@@ -29,13 +29,12 @@ from tests.embedded import ROOT, Site
 from tests.nodes import ProcessNode, apply, source
 
 DATA_FRAMES = 8
-SMALL_EVENTS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """How many agents of each kind (tests/bench/load.py). The small ones share `small_events_a_second`, in batches of
-    SMALL_EVENTS at even times; the others send batches of `data_frames` frames, one behind the other."""
+    `small_events` at even times; the others send batches of `data_frames` frames, one behind the other."""
 
     name: str
     small: int = 0
@@ -43,6 +42,7 @@ class Scenario:
     text: int = 0
     idle: int = 0
     small_events_a_second: int = 0
+    small_events: int = 100
     data_frames: int = DATA_FRAMES
 
 
@@ -72,7 +72,8 @@ def agents_of(scenario: Scenario) -> Agents:
             host = f"busy{len(busy):03d}"
             every, size = 0.0, scenario.data_frames
             if kind == "small":
-                every, size = SMALL_EVENTS * scenario.small / scenario.small_events_a_second, SMALL_EVENTS
+                every = scenario.small_events * scenario.small / scenario.small_events_a_second
+                size = scenario.small_events
             busy.append(Load(host, f"bench/{host}/files", kind, size, every))
     hosts = [f"idle{number:03d}" for number in range(scenario.idle)]
     calm = [{"host": host, "stream": stream_id(parse_address(f"bench/{host}/files"))} for host in hosts]
