@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from starlette.responses import Response
@@ -81,24 +83,32 @@ class Commands:
 
     async def run(self, task: Mapping[str, Any], zone: str, seconds_max: float) -> AsyncGenerator[bytes, None]:
         """The frames of a command's output, the last one included. However this ends, the process has ended too."""
-        process = await asyncio.create_subprocess_exec(
-            *self.program,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=environment(self.home, zone),
-            cwd="/",
-            start_new_session=True,
-        )
-        self._running.add(process)
+        scratch = mkdtemp(prefix="bcs-command-")
+        process = None
         try:
+            process = await asyncio.create_subprocess_exec(
+                *self.program,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env={**environment(self.home, zone), "TMPDIR": scratch},
+                cwd="/",
+                start_new_session=True,
+            )
+            self._running.add(process)
             async with aclosing(_output(process, task, seconds_max)) as frames:
                 async for each in frames:
                     yield each
         finally:
+            await asyncio.shield(self._end(process, scratch))
+
+    async def _end(self, process: asyncio.subprocess.Process | None, scratch: str) -> None:
+        """Nothing of a command stays: no process, and no file that one which was killed could not remove."""
+        if process is not None:
             self._running.discard(process)
             _kill(process)
-            await asyncio.shield(process.wait())
+            await process.wait()
+        await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
 
     def stop(self) -> None:
         """End all that run, and let none begin."""

@@ -51,7 +51,7 @@ from engine.node.http import Http, UnixHttp
 from engine.node.identified import identified
 from engine.node.jobs import Upkeep
 from engine.node.listener import BACKLOG, Listener, bound
-from engine.node.log import log, log_failure, take_library_logs
+from engine.node.log import WARNING, log, log_failure, take_library_logs
 from engine.node.master_key import ensure_master_key
 from engine.node.parts import Parts
 from engine.node.refusals import Refusals
@@ -106,7 +106,7 @@ def serve(home: Path, *, version: str, command: tuple[str, ...] = (), clock: Clo
             upkeep.ask_to_stop()
             quick.ask_to_stop()
         parts.close()
-        ended = upkeep.join(UPKEEP_SECONDS) and not parts.reads
+        ended = upkeep.join(UPKEEP_SECONDS) and not parts.reads and not parts.restores.busy
     log("stopped" if ended else "stopped; what still ran was cut off", clock)
     if not ended:
         # A thread inside a database can't be ended, and would be torn down under its feet.
@@ -185,7 +185,10 @@ def wire(home: Path, journal: Journal, clock: Clock) -> Parts:
         audit = AuditLog(committer, name, clock)
         facts = recovered.facts(journal, committer)
         users = Users(journal, home / "node" / "admins", clock)
-        users.refresh()
+        try:
+            users.refresh()
+        except Damaged as error:  # agents are served all the same; nobody can say which tokens hold, so none does
+            log(f"no token counts: {error.message}", clock, level=WARNING)
         refusals = Refusals(audit, clock)
         parts = Parts(name, committer.boot, clock, journal, committer, audit, facts, users, settings, refusals)
         if settings.listen:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.env import randomness
-from engine.journal import sealed
+from engine.journal import documents, sealed
 from engine.journal.open import Journal
-from engine.model.errors import NothingThere, Refused, UsageError
+from engine.model.errors import Damaged, NothingThere, Refused, UsageError
 from engine.model.times import format_time
 
 PREFIX = "control/tokens/"
@@ -93,10 +93,22 @@ def revoke(journal: Journal, which: str, by: str, now: int) -> list[Token]:
     return [replace(token, revoked_at=now) for token in found]
 
 
-def read(journal: Journal) -> dict[str, Token]:
-    """All tokens by id. Raises Damaged for an object that this site did not write as it is: then nobody can say which
-    tokens hold."""
-    return fold(sealed.get(journal, PREFIX, number) for number in sealed.numbers(journal, PREFIX))
+def read(journal: Journal, known: MutableMapping[int, dict[str, Any]] | None = None) -> dict[str, Token]:
+    """All tokens by id. `known` are acts that were read before, by number; new ones are added to it.
+
+    Raises Damaged for an object that is missing, or that this site did not write as it is: it may have been one that
+    ended a token, so nobody can say which tokens hold.
+    """
+    acts = {} if known is None else known
+    numbers = sealed.numbers(journal, PREFIX)
+    missing = set(range(1, len(numbers) + 1)).difference(numbers)
+    if missing:
+        key = documents.numbered_key(PREFIX, min(missing))
+        raise Damaged(f"object {key} is not there any more", hint="bring it back", details={"object": key})
+    for number in numbers:
+        if number not in acts:
+            acts[number] = sealed.get(journal, PREFIX, number)
+    return fold(acts[number] for number in numbers)
 
 
 def fold(acts: Iterable[Mapping[str, Any]]) -> dict[str, Token]:

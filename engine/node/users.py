@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from engine.env.clock import Clock
 from engine.journal.open import Journal
@@ -42,6 +43,8 @@ class Users:
     _tokens: dict[str, Token] = field(default_factory=dict)
     _deployed: dict[str, str] = field(default_factory=dict)
     _deployed_as_of: int = -1
+    _acts: dict[int, dict[str, Any]] = field(default_factory=dict)
+    _reading: threading.Lock = field(default_factory=threading.Lock)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def who(self, text: str) -> User | None:
@@ -58,7 +61,8 @@ class Users:
 
     def refresh(self) -> None:
         """Read the journal's tokens again. Raises Damaged; then those that are known stay as they are."""
-        known = tokens.read(self.journal)
+        with self._reading:
+            known = tokens.read(self.journal, self._acts)
         with self._lock:
             self._tokens = {token.hash: token for token in known.values()}
 

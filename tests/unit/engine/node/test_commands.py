@@ -70,6 +70,14 @@ async def test_a_process_that_is_killed_is_told(tmp_path: Path) -> None:
     assert "signal 9" in json.loads(found[-1][1])["error"]["message"]
 
 
+@asyncio_test
+async def test_no_file_stays(tmp_path: Path) -> None:
+    program = "import tempfile,sys,os; print(tempfile.mkdtemp(), flush=True); os.kill(os.getpid(), 9)"
+    found = await frames_of(running(program, tmp_path).run({}, "", 30.0))
+    made = Path(found[0][1].decode().strip())
+    assert made.parent.name.startswith("bcs-command-") and not made.parent.exists()
+
+
 PIDS = "import os,subprocess,sys,time; c=subprocess.Popen([sys.executable,'-c','import time; time.sleep(99)']); "
 PIDS += "print(os.getpid(), c.pid, flush=True); time.sleep(99)"
 

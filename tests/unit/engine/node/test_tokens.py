@@ -104,6 +104,17 @@ def test_who_can_write_to_the_store_can_make_no_token(journal: Journal, users: U
     assert users.who(text) is not None  # what was known before stays
 
 
+def test_an_act_that_is_gone_may_have_ended_a_token(journal: Journal, users: Users, tmp_path: Path) -> None:
+    _, text = users.create("ci", "", 0, "root")
+    users.create("other", "", 0, "root")
+    users.revoke("ci", "root")
+    (tmp_path / "journal" / tokens.PREFIX / "00000002.json").unlink()
+    other = Users(journal, tmp_path / "admins", users.clock)
+    with pytest.raises(Damaged, match="not there any more"):
+        other.refresh()
+    assert other.who(text) is None
+
+
 def test_operators_whose_hashes_were_deployed(tmp_path: Path, users: Users) -> None:
     assert users.who("secret") is None
     admins = tmp_path / "admins"
