@@ -129,12 +129,11 @@ class HttpNode:
             value = None
         if status < 400 and isinstance(value, dict):
             return value
-        error = _error(
-            value if isinstance(value, dict) else {}, status, f"{method} {target} was answered with {status}"
-        )
-        if isinstance(error, Refused) and not isinstance(self._endpoint, str):
-            self._where.refused(self._endpoint, error)
-        raise error
+        answer = value if isinstance(value, dict) else {}
+        told = _error(answer, status, f"{method} {target} was answered with {status}")
+        if isinstance(told, Refused) and not isinstance(self._endpoint, str):
+            self._where.refused(self._endpoint, told)
+        raise told
 
     def _request(self, method: str, target: str, body: Body) -> tuple[int, bytes]:
         """One exchange. A connection that the node closed while it was idle is replaced, once."""
