@@ -17,6 +17,7 @@ from pathlib import Path
 from engine.agent.restore_client import RestoreClient, Stopped
 from engine.agent.restoring import Job, Untold, receive
 from engine.agent.where import find
+from engine.env.processes import end_with
 from engine.model.errors import BcsError
 
 AGAIN = 75
@@ -33,10 +34,13 @@ def main() -> int:
     parser.add_argument("--id", required=True, help="the restore that was granted")
     parser.add_argument("--socket", type=Path, help="the node's socket; by default run/node.sock below the home")
     parser.add_argument("--node", action="append", default=[], help="a node's URL, https://host:port; several, if any")
+    parser.add_argument("--parent", type=int, default=os.getppid(), help="the agent, with which this process ends")
     arguments = parser.parse_args()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
+    if not end_with(arguments.parent):
+        return AGAIN
     os.umask(0o022)  # directories that nobody described are made as an administrator would make them
     home: Path = arguments.home
     folder = home / "agent" / "restores"

@@ -79,7 +79,7 @@ class Restores:
         durable.make_directories(folder)
         durable.replace(folder / f"{id}.job.json", json.dumps(granted).encode())
         command = [sys.executable, "-m", "engine.agent.restore_process", "restore", "--home", str(self._home)]
-        command += ["--host", self._host, "--id", id, *self._asking]
+        command += ["--host", self._host, "--id", id, "--parent", str(os.getpid()), *self._asking]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, "BCS_HOME": str(self._home)})
         self._running[id] = _Running(process, granted)
 

@@ -34,6 +34,8 @@ LOOK_SECONDS = 0.05
 DESIRED_WAIT_SECONDS = 20.0
 RETRY_SECONDS = 0.5
 OWN_DIRECTORIES = ("journal", "agent", "node", "run", "keys", "cache", "identity")
+UNKNOWN = -1
+"""The generation of one who has heard of none yet: it is answered at once."""
 POLICY_CHANGED = "the policy changed"
 
 
@@ -67,7 +69,7 @@ class Agent:
         self._directory = home / "agent"
         self._sources: dict[str, Protected] = {}
         self._lock = threading.Lock()
-        self._generation = -1
+        self._generation = UNKNOWN
         self._writer = ""
         self._changes = Changes(clock)
         self._status_seconds = STATUS_SECONDS
@@ -132,13 +134,18 @@ class Agent:
 
     def _ask_for_desired(self) -> None:
         node = self._connect()
-        greeted = False
+        greeted = restores_known = False
         while not self._stopping.is_set():
             try:
                 if not greeted:
                     self._hello(node)
                     greeted = True
-                desired = node.desired(self._host, self._generation, DESIRED_WAIT_SECONDS)
+                # What was wanted last is on disk, but for restores: those are asked for at once.
+                asked = self._generation if restores_known or self._restores is None else UNKNOWN
+                desired = node.desired(self._host, asked, DESIRED_WAIT_SECONDS)
+                if not restores_known:
+                    self._follow_restores(desired)
+                    restores_known = True
                 if desired.get("generation") != self._generation:
                     self._apply(desired)
                     # A mark belongs to its moment: an agent that starts again takes none that it may have taken.
@@ -189,10 +196,13 @@ class Agent:
                 protected = self._sources.get(mark["stream"])
                 if protected is not None and protected.source is not None:
                     protected.source.ask_mark(mark["id"], mark["label"])
-            if self._restores is not None and "restores" in desired:
-                own = [path for each in wanted.values() for path in each.get("paths", ())]
-                self._restores.follow(desired["restores"], own)
-            self._generation = desired.get("generation", -1)
+            self._generation = desired.get("generation", UNKNOWN)
+        self._follow_restores(desired)
+
+    def _follow_restores(self, desired: Mapping[str, Any]) -> None:
+        if self._restores is not None and "restores" in desired:
+            own = [path for each in desired.get("sources", ()) for path in each.get("paths", ())]
+            self._restores.follow(desired["restores"], own)
 
     def _begin(self, stream: str, wanted: dict[str, Any], reason: str) -> Protected:
         own = [os.fsencode(self._home / name) for name in OWN_DIRECTORIES]
@@ -252,7 +262,6 @@ class Agent:
         for _, each in sources:
             if each.source is not None:
                 each.source.forget_marks(done)
-
 
     def _tell(self, address: str, view: View) -> None:
         """How a source is goes into the log when it becomes so."""

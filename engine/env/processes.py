@@ -6,6 +6,7 @@ was opened before it was verified to be ours: same role, same home.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import select
@@ -18,6 +19,7 @@ from engine.env import durable
 from engine.model.errors import Failed
 
 KILL_SECONDS = 5.0  # how long a process may take to go after SIGKILL
+_SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG, linux/prctl.h
 
 _children: set[int] = set()  # started by us and not reaped yet
 
@@ -121,6 +123,14 @@ def stop(pid: int, role: str, home: Path, timeout_seconds: float) -> bool:
     finally:
         os.close(pidfd)
     raise Failed(f"process {pid} ({role}) did not end on SIGKILL", hint="it hangs in the kernel: look for a stuck disk")
+
+
+def end_with(parent: int) -> bool:
+    """Have this process get SIGTERM when the thread of `parent` that started it ends (prctl(2), PR_SET_PDEATHSIG);
+    False when the parent has gone already."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_SET_DEATH_SIGNAL, int(signal.SIGTERM), 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+    return os.getppid() == parent
 
 
 def has_systemd() -> bool:

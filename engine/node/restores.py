@@ -207,6 +207,12 @@ class Restores:
             for key in [key for key, made in sent.making.items() if made.done() and key[0] not in near]:
                 del sent.making[key]
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is being worked out or made."""
+        making = (made for sent in self._sent.values() if _made(sent) for made in sent.result().making.values())
+        return any(not sent.done() for sent in self._sent.values()) or any(not made.done() for made in making)
+
     def shut(self) -> None:
         self.pool.shutdown(wait=False, cancel_futures=True)
 
@@ -219,6 +225,10 @@ class Restores:
         async with self.changed:
             restore.version += 1
             self.changed.notify_all()
+
+
+def _made(sent: asyncio.Future[Sent]) -> bool:
+    return sent.done() and not sent.cancelled() and sent.exception() is None
 
 
 def over(restore: Restore) -> Refused:

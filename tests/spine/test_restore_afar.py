@@ -174,8 +174,9 @@ def test_who_is_killed_goes_on(hosts: Hosts) -> None:
     restore = hosts.restore(target)
     until_half_way(target)
     agent = hosts.agents["b"]
-    agent.kill()  # its receiver lives on, and a second one must not get in its way
+    agent.kill()
     agent.wait()
+    site.wait(lambda: not hosts.receivers(), 10, "the receiver to end with its agent")
     hosts.start("b")
     told = ended(restore)
     assert differences(tree, target) == [] and told["verified"] and told["files"] == FILES
