@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -81,8 +81,9 @@ def settings(home: str | None = None, paths: Sequence[str] = ()) -> Settings:
     policies = os.environ.get("BCS_POLICIES") or written.get("policies")
     # Processes, units and sockets are known by this path: a home that is reached by a link too must have one name.
     place = Path(os.path.realpath(Path(chosen).expanduser()))
-    site = remote_site(place, home_given=home is not None, written=written.get("site"))
-    return Settings(place, _policies(paths, policies, file), site)
+    here = Settings(place, _policies(paths, policies, file))
+    site = remote_site(here.journal, home_given=home is not None, written=written.get("site"))
+    return replace(here, site=site)
 
 
 def default_home() -> str:

@@ -43,8 +43,8 @@ def asked() -> tuple[bool, str | None]:
     return (False, None) if context is None or _ASKED not in context.meta else (True, context.meta[_ASKED])
 
 
-def remote_site(home: Path, *, home_given: bool, written: str | None) -> Credential | None:
-    """How to reach the site that the running command means; None for the embedded one at `home`.
+def remote_site(journal: Path, *, home_given: bool, written: str | None) -> Credential | None:
+    """How to reach the site that the running command means; None for the one whose `journal` is on this machine.
 
     `home_given` says that the command line names a home, `written` is the site of bcs.toml. UsageError for a site that
     nobody signed in to.
@@ -66,7 +66,7 @@ def remote_site(home: Path, *, home_given: bool, written: str | None) -> Credent
             hint = f"you are signed in to {known}" if known else "`bcsctl login URL` signs in"
             raise UsageError(f"you are not signed in to a site '{name}'", hint=hint)
         return found
-    if (home / "journal").exists():
+    if journal.exists():
         return None
     if os.environ.get("BCS_URL"):
         return credentials.read("")

@@ -50,6 +50,7 @@ SECONDS_MAX = 300.0
 SECONDS_MAX_OF = {"check": 4 * 3600.0, "cat": 3600.0, "report": 900.0}
 ALIVE_SECONDS = 10.0
 PIECE_BYTES = 64 << 10
+_KEPT = ("PATH", "PYTHONPATH", "PYTHONSAFEPATH", "LANG", "LC_ALL", "HOME")
 
 
 @dataclass(slots=True)
@@ -184,7 +185,7 @@ def failed(error: BcsError) -> bytes:
 
 def environment(home: Path, zone: str) -> dict[str, str]:
     """All that a command's process gets of ours: nothing of the node's own secrets, were they in its environment."""
-    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "HOME") if name in os.environ}
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     return {**kept, "BCS_HOME": str(home), "PYTHONUTF8": "1", **({"TZ": zone} if zone else {})}
 
 
