@@ -24,7 +24,7 @@ HIDDEN = "…"
 _LEVELS = tuple(PRIORITIES)
 _SECRET_NAMES = re.compile(r"token|password|secret|authorization|private|credential", re.IGNORECASE)
 _SECRETS = re.compile(
-    r"(?P<token>\bbcs_[A-Za-z0-9]+_)[A-Za-z0-9_~+/=-]+"
+    r"(?P<token>\bbcse?_(?:[0-9a-f]+_)?)[0-9a-f]{16,}"
     r"|(?P<bearer>\bBearer )\S+"
     r"|(?P<login>://)[^/\s@]+@"
     r"|(?P<key>-----BEGIN [A-Z ]*PRIVATE KEY-----)[^-]*"

@@ -70,7 +70,9 @@ def test_levels(
 @pytest.mark.parametrize(
     ("text", "secret"),
     [
-        ("the token bcs_1a2b_c2VjcmV0-part_x is no more", "c2VjcmV0"),
+        ("the token bcs_1a2b_00112233445566778899aabb is no more", "00112233445566778899aabb"),
+        ("the operator's bcs_ffeeddccbbaa99887766554433221100", "ffeeddccbbaa9988"),
+        ("the enrolment bcse_12_00112233445566778899aabb of h", "00112233445566778899aabb"),
         ("Authorization: Bearer abc.def", "abc.def"),
         ("https://ann:hunter2@hooks.example.org/x failed", "hunter2"),
         ("-----BEGIN EC PRIVATE KEY-----\nMHcCAQ\n-----END EC PRIVATE KEY-----", "MHcCAQ"),
@@ -92,13 +94,13 @@ def test_a_name_neither_ends_a_line_nor_breaks_the_log(capfd: pytest.CaptureFixt
 
 def test_a_failure_brings_its_traceback(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     try:
-        raise ZeroDivisionError("the token bcs_1_secretpart")
+        raise ZeroDivisionError("the token bcs_1_00112233445566778899")
     except ZeroDivisionError as error:
         lines.write_failure("node", "GET / failed", error, Noon())
         plain = capfd.readouterr().err
         monkeypatch.setenv("BCS_LOG", "json")
         lines.write_failure("node", "GET / failed", error, Noon())
-    assert "error: GET / failed" in plain and "Traceback" in plain and "secretpart" not in plain
+    assert "error: GET / failed" in plain and "Traceback" in plain and "00112233" not in plain
     told = json.loads(capfd.readouterr().err)
     assert told["level"] == "error" and "ZeroDivisionError" in told["traceback"]
 
@@ -109,3 +111,9 @@ def test_the_journal_learns_the_priority(capfd: pytest.CaptureFixture[str], monk
     assert written(capfd, "error", "x").startswith("<3>2026")
     monkeypatch.setenv("JOURNAL_STREAM", "1:1")
     assert written(capfd, "error", "x").startswith("2026")
+
+
+def test_names_of_metrics_are_no_secrets(capfd: pytest.CaptureFixture[str]) -> None:
+    assert "bcs_certificate_not_after_timestamp_seconds" in written(
+        capfd, "info", "bcs_certificate_not_after_timestamp_seconds"
+    )
