@@ -28,6 +28,10 @@ def require() -> None:
     missing = sorted({package for command, package in COMMAND_OF.items() if shutil.which(command, path=PATH) is None})
     if missing:
         raise LabImpossible(f"not installed: {', '.join(missing)}")
+    if not os.access("/proc/sys/net/ipv4/ip_forward", os.W_OK):
+        raise LabImpossible(
+            "/proc/sys/net can't be written: routers could not forward (a container without privileges?)"
+        )
     probe = cache() / f"probe-{os.getpid()}"
     try:
         _require_overlay(probe)
