@@ -68,6 +68,7 @@ def carried_out(endpoint: Endpoint, asked: Asked, as_json: bool) -> dict[str, An
     On Ctrl-C it is cancelled first. Raises what kept it from beginning or broke it off.
     """
     opened = request_json(endpoint, "POST", "/v1/restores", asked.body(), timeout_seconds=300)
+    opened.pop("version", None)
     with progress(as_json) as drawn:
         task = drawn.add_task("restoring", total=opened["plan"]["bytes"] or None)
 

@@ -87,7 +87,7 @@ class Sent:
 
     prepared: Prepared
     sending: Sending
-    making: dict[tuple[int, bool], Future[list[bytes]]] = field(default_factory=dict)
+    making: dict[tuple[int, bool], Future[bytes]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -190,14 +190,14 @@ class Restores:
             self._sent.pop(id, None)  # it may go better next time
             raise
 
-    async def batch(self, restore: Restore, number: int, data: bool) -> list[bytes]:
+    async def batch(self, restore: Restore, number: int, data: bool) -> bytes:
         """One batch; the next ones are begun. NothingThere beyond the last one."""
         sent = await self.sent(restore)
         if not 0 <= number < len(sent.sending):
             raise NothingThere(f"restore {restore.grant.id} has {len(sent.sending)} batches, there is no {number}")
         for each in range(number, min(number + 1 + AHEAD, len(sent.sending))):
             if (each, data) not in sent.making:
-                sent.making[each, data] = self.pool.submit(sent.sending.batch, each, data=data)
+                sent.making[each, data] = self.pool.submit(_whole, sent.sending, each, data)
         mine = sent.making[number, data]
         try:
             return await asyncio.shield(asyncio.wrap_future(mine))
@@ -229,6 +229,10 @@ class Restores:
 
 def _made(sent: asyncio.Future[Sent]) -> bool:
     return sent.done() and not sent.cancelled() and sent.exception() is None
+
+
+def _whole(sending: Sending, number: int, data: bool) -> bytes:
+    return b"".join(sending.batch(number, data=data))
 
 
 def over(restore: Restore) -> Refused:

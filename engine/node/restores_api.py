@@ -124,8 +124,8 @@ def routes(parts: Parts) -> list[Route]:
         number = str(request.path_params["number"])
         if not number.isascii() or not number.isdigit() or len(number) > 9:
             raise UsageError(f"'{number[:40]}' is no batch's number")
-        buffers = await restores.batch(restore, int(number), data)
-        return Response(b"".join(buffers), media_type="application/octet-stream")
+        whole = await restores.batch(restore, int(number), data)
+        return Response(whole, media_type="application/octet-stream")
 
     async def progress(request: Request) -> Response:
         body = await read_json(request, parts.bodies)

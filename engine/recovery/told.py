@@ -45,6 +45,8 @@ def outcome_json(outcome: Outcome) -> dict[str, Any]:
         "read_back": outcome.read_back,
         "failures": failures_json(done.failures, outcome.differences),
         "shortfalls": list(done.shortfalls),
+        "failures_count": len(done.failures) + len(outcome.differences),
+        "shortfalls_count": len(done.shortfalls),
     }
 
 
