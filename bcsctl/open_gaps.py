@@ -12,7 +12,11 @@ from engine.model.errors import BcsError
 from engine.model.points import Gap
 from engine.model.times import parse_time
 
-SILENCE = {"silent": "the agent is silent", "never-seen": "the node has not heard of the agent since it started"}
+SILENCE = {
+    "silent": "the agent is silent",
+    "refused": "the agent's host is refused",
+    "never-seen": "the node has not heard of the agent since it started",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,8 @@ class Sender:
 
     def messages(self) -> list[Message]:
         """All that is not delivered yet."""
-        return [each.message for queue in self._waiting.values() for each in queue]
+        # Copies, which are made in one piece: others ask for this too.
+        return [each.message for queue in list(self._waiting.values()) for each in list(queue)]
 
     def work(self) -> None:
         """Begin to send what is due."""

@@ -28,6 +28,7 @@ HEALTHY = {"healthy": "healthy", "gap_open_since": None, "through_at": T, "messa
         ({}, None),
         ({"healthy": "failing"}, None),
         ({"healthy": "silent"}, Gap(T0, None, "the agent is silent")),
+        ({"healthy": "refused"}, Gap(T0, None, "the agent's host is refused")),
         ({"healthy": "never-seen"}, Gap(T0, None, "the node has not heard of the agent since it started")),
         ({"healthy": "never-seen", "through_at": None}, None),
         ({"gap_open_since": T, "through_at": None}, Gap(T0, None, "the agent is catching up")),
@@ -79,7 +80,7 @@ def test_a_silent_agent_is_an_open_gap(run: Run, node: Site, tmp_path: Path) -> 
     agent.close()
     shown = run("points", address, "--json").json
     assert [(gap["from"], gap["to"]) for gap in shown["gaps"]] == [(format_time(at), None)]
-    assert "has not heard of the agent" in shown["gaps"][0]["reason"]
+    assert "the agent is silent" in shown["gaps"][0]["reason"]
     assert "still open" in run("points", address).text
     assert run("cat", f"{address}:/x", "--at", "-10s", "--json").json["error"]["details"] == {
         "before": {"point": "1.1", "at": format_time(at)},

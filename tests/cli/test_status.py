@@ -20,7 +20,10 @@ from click.testing import CliRunner
 
 from bcsctl.commands import status
 from engine.model.errors import Unreachable, UsageError
+from engine.model.times import format_time
 from tests.embedded import ROOT, Site
+
+from .conftest import PlainSite, Run
 
 Golden = Callable[[str], None]
 
@@ -172,6 +175,19 @@ def shown(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> dict[str, Any]:
     done = CliRunner().invoke(status.command, [*arguments, "--json"], catch_exceptions=False)
     found: dict[str, Any] = json.loads(done.output)
     return found
+
+
+def test_with_the_node_down_the_journal_tells_what_it_can(run: Run, site: PlainSite) -> None:
+    done = run("status", "--json", home=site.home)
+    found = done.json
+    assert (found["node"], found["answer"]) == (
+        None,
+        "Nobody knows whether 1 source is protected: the node is not running",
+    )
+    [row] = found["hosts"]
+    assert (row["host"], row["state"], row["heard_at"]) == ("localhost", "unknown", format_time(site.third))
+    told = run("status", "--hosts", home=site.home)
+    assert "unknown" in told.text and "the node is not running" in told.err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
