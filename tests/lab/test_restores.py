@@ -1,0 +1,152 @@
+"""Restores to another of several real hosts: everything a file can be; line, receiver or node fail half-way."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.embedded import ROOT
+from tests.lab import topology
+from tests.lab.fixture import running
+from tests.lab.lab import Lab
+
+ON_HOSTS = Path(__file__).parent / "on_hosts"
+TREE = "/srv/work"
+NODE, SOURCE, SPARE = "sf-bcs1", "sf-db1", "sf-db3"
+FILES, FILE_BYTES, HALF_WAY = 150, 1 << 20, 10
+POLICY = """
+apiVersion: bcs/v1alpha1
+kind: Site
+metadata: {{name: sf}}
+spec:
+  inventory: {inventory}
+  nodes: [{{host: sf-bcs1, url: "https://sf-bcs1:8440"}}]
+  storage: {{url: "file:///var/lib/bcs/journal"}}
+  encryption: {{masterKeyFile: /etc/bcs/master.key}}
+  agent: {{hosts: sf-db3}}
+---
+apiVersion: bcs/v1alpha1
+kind: ProtectionGroup
+metadata: {{name: work}}
+spec:
+  site: sf
+  hosts: sf-db1
+  sources: [{{files: {{paths: [/srv/work]}}}}]
+  objectives: {{rpo: 5s}}
+"""
+FILL = f"""
+import os, pathlib, sys
+sys.path.insert(0, "/root")
+made = os.mknod
+def mknod(*arguments):
+    try:
+        made(*arguments)
+    except PermissionError:  # not every lab lets its hosts make devices
+        pass
+os.mknod = mknod
+from sample_tree import make_sample
+sample = pathlib.Path("{TREE}/sample")
+sample.mkdir(parents=True)
+make_sample(sample)
+for number in range({FILES}):
+    data = os.urandom({FILE_BYTES} // 2) + bytes([number]) * ({FILE_BYTES} // 2)
+    pathlib.Path("{TREE}/f%03d" % number).write_bytes(data)
+"""
+
+
+class Scene:
+    def __init__(self, lab: Lab, policies: Path) -> None:
+        self.lab, self.policies = lab, policies
+
+    def command(self, *arguments: str) -> list[str]:
+        return [str(ROOT / ".venv" / "bin" / "bcsctl"), *arguments, "--json"]
+
+    def bcsctl(self, *arguments: str) -> Any:
+        return json.loads(self.lab.controller.run(self.command(*arguments), cwd=self.policies).stdout)
+
+    def begin(self, target: str) -> subprocess.Popen[str]:
+        """A restore to the spare host that is half-way."""
+        restore = self.lab.controller.popen(
+            self.command("restore", f"work/{SOURCE}/files", "--to", f"{SPARE}:{target}"),
+            cwd=self.policies, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        wait = f'while [ "$(ls "$1" 2>/dev/null | wc -l)" -lt {HALF_WAY} ]; do :; done; ls "$1" | wc -l'
+        there = int(self.lab.hosts[SPARE].run(["sh", "-c", wait, "sh", target], timeout_seconds=60).stdout)
+        assert there < FILES, "the restore was too fast to be caught half-way"
+        return restore
+
+    def end(self, restore: subprocess.Popen[str], target: str) -> None:
+        out, said = restore.communicate(timeout=150)
+        assert restore.returncode == 0, (out, said)
+        assert json.loads(out)["verified"]
+        self.equal(target)
+
+    def manifest(self, host: str, tree: str) -> list[str]:
+        machine = self.lab.hosts[host]
+        machine.write("/root/manifest.py", (ON_HOSTS / "manifest.py").read_text())
+        return sorted(machine.run(["python3", "/root/manifest.py", tree]).stdout.splitlines())
+
+    def equal(self, target: str) -> None:
+        there, live = set(self.manifest(SPARE, target)), set(self.manifest(SOURCE, TREE))
+        assert there == live, (sorted(live - there)[:3], sorted(there - live)[:3])
+        assert len(live) > FILES
+
+    def until(self, condition: Callable[[], Any], seconds: float = 90.0) -> None:
+        ends = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < ends, self.bcsctl("status")
+            time.sleep(0.3)
+
+    def protected(self) -> bool:
+        rows = [row for group in self.bcsctl("status")["groups"] for row in group["sources"]]
+        return all(row["protected"] == "protected" for row in rows)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    with running(topology.default("restores")) as lab:
+        policies = tmp_path_factory.mktemp("policies")
+        (policies / "site.yaml").write_text(POLICY.format(inventory=lab.inventory))
+        source = lab.hosts[SOURCE]
+        source.write("/root/sample_tree.py", (ROOT / "tests" / "sample_tree.py").read_text())
+        source.write("/root/fill.py", FILL)
+        source.run(["python3", "/root/fill.py"])
+        scene = Scene(lab, policies)
+        applied = scene.bcsctl("apply", "--yes", "--wait")
+        assert applied["converged"], applied
+        scene.until(scene.protected)
+        yield scene
+
+
+def test_everything_arrives_as_it_was(scene: Scene) -> None:
+    told = scene.bcsctl("restore", f"work/{SOURCE}/files", "--to", f"{SPARE}:/restored/whole", "--verify")
+    assert told["verified"] and told["read_back"] and told["failures"] == told["shortfalls"] == [], told
+    scene.equal("/restored/whole")
+
+
+def test_the_line_is_cut(scene: Scene) -> None:
+    restore = scene.begin("/restored/cut")
+    scene.lab.hosts[SPARE].cut()
+    time.sleep(8)
+    scene.lab.hosts[SPARE].heal()
+    scene.end(restore, "/restored/cut")
+
+
+def test_the_node_loses_power(scene: Scene) -> None:
+    restore = scene.begin("/restored/node")
+    scene.lab.hosts[NODE].power_off()
+    scene.lab.hosts[NODE].power_on()
+    scene.end(restore, "/restored/node")
+
+
+def test_the_receiver_loses_power(scene: Scene) -> None:
+    restore = scene.begin("/restored/receiver")
+    scene.lab.hosts[SPARE].power_off()
+    scene.lab.hosts[SPARE].power_on()
+    scene.end(restore, "/restored/receiver")
