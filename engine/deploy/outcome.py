@@ -113,7 +113,8 @@ class Tally:
         if isinstance(result.get("bcs"), Mapping):
             self._facts.setdefault(host, {}).update(result["bcs"])
         if state in ("failed", "unreachable"):
-            self._faults[host] = (state, *_fault(host, task, state, result))
+            # The first one: what is done about it may fail in its turn.
+            self._faults.setdefault(host, (state, *_fault(host, task, state, result)))
         self._on_event(Progress(host, task, state, seconds))
 
     def _of(self, host: str) -> HostOutcome:
@@ -121,6 +122,8 @@ class Tally:
         facts = self._facts.get(host, {})
         if host in self._faults:
             state, message, hint = self._faults[host]
+            if "back_to" in facts:
+                message += f"; version {facts['back_to']} runs again"
             return HostOutcome(state, message, hint, tasks, diff, facts)
         changed = any(task.state == "changed" for task in tasks)
         return HostOutcome("changed" if changed else "ok", tasks=tasks, diff=diff, facts=facts)
