@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 
 from bcsctl.node_client import get, post
+from bcsctl.once import ask_and_show, output_option
 from bcsctl.options import exits
-from bcsctl.output import BAD, DIM, GOOD, json_option, local_time, print_json, say, table, tell
+from bcsctl.output import BAD, GOOD, json_option, local_time, print_json, table, tell
 from bcsctl.settings import home_option, settings
 from bcsctl.sites import site_option
-from engine.env import durable
-from engine.model.errors import UsageError
 from engine.model.times import SECOND, parse_duration
 
 
@@ -61,13 +59,13 @@ def revoke(host: str, home: str | None, as_json: bool) -> None:
     if as_json:
         print_json(ended)
     else:
-        tell(f"revoked what {host} had; `bcsctl apply`, or `certificate enrol {host}`, lets it in again")
+        tell(f"revoked what {host} had; `bcsctl apply --readmit {host}` lets it in again")
 
 
 @command.command("enrol", epilog=exits(4))
 @click.argument("host")
 @click.option("--for", "lasting", metavar="DURATION", default="1h", show_default=True, help="How long it may be used.")
-@click.option("--output", metavar="FILE", help="Write it to a new file, for you alone, instead of standard output.")
+@output_option
 @site_option
 @home_option
 @json_option
@@ -77,19 +75,9 @@ def enrol(host: str, lasting: str, output: str | None, home: str | None, as_json
     \b
     Example:  bcsctl certificate enrol sf-db1 --output enrolment
     """
-    file = Path(output).expanduser() if output else None
-    if file and file.exists():
-        raise UsageError(f"{file} is there already", hint="name another file")
+    at = settings(home)
     body = {"host": host, "seconds": max(1, parse_duration(lasting) // SECOND)}
-    made = post(settings(home), "/v1/enrolments", body)
-    if file:
-        durable.create(file.absolute().parent, file.name, f"{made.pop('token')}\n".encode(), mode=0o600)
-    if as_json:
-        print_json(made)
-        return
-    say(f"for {host}, until {local_time(made['expires_at'])}" + (f", in {file}" if file else ""), DIM)
-    if not file:
-        tell(str(made["token"]))
+    ask_and_show(lambda: post(at, "/v1/enrolments", body), output, as_json, f"for {host}, once, within {lasting}")
 
 
 def render(found: Sequence[Mapping[str, Any]]) -> None:

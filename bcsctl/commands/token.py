@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 
 from bcsctl.node_client import get, post
+from bcsctl.once import ask_and_show, output_option
 from bcsctl.options import exits
-from bcsctl.output import BAD, DIM, GOOD, json_option, local_time, print_json, say, table, tell
+from bcsctl.output import BAD, DIM, GOOD, json_option, local_time, print_json, table, tell
 from bcsctl.settings import home_option, settings
 from bcsctl.sites import site_option
-from engine.env import durable
-from engine.model.errors import UsageError
 from engine.model.times import SECOND, parse_duration, parse_time
 
 COLOURS = {"valid": GOOD, "revoked": BAD}
@@ -34,8 +32,10 @@ def command() -> None:
 @command.command("create", epilog=exits(4))
 @click.argument("name")
 @click.option("--user", default="", help="Whose it is: AccessPolicies that name the user hold for it too.")
-@click.option("--for", "lasting", metavar="DURATION", default="90d", show_default=True, help="How long it holds; or `never`.")
-@click.option("--output", metavar="FILE", help="Write it to a new file, for you alone, instead of standard output.")
+@click.option(
+    "--for", "lasting", metavar="DURATION", default="90d", show_default=True, help="How long it holds; or `never`."
+)
+@output_option
 @site_option
 @home_option
 @json_option
@@ -46,19 +46,9 @@ def create(name: str, user: str, lasting: str, output: str | None, home: str | N
     Example:  bcsctl token create alice --user alice --for 30d
     """
     seconds = 0 if lasting == "never" else parse_duration(lasting) // SECOND
-    file = Path(output).expanduser() if output else None
-    if file and file.exists():
-        raise UsageError(f"{file} is there already", hint="name another file")
-    made = post(settings(home), "/v1/tokens", {"name": name, "user": user, "seconds": seconds})
-    if file:
-        durable.create(file.absolute().parent, file.name, f"{made.pop('token')}\n".encode(), mode=0o600)
-    if as_json:
-        print_json(made)
-        return
-    until = f", valid until {local_time(parse_time(made['expires_at'], 0))}" if made["expires_at"] else ""
-    say(f"token {name} ({made['id']}){until}" + (f", in {file}" if file else ""), DIM)
-    if not file:
-        tell(str(made["token"]))
+    at = settings(home)
+    body = {"name": name, "user": user, "seconds": seconds}
+    ask_and_show(lambda: post(at, "/v1/tokens", body), output, as_json, f"token {name}, for {lasting}")
 
 
 @command.command("list", epilog=exits(4))

@@ -7,7 +7,6 @@ import os
 import pty
 import select
 import signal
-import ssl
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from bcsctl.fingerprint import fingerprint
 from engine.env.endpoint import request_json
 from engine.model.errors import BcsError, Unauthenticated
 from engine.wire import output
+from tests.unit.engine.env.authority import authority
 
 from .remote import FINANCE, Remote, remote_site
 
@@ -316,10 +316,8 @@ def read_until(terminal: int, text: bytes | None) -> bytes:
 
 
 def test_another_authority_is_not_trusted(site: Remote, tmp_path: Path) -> None:
-    from tests.unit.engine.env.test_credentials import ca as make
-
     other = tmp_path / "other.pem"
-    other.write_text(make.__wrapped__() if hasattr(make, "__wrapped__") else ssl.DER_cert_to_PEM_cert(b""))
+    other.write_text(authority())
     refused = site.run(
         "eve", "login", site.node.url, "--ca", str(other), "--token-file", "-", stdin=site.tokens["vera"]
     )
