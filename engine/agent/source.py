@@ -35,7 +35,7 @@ class Source:
         self.settings = settings
         self._begun = Begun(settings, reason=reason)
         self.view = self._begun.view
-        self._ids: dict[str, None] = {}
+        self._ids: dict[str, bool] = {}  # whether the node has heard that it is done
         self._thread = threading.Thread(target=self._run, name=f"source {settings.stream}", daemon=True)
 
     def start(self) -> None:
@@ -44,11 +44,14 @@ class Source:
     def ask_mark(self, id: str, label: str) -> None:
         """Take a pass and put a bookmark on it; its id shows in `view.marks_done` once the node has it.
 
-        Once an id: an answer of the node that was on its way when it heard of the mark still asks for it.
+        Once an id: an answer of the node that was on its way when it heard of the mark still asks for it. One that was
+        stopped before it could keep what it heard asks again, and is told again.
         """
         if id in self._ids:
+            if self._ids[id] and id not in self.view.marks_done:
+                self.view.marks_done.append(id)
             return
-        self._ids[id] = None
+        self._ids[id] = False
         if len(self._ids) > IDS_KEPT:
             del self._ids[next(iter(self._ids))]
         self._begun.asked.append(Marked(id, label))
@@ -58,6 +61,7 @@ class Source:
         for id in ids:
             if id in self.view.marks_done:
                 self.view.marks_done.remove(id)
+                self._ids[id] = True
 
     def stop(self) -> None:
         """End in good order: what was captured is shipped if the node takes it within seconds."""

@@ -93,6 +93,7 @@ def routes(parts: Parts, version: str) -> list[Route]:
         group, label = fields.text(body, "group", chars_max=200), fields.label(body, "label")
         need_group(request, "operator", group)
         asked = await parts.desired.ask_marks(group, label)
+        await asyncio.to_thread(parts.kept_marks.write, dict(parts.desired.marks))
         if not asked:
             raise NothingThere(f"no group '{group}' is protected", hint="`bcsctl status` lists the groups")
         details = {"group": group, "label": label}
@@ -102,7 +103,7 @@ def routes(parts: Parts, version: str) -> list[Route]:
     async def mark(request: Request) -> Response:
         found = parts.desired.marks.get(request.path_params["id"])
         if found is None or not sight(request, "operator").sees(found.address.split("/")[0]):
-            raise NothingThere("this mark was not asked for since the node started")
+            raise NothingThere("this mark was not asked for, or long ago")
         return Answer({"id": found.id, "address": found.address, "label": found.label, "done": found.done})
 
     async def audit(request: Request) -> Response:

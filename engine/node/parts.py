@@ -16,6 +16,7 @@ from engine.node.certificates import Certificates
 from engine.node.commands import Commands
 from engine.node.desired import Desired
 from engine.node.hosts import Certified
+from engine.node.marks import KeptMarks
 from engine.node.metrics import Metrics
 from engine.node.refusals import Refusals
 from engine.node.restores import Restores
@@ -67,6 +68,7 @@ class Parts:
     users: Users
     settings: NodeSettings
     refusals: Refusals
+    kept_marks: KeptMarks
     certificates: Certificates | None = None
     """None for a node that has no authority, as an embedded site's."""
     desired: Desired = field(default_factory=Desired)

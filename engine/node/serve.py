@@ -52,6 +52,7 @@ from engine.node.identified import identified
 from engine.node.jobs import Upkeep
 from engine.node.listener import BACKLOG, Listener, bound
 from engine.node.log import WARNING, log, log_failure, take_library_logs
+from engine.node.marks import KeptMarks
 from engine.node.master_key import ensure_master_key
 from engine.node.parts import Parts
 from engine.node.refusals import Refusals
@@ -190,7 +191,9 @@ def wire(home: Path, journal: Journal, clock: Clock) -> Parts:
         except Damaged as error:  # agents are served all the same; nobody can say which tokens hold, so none does
             log(f"no token counts: {error.message}", clock, level=WARNING)
         refusals = Refusals(audit, clock)
-        parts = Parts(name, committer.boot, clock, journal, committer, audit, facts, users, settings, refusals)
+        kept = KeptMarks(home / "node" / "marks.json")
+        parts = Parts(name, committer.boot, clock, journal, committer, audit, facts, users, settings, refusals, kept)
+        parts.desired.marks = kept.read()
         if settings.listen:
             authority = ensure_authority(journal, settings.site, clock)
             parts.certificates = Certificates(journal, authority, settings.site, settings.certificate_seconds, clock)

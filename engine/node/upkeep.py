@@ -21,6 +21,7 @@ CHECKPOINT_EVERY_SECONDS = 30.0
 FLUSH_EVERY_SECONDS = 10.0
 MEASURE_EVERY_SECONDS = 60.0
 OWN_CERTIFICATE_SECONDS = 1.0
+MARKS_SECONDS = 1.0
 
 
 def jobs_of(parts: Parts) -> list[Job]:
@@ -35,7 +36,10 @@ def jobs_of(parts: Parts) -> list[Job]:
 
 def identity_jobs(parts: Parts, own: ServerCertificate | None) -> list[Job]:
     """The jobs that may wait for no other: what was revoked at other nodes, and the node's own certificate."""
-    jobs = [Job("reading tokens", REFRESH_SECONDS, parts.users.refresh)]
+    jobs = [
+        Job("reading tokens", REFRESH_SECONDS, parts.users.refresh),
+        Job("keeping marks", MARKS_SECONDS, lambda: parts.kept_marks.write(dict(parts.desired.marks))),
+    ]
     if parts.certificates is not None:
         jobs.append(Job("reading revocations", REVOCATIONS_SECONDS, parts.certificates.refresh))
     if own is not None:

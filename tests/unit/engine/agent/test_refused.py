@@ -46,3 +46,16 @@ def test_a_stream_that_is_not_opened_shows_too(site: Site, monkeypatch: pytest.M
 def test_what_is_refused_for_good_is_tried_ever_more_rarely() -> None:
     patience = [ship._patience(error) for error in (Unreachable(""), Refused(""), Unauthenticated(""), OSError())]
     assert patience == [2.0, 60.0, 5.0, 2.0]
+
+
+def test_a_mark_that_is_asked_for_again_is_told_again_and_not_made_again(site: Site) -> None:
+    source = site.start()
+    source.ask_mark("m1", "before")
+    wait_for(lambda: source.view.marks_done == ["m1"])
+    source.ask_mark("m1", "before")
+    assert source.view.marks_done == ["m1"]
+    source.forget_marks(["m1"])
+    assert source.view.marks_done == []
+    source.ask_mark("m1", "before")
+    assert source.view.marks_done == ["m1"]
+    assert len(site.node.marks_of("bookmark")) == 1

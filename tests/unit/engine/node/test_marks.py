@@ -1,0 +1,57 @@
+"""Marks that were asked for outlive a node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.node.desired import MarkRequest
+from engine.node.marks import KEPT_MAX, KeptMarks
+from tests.nodes import HOST, in_process_node
+from tests.nodes import apply as apply_policies
+from tests.nodes import source as of_policy
+
+
+def request(number: int, *, done: bool = False) -> MarkRequest:
+    return MarkRequest(f"id{number}", "5eed", "g/h/s", f"label {number}", done)
+
+
+def test_the_newest_are_kept(tmp_path: Path) -> None:
+    kept = KeptMarks(tmp_path / "marks.json")
+    assert kept.read() == {}
+    marks = {f"id{number}": request(number, done=number % 2 == 0) for number in range(KEPT_MAX + 5)}
+    kept.write(marks)
+    again = KeptMarks(tmp_path / "marks.json").read()
+    assert list(again.items()) == list(marks.items())[5:]
+
+
+def test_what_is_the_same_is_not_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "marks.json"
+    kept = KeptMarks(path)
+    kept.write({})
+    assert not path.exists()
+    kept.write({"id1": request(1)})
+    inode = path.stat().st_ino
+    kept.write({"id1": request(1)})
+    assert path.stat().st_ino == inode
+    kept.write({"id1": request(1, done=True)})
+    assert KeptMarks(path).read()["id1"].done
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", '[{"id": 1}]', "[1]"])
+def test_a_file_that_is_none_counts_as_empty(tmp_path: Path, text: str) -> None:
+    (tmp_path / "marks.json").write_text(text)
+    assert KeptMarks(tmp_path / "marks.json").read() == {}
+
+
+def test_a_node_that_starts_again_still_asks_for_them(tmp_path: Path) -> None:
+    with in_process_node(tmp_path) as node:
+        apply_policies(node, of_policy(f"g/{HOST}/s"))
+        (asked,) = node.call("POST", "/v1/marks", {"group": "g", "label": "before"}).json["marks"]
+    with in_process_node(tmp_path) as node:
+        wanted = node.call("GET", f"/v1/agents/{HOST}/desired").json["marks"]
+        assert [(mark["id"], mark["label"]) for mark in wanted] == [(asked["id"], "before")]
+        done = {"version": "1", "sources": [], "marks_done": [asked["id"]], "generation": 1}
+        assert node.call("POST", f"/v1/agents/{HOST}/status", done).status == 200
+        assert node.call("GET", f"/v1/marks/{asked['id']}").json["done"]
