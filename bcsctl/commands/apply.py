@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 @click.option("--wait-seconds", type=click.FloatRange(min=0), metavar="N", help="Give up waiting after so long.")
 @click.option("--confirm", type=click.IntRange(min=0), metavar="N", help="Allow it to stop or shorten N sources.")
 @click.option("--prune", is_flag=True, help="With PATHS: remove what they don't hold.")
+@click.option("--readmit", multiple=True, metavar="HOST", help="Let a host in again whose certificate was revoked.")
 @click.option("--allow-empty", is_flag=True, help="Allow an empty set of policies, which stops everything.")
 @click.option("--watch", metavar="DURATION", help="Pull and apply again and again: the GitOps loop (with --yes).")
 @click.option("--verify-signatures", is_flag=True, help="With --watch: apply only commits that git finds well signed.")
@@ -48,6 +49,7 @@ def command(
     wait_seconds: float | None,
     confirm: int | None,
     prune: bool,
+    readmit: tuple[str, ...],
     allow_empty: bool,
     watch: str | None,
     verify_signatures: bool,
@@ -67,16 +69,18 @@ def command(
     at = settings(home, paths)
 
     def once() -> int:
-        plan, origin = planned(at, plan_file, partial=bool(paths), prune=prune)
+        plan, origin = planned(at, plan_file, partial=bool(paths), prune=prune, readmit=readmit)
         given = Given(yes, wait or wait_seconds is not None, wait_seconds, confirm, allow_empty, as_json)
         # A saved plan is applied as it was looked at, or not at all.
-        again = None if plan_file else lambda: planned(at, None, partial=bool(paths), prune=prune)[0]
+        again = None if plan_file else lambda: planned(at, None, partial=bool(paths), prune=prune, readmit=readmit)[0]
         return run(at, plan, origin, given, again)
 
     if not watch:
         if verify_signatures:
             raise UsageError("--verify-signatures goes with --watch", hint="git verify-commit HEAD looks at one")
         return once()
+    if readmit:
+        raise UsageError("--readmit is for once, not for --watch", hint="apply by hand, then start the loop again")
     if not yes or as_json:
         raise UsageError("--watch needs --yes and no --json", hint="it goes on by itself, until it is stopped")
     from bcsctl import watching
@@ -107,17 +111,20 @@ def carry_out(at: Settings, plan: Plan, origin: Provenance, confirm: int | None,
     return sum(not result.ok for result in done.results)
 
 
-def planned(at: Settings, plan_file: str | None, partial: bool, prune: bool) -> tuple[Plan, Provenance]:
+def planned(
+    at: Settings, plan_file: str | None, partial: bool, prune: bool, readmit: Collection[str] = ()
+) -> tuple[Plan, Provenance]:
     """The plan and where it comes from, from policies or from a file."""
     if plan_file:
         from engine.reconcile.saved_plan import read_plan
 
-        return read_plan(Path(plan_file), at.home)
+        return read_plan(Path(plan_file), at.home, readmit)
     from engine.reconcile.planning import make_plan
     from engine.reconcile.provenance import provenance
 
     site = os.environ.get("BCS_SITE", "")
-    return make_plan(at.home, at.policies, partial=partial, prune=prune, site=site), provenance(at.policies)
+    plan = make_plan(at.home, at.policies, partial=partial, prune=prune, site=site, readmit=readmit)
+    return plan, provenance(at.policies)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ ALWAYS = ("create", "update", "remove")
 @click.argument("paths", nargs=-1)
 @click.option("--out", metavar="FILE", help="Save the plan for `bcsctl apply --plan FILE`.")
 @click.option("--prune", is_flag=True, help="With PATHS: remove what they don't hold.")
+@click.option("--readmit", multiple=True, metavar="HOST", help="Let a host in again whose certificate was revoked.")
 @click.option("--check", is_flag=True, help="Look at the hosts too: what Ansible would change there, with differences.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 10 when there are changes.")
 @home_option
@@ -40,6 +41,7 @@ def command(
     paths: tuple[str, ...],
     out: str | None,
     prune: bool,
+    readmit: tuple[str, ...],
     check: bool,
     detailed_exitcode: bool,
     home: str | None,
@@ -56,7 +58,8 @@ def command(
     from engine.reconcile.planning import make_plan
 
     at = settings(home, paths)
-    plan = make_plan(at.home, at.policies, partial=bool(paths), prune=prune, site=os.environ.get("BCS_SITE", ""))
+    site = os.environ.get("BCS_SITE", "")
+    plan = make_plan(at.home, at.policies, partial=bool(paths), prune=prune, site=site, readmit=readmit)
     if out:
         from engine.reconcile.provenance import provenance
         from engine.reconcile.saved_plan import save_plan

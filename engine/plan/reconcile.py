@@ -290,7 +290,7 @@ def _passed_over(hosts: tuple[str, ...], observed: Observed) -> Iterator[str]:
     for host in processes.shut_out(hosts, observed):
         yield (
             f"{host}: its certificate was revoked while policies name it, so nothing is done there until "
-            f"`bcsctl certificate enrol {host}` lets it in again"
+            f"`bcsctl apply --readmit {host}` lets it in again"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from engine.env.clock import SYSTEM
 from engine.model.errors import Refused
 from engine.model.policy.resolved import PolicySet
 from engine.model.policy.site import EMBEDDED_SITE, Site
-from engine.plan.observed import Observed
+from engine.plan.observed import AgentSeen, Observed
 from engine.plan.reconcile import Plan, diff, merged
 from engine.plan.sites import cannot_carry_out, part_of, refuse_to_move, sites_of
 from engine.reconcile.expiry import with_points_removed
@@ -26,16 +26,26 @@ from engine.reconcile.resolve import resolve
 @dataclass(frozen=True, slots=True)
 class Scope:
     """What of a repository a plan is about. `site` is meant by documents that name none; `inventories` are paths by
-    site, for those whose documents come from no file, and `folders` where such are looked for."""
+    site, for those whose documents come from no file, and `folders` where such are looked for. `readmit` are hosts
+    that are let in again though their certificates were revoked."""
 
     partial: bool = False
     prune: bool = False
     site: str = ""
     folders: tuple[Path, ...] = ()
     inventories: Mapping[str, str] | None = None
+    readmit: Collection[str] = ()
 
 
-def make_plan(home: Path, paths: Sequence[Path], *, partial: bool = False, prune: bool = False, site: str = "") -> Plan:
+def make_plan(
+    home: Path,
+    paths: Sequence[Path],
+    *,
+    partial: bool = False,
+    prune: bool = False,
+    site: str = "",
+    readmit: Collection[str] = (),
+) -> Plan:
     """What an apply of these files and directories would do, to the embedded site at `home` and to all others.
 
     `partial` says that they are not the whole repository; `site` is then meant where they name none. A directory
@@ -45,7 +55,7 @@ def make_plan(home: Path, paths: Sequence[Path], *, partial: bool = False, prune
     if not loaded.files and all(path.is_dir() for path in paths):
         loaded = Loaded((), ())
     folders = tuple(path if path.is_dir() else path.parent for path in paths)
-    return plan_of(home, loaded, Scope(partial, prune, site, folders))
+    return plan_of(home, loaded, Scope(partial, prune, site, folders, readmit=readmit))
 
 
 def plan_of(home: Path, loaded: Loaded, scope: Scope, *, bases: Mapping[str, int] | None = None) -> Plan:
@@ -159,10 +169,15 @@ def _compared(desired: PolicySet, observed: Mapping[str, Observed], scope: Scope
             continue
         if name in sites:
             refuse_to_move(sites[name], there.documents)
-            there = replace(there, settings=_settings(sites[name]))
+            there = replace(there, settings=_settings(sites[name]), agents=_without(there.agents, scope.readmit))
         plans.append(diff(part, there, partial=scope.partial, prune=scope.prune))
     plan = merged(plans, desired, refused)
     return replace(plan, passed_over=(*plan.passed_over, *passed_over))
+
+
+def _without(agents: Mapping[str, AgentSeen], readmit: Collection[str]) -> dict[str, AgentSeen]:
+    """The agents but those whose certificates were revoked, of hosts that are let in again."""
+    return {host: seen for host, seen in agents.items() if seen.let_in or host not in readmit}
 
 
 def _settings(site: Site) -> str:

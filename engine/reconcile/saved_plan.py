@@ -6,6 +6,7 @@ The file holds the documents, the base, and what was shown; it is JSON, and read
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,14 +35,14 @@ def save_plan(file: Path, home: Path, plan: Plan, origin: Provenance) -> None:
     durable.replace(file, json.dumps(value, indent=2, sort_keys=True).encode() + b"\n")
 
 
-def read_plan(file: Path, home: Path) -> tuple[Plan, Provenance]:
+def read_plan(file: Path, home: Path, readmit: Collection[str] = ()) -> tuple[Plan, Provenance]:
     """The plan again, if it would still do exactly what was shown. Refused otherwise."""
     value = _read(file)
     if value.get("home") != str(home):
         raise Refused(f"{file} was made for {value.get('home')}, not {home}", hint="give that with --home")
     nothing = Loaded((), ())
     loaded = with_applied(nothing, value["documents"])
-    scope = Scope(inventories=value.get("inventories", {}))
+    scope = Scope(inventories=value.get("inventories", {}), readmit=readmit)
     plan = plan_of(home, loaded, scope, bases=value["bases"])
     if plan.as_json()["changes"] and _told(plan) != _shown(value):
         raise Refused(f"{file} would no longer do what it showed", hint="make a new plan and look at it")

@@ -248,6 +248,8 @@ def test_from_nothing_to_protected_then_what_fails_and_what_goes(scene: Scene) -
     request_json(known.endpoint(), "POST", "/v1/certificates/revoke", {"host": "h2"})
     plan = scene.plan()
     assert "Agent h2" not in " ".join(shown(plan)) and plan.passed_over[0].startswith("h2: its certificate was revoked")
+    plan = scene.plan(readmit=["h2"])
+    assert shown(plan) == ["create Agent h2"] and not plan.passed_over
 
 
 def test_a_silent_node_is_healed_and_the_rest_shows_then(scene: Scene) -> None:
