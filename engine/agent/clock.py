@@ -1,7 +1,8 @@
 """Site time on a host: CLOCK_BOOTTIME plus a measured, slewed offset to the node's clock.
 
 The host's wall clock can be stepped by anyone; it only serves until the node has answered for the first time. An
-answer bounds the offset to half of its round trip, so short trips count and long ones are ignored.
+answer bounds the offset to half of its round trip, so short trips count and long ones are ignored. That half is also
+the most by which a line whose two directions take different times shifts it: nobody can tell that from here.
 """
 
 from __future__ import annotations

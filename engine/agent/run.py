@@ -5,6 +5,7 @@ What the node wanted last is kept on disk, so that a host that starts while its 
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import threading
@@ -72,6 +73,7 @@ class Agent:
         self._generation = UNKNOWN
         self._writer = ""
         self._changes = Changes(clock)
+        self._greeted = False
         self._status_seconds = STATUS_SECONDS
         self._version = os.environ.get("BCS_AGENT_VERSION", "")
         self._settings = os.environ.get("BCS_AGENT_SETTINGS", "")
@@ -166,7 +168,10 @@ class Agent:
             "wall": self._clock.now(),
             "boottime": self._clock.boottime(),
         }
+        # The first one connects, which takes round trips of its own, all of them before the node reads its clock.
+        node.hello(self._host, facts)
         self._measured(lambda: node.hello(self._host, facts))
+        self._greeted = True
 
     def _measured(self, call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """A call whose answer tells the node's time."""
@@ -248,7 +253,9 @@ class Agent:
             "clock_skew": self._site_clock.skew_microseconds,
         }
         try:
-            answer = self._measured(lambda: node.status(self._host, body))
+            # Before the greeting this one might connect too, and would be the first to set the clock.
+            tell = functools.partial(node.status, self._host, body)
+            answer = self._measured(tell) if self._greeted else tell()
         except BcsError as error:
             # The node will hear the next one; that it heard nothing is for it to say. That it wants to hear nothing
             # is only known here.

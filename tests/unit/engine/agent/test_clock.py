@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from engine.agent.clock import SiteClock
 from engine.env.clock import Clock
 
@@ -66,3 +68,15 @@ def test_a_long_round_trip_does_not_override_a_short_one() -> None:
     before = site.now()
     site.measure(2_500_000_000, clock.boot, clock.boot + 400_000)
     assert site.now() == before
+
+
+@pytest.mark.parametrize(("there", "back"), [(40_000, 40_000), (79_000, 1_000), (1_000, 79_000)])
+def test_a_lopsided_line_shifts_it_by_half_the_round_trip_at_most(there: int, back: int) -> None:
+    machine = Turned()
+    clock = SiteClock(machine)
+    ahead = 5_000_000_000  # the node's clock, before the host's
+    sent = machine.boottime()
+    machine.pass_by(there + back)
+    clock.measure(sent + there + ahead, sent, machine.boottime())
+    true = machine.boottime() + ahead
+    assert abs(clock.now() - true) == abs(there - back) // 2 <= 40_000
