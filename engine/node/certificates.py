@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from engine.env.randomness import token_hex
 from engine.identity.authority import Authority, Issued, issue_to_host, requested_key
 from engine.journal import sealed
 from engine.journal.open import Journal
-from engine.model.errors import Refused, Unauthenticated, UsageError
+from engine.model.errors import Damaged, Refused, Unauthenticated, UsageError
 from engine.model.times import SECOND
 from engine.node.hosts import Certified
 from engine.store.base import AlreadyThere, Missing
@@ -55,16 +56,24 @@ class Certificates:
         self._lock = threading.Lock()
         self._known: dict[str, Known] = {}
         self._revoked: dict[str, int] = {}
-        self._read_to = 0
-        self.refresh()
+        self._read: set[int] = set()
+        with suppress(Damaged):  # told by the first refresh
+            self.refresh()
 
     def refresh(self) -> None:
-        """Take in the revocations that other nodes have made since. Raises Damaged for one that is not the site's."""
-        for number in sealed.numbers(self._journal, REVOCATIONS):
-            if number > self._read_to:
+        """Take in the revocations that other nodes have made since. Raises Damaged, once all others are taken in, for
+        one that is not the site's."""
+        damaged: Damaged | None = None
+        for number in set(sealed.numbers(self._journal, REVOCATIONS)) - self._read:
+            try:
                 told = sealed.get(self._journal, REVOCATIONS, number)
-                self._take(str(told["host"]), int(told["at"]))
-                self._read_to = number
+            except Damaged as error:
+                damaged = error
+                continue
+            self._take(str(told["host"]), int(told["at"]))
+            self._read.add(number)
+        if damaged is not None:
+            raise damaged
 
     def enrolment(self, host: str, seconds: int, by: str) -> tuple[str, int]:
         """A token with which the host gets its first certificate, once, and when it ends, microseconds."""

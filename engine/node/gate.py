@@ -17,8 +17,8 @@ class Limits:
     """How many connections there may be. Those who come with a certificate are counted by host, others by address."""
 
     connections: int = 8192
-    handshakes: int = 1024
-    handshakes_an_address: int = 256
+    handshakes: int = 2048
+    handshakes_an_address: int = 512
     unknown_an_address: int = 256
     connections_a_host: int = 1024
     handshake_seconds: float = 10.0

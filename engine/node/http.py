@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import os
 import pwd
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import h11
@@ -23,6 +25,8 @@ from engine.node.caller import NOBODY, Caller
 
 HEAD_SECONDS = 10.0
 """From a connection's or a head's first byte to the head's last one."""
+_QUIET = logging.getLogger("bcs.http")
+_QUIET.setLevel(logging.ERROR)  # strangers may send what they like: it is recorded and limited elsewhere
 _CREDENTIALS = struct.Struct("3i")  # struct ucred, unix(7)
 
 
@@ -31,6 +35,8 @@ class Http(H11Protocol):
 
     def __init__(self, config: Config, server_state: ServerState, state: dict[str, Any]) -> None:
         super().__init__(config, server_state, state)
+        self.logger = _QUIET
+        self.on_garbage: Callable[[], None] | None = None
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -47,6 +53,11 @@ class Http(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_timer()
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        super().send_400_response(msg)
+        if self.on_garbage is not None:
+            self.on_garbage()
 
     @property
     def in_a_body(self) -> bool:

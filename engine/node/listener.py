@@ -29,7 +29,7 @@ LINGER_SECONDS = 2.0
 sender that is cut off in the middle would not see the answer."""
 LOST_MILLISECONDS = 30_000
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
-BACKLOG = 1024
+BACKLOG, AT_ONCE = 1024, 32
 IDLE_SECONDS_KNOWN, IDLE_SECONDS_UNKNOWN = 120, 15
 """Between two requests of a connection."""
 
@@ -223,6 +223,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._listener.certificates.seen(seen)
         self.http = self._listener.http({"caller": caller, "not_after": ends})
         self.http.timeout_keep_alive = IDLE_SECONDS_KNOWN if certificate else IDLE_SECONDS_UNKNOWN
+        self.http.on_garbage = lambda: self._refused("no-http", "what came is no HTTP")
         self.http.connection_made(Transport(self))
 
     def _deliver(self, http: Http) -> None:

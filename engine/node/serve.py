@@ -50,7 +50,7 @@ from engine.node.expected import expected_since
 from engine.node.http import Http, UnixHttp
 from engine.node.identified import identified
 from engine.node.jobs import Upkeep
-from engine.node.listener import BACKLOG, Listener, bound
+from engine.node.listener import AT_ONCE, BACKLOG, Listener, bound
 from engine.node.log import WARNING, log, log_failure, take_library_logs
 from engine.node.marks import KeptMarks
 from engine.node.master_key import ensure_master_key
@@ -271,7 +271,9 @@ class _Server(uvicorn.Server):
             certificate.context, parts.settings.site, http, parts.refusals.note, parts.certificates
         )
         loop = asyncio.get_running_loop()
-        self.servers.append(await loop.create_server(self._listener.protocol, sock=bound_to, backlog=BACKLOG))
+        # asyncio accepts as many at once as its backlog says: between a few, handshakes go on. The kernel's is longer.
+        self.servers.append(await loop.create_server(self._listener.protocol, sock=bound_to, backlog=AT_ONCE))
+        bound_to.listen(BACKLOG)
 
 
 def application(parts: Parts, version: str) -> Starlette:

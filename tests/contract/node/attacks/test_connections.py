@@ -42,6 +42,18 @@ def test_garbage_instead_of_tls(node: SecuredNode) -> None:
 
 
 @pytest.mark.usefixtures("still_good")
+def test_garbage_instead_of_http(node: SecuredNode) -> None:
+    for garbage in (b"\x00\xff" * 5000, b"GET\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"x" * 200_000):
+        with raw(node) as connected:
+            secured = contexts.client(node.ca_pem).wrap_socket(connected, server_hostname="localhost")
+            with contextlib.suppress(ConnectionError, ssl.SSLError):
+                secured.sendall(garbage)
+            assert is_closed(secured, 5)
+    recorded(node, "connection-refused", "no-http")
+    assert "Invalid HTTP" not in node.log()
+
+
+@pytest.mark.usefixtures("still_good")
 def test_tls_1_2_is_not_spoken(node: SecuredNode) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
