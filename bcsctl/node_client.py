@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from bcsctl.settings import Settings
@@ -10,6 +11,17 @@ from engine.env.endpoint import request_json
 from engine.model.errors import Unreachable
 
 START_HINT = "the node is not running: `bcsctl apply` starts it, `bcsctl serve` runs it by hand"
+
+
+@contextmanager
+def told_how_to_start(settings: Settings) -> Iterator[None]:
+    """Within it an Unreachable of the embedded node says what to do."""
+    try:
+        yield
+    except Unreachable as error:
+        if settings.site is not None:
+            raise
+        raise Unreachable(error.message, hint=START_HINT) from None
 
 
 def post(settings: Settings, target: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,9 +35,5 @@ def get(settings: Settings, target: str) -> dict[str, Any]:
 
 
 def _asked(settings: Settings, method: str, target: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
-    try:
+    with told_how_to_start(settings):
         return request_json(settings.endpoint, method, target, body)
-    except Unreachable as error:
-        if settings.site is not None:
-            raise
-        raise Unreachable(error.message, hint=START_HINT) from None

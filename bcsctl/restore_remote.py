@@ -17,7 +17,7 @@ from typing import Any
 from bcsctl.output import BUSY, progress, say
 from engine.env.clock import SYSTEM
 from engine.env.endpoint import Endpoint, request_json
-from engine.model.errors import BcsError, Failed, NothingThere, Refused, Unreachable, UsageError
+from engine.model.errors import BcsError, Failed, NothingThere, Refused, Unreachable, UsageError, VerificationFailed
 from engine.model.times import format_size
 
 WAIT_SECONDS = 10.0
@@ -171,7 +171,9 @@ def _raise_unless_done(ended: Mapping[str, Any], asked: Asked) -> None:
     message = str(told.get("message") or ended["state"])
     if ended["state"] == _CANCELLED:
         raise Failed(f"{message}; what was written stays in {asked.place}")
-    kinds: dict[str, type[BcsError]] = {"refused": Refused, "usage": UsageError, "nothing-there": NothingThere}
+    kinds: dict[str, type[BcsError]] = {
+        "refused": Refused, "usage": UsageError, "nothing-there": NothingThere, "damaged": VerificationFailed,
+    }  # fmt: skip
     kind = kinds.get(str(told.get("code")), Failed)
     raise kind(f"host {asked.host}: {message}", hint=str(told.get("hint") or ""))
 

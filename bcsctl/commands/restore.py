@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bcsctl.entries import damage_is_a_difference, path_json
+from bcsctl.node_client import told_how_to_start
 from bcsctl.opening import Named, Scene, master_key, named, scene
 from bcsctl.options import at_option, exits
 from bcsctl.output import BAD, json_option, print_json, progress, say
@@ -68,7 +69,8 @@ def command(
             raise UsageError(f"{name} is not there yet", hint="restore to an empty directory, then move what you need")
     wanted, where, (host, folder) = named(address), settings(home), destination(target)
     if host or where.site is not None:
-        return from_afar(where, wanted, at, host, folder, verify=verify, dry_run=dry_run, as_json=as_json)
+        with damage_is_a_difference(), told_how_to_start(where):
+            return from_afar(where, wanted, at, host, folder, verify=verify, dry_run=dry_run, as_json=as_json)
     with damage_is_a_difference(), scene(where, wanted.address) as there:
         from engine.recovery.restore import Helping
         from engine.recovery.restoring import carry_out, prepare

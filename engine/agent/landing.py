@@ -47,7 +47,7 @@ class Landing:
 
     def named(self, path: bytes) -> bytes:
         """A path below `held` by the name that people know."""
-        return self.path + path.removeprefix(self.held)
+        return self.path + path.removeprefix(self.held).removesuffix(b"/.")
 
 
 def check(target: bytes, own: Iterable[bytes], protected: Iterable[bytes], *, guarded: bool = True) -> None:

@@ -16,8 +16,8 @@ from typing import Any
 from engine.env import durable
 from engine.env.clock import SYSTEM, Clock
 
-AGAIN_SECONDS = 2.0
-"""A process that ended although its restore is open is started again after so long."""
+AGAIN_SECONDS, AGAIN_SECONDS_MAX = 2.0, 60.0
+"""A process that ended although its restore is open is started again after so long; each time after twice as long."""
 STOP_SECONDS = 3.0
 _ID_CHARS = frozenset("0123456789abcdef")
 
@@ -26,6 +26,7 @@ _ID_CHARS = frozenset("0123456789abcdef")
 class _Running:
     process: subprocess.Popen[bytes]
     granted: dict[str, Any]
+    tries: int = 0
     again_at: float = 0.0
 
 
@@ -61,9 +62,9 @@ class Restores:
                     del self._running[id]
                     self._over.add(id)
                 elif code is not None and not running.again_at:
-                    running.again_at = now + AGAIN_SECONDS
+                    running.again_at = now + min(AGAIN_SECONDS * 2**running.tries, AGAIN_SECONDS_MAX)
                 elif code is not None and now >= running.again_at:
-                    self._begin(id, running.granted)
+                    self._begin(id, running.granted, running.tries + 1)
 
     def stop(self) -> None:
         """End all processes; their restores go on when the agent is back."""
@@ -74,14 +75,14 @@ class Restores:
                 _ended(running.process)
             self._running.clear()
 
-    def _begin(self, id: str, granted: dict[str, Any]) -> None:
+    def _begin(self, id: str, granted: dict[str, Any], tries: int = 0) -> None:
         folder = self._home / "agent" / "restores"
         durable.make_directories(folder)
         durable.replace(folder / f"{id}.job.json", json.dumps(granted).encode())
         command = [sys.executable, "-m", "engine.agent.restore_process", "restore", "--home", str(self._home)]
         command += ["--host", self._host, "--id", id, "--parent", str(os.getpid()), *self._asking]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, "BCS_HOME": str(self._home)})
-        self._running[id] = _Running(process, granted)
+        self._running[id] = _Running(process, granted, tries)
 
     def _end(self, id: str) -> None:
         running = self._running.pop(id)

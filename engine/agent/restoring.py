@@ -32,7 +32,8 @@ AHEAD = 3
 """So many batches are asked for before they are needed."""
 FETCHERS = 2
 TELL_SECONDS = 0.3
-SAVE_SECONDS = 1.0
+SAVE_SECONDS, SAVE_SHARE = 1.0, 20
+"""How often it is noted how far we are. Where much failed there is much to note: it takes one part in SAVE_SHARE."""
 OPEN = "open"
 REPLANNED = "replanned"
 """What a node answers that has worked out another plan since it started again: the same tree in other batches."""
@@ -116,6 +117,7 @@ class _Run:
         self._tell = tell
         self._began = clock.monotonic()
         self._told_at = self._saved_at = clock.monotonic() - 60
+        self._save_every = SAVE_SECONDS
         self._owners = is_root()
         self._threads = max(1, os.cpu_count() or 1)
 
@@ -206,10 +208,11 @@ class _Run:
 
     def _save(self, *, at_once: bool) -> None:
         now = self._clock.monotonic()
-        if self._job.state is not None and (at_once or now - self._saved_at >= SAVE_SECONDS):
+        if self._job.state is not None and (at_once or now - self._saved_at >= self._save_every):
             self._state.seconds = self._seconds()
             restore_state.save(self._job.state, self._state)
-            self._saved_at = now
+            self._saved_at = self._clock.monotonic()
+            self._save_every = max(SAVE_SECONDS, SAVE_SHARE * (self._saved_at - now))
 
     def _seconds(self) -> float:
         return self._spent + self._clock.monotonic() - self._began

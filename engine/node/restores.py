@@ -124,9 +124,10 @@ class Restores:
     async def find(self, id: str) -> Restore:
         """A restore, over or not. NothingThere for an unknown one."""
         if id not in self.known:
-            with suppress(Missing):
-                grant, end = await asyncio.to_thread(granting.read, self.journal, id)
-                return self.known.setdefault(id, Restore(grant, end, phase="over"))
+            if granting.is_id(id):
+                with suppress(Missing):
+                    grant, end = await asyncio.to_thread(granting.read, self.journal, id)
+                    return self.known.setdefault(id, Restore(grant, end))
             raise NothingThere(f"there is no restore {id[:40]}", hint="`bcsctl history` shows what was done")
         return self.known[id]
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -52,6 +52,8 @@ def routes(parts: Parts) -> list[Route]:
         asked = await _asked(parts, request)
         id = granting.new_id()
         point, sent = await _prepared(parts, id, asked)
+        if await request.is_disconnected():
+            raise ClientDisconnect  # who asked gave up meanwhile: nothing may begin
         stream = sent.prepared.stream
         planned = plan_json(sent.prepared, os.fsencode(asked["dir"]))
         told = {**point_json(point), "plan": planned}

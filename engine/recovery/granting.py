@@ -63,6 +63,11 @@ def new_id() -> str:
     return randomness.token_hex(ID_BYTES)
 
 
+def is_id(text: str) -> bool:
+    """Whether a text could be the id of a restore."""
+    return len(text) == 2 * ID_BYTES and set(text) <= set("0123456789abcdef")
+
+
 def open_grant(journal: Journal, grant: Grant) -> None:
     """Record a grant, durably. It holds from then on."""
     sealed.put_number(journal, prefix(grant.id), GRANTED, asdict(grant))
@@ -93,8 +98,9 @@ def open_ones(journal: Journal) -> list[Grant]:
     """The grants without an end, the oldest first. What this site did not write grants nothing and is left out."""
     numbers: dict[str, set[str]] = {}
     for item in journal.store.list(PREFIX):
-        _, _, id, name = item.key.split("/")
-        numbers.setdefault(id, set()).add(name)
+        id, _, name = item.key.removeprefix(PREFIX).partition("/")
+        if is_id(id):
+            numbers.setdefault(id, set()).add(name)
     found = []
     for id, names in numbers.items():
         if len(names) == 1:

@@ -127,6 +127,7 @@ def test_who_was_killed_goes_on_where_it_was(
     sending: Sending, job: Job, tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(restoring, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(restoring, "SAVE_SHARE", 0)
     monkeypatch.setattr(restoring, "AHEAD", 1)
     node = Node(sending)
 
