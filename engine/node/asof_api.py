@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs
@@ -14,14 +15,17 @@ from starlette.routing import Route
 
 from engine.journal.open import seen_by
 from engine.journal.seen import Seen, groups
-from engine.model.errors import NothingThere
+from engine.model.errors import NothingThere, UsageError
 from engine.model.points import Point, parse_moment
+from engine.model.policy.retention import Tiers
 from engine.model.times import format_time
 from engine.node.access import ITS_GROUPS, allow, need_group, rights_in, sight
 from engine.node.parts import Parts
 from engine.node.web import Answer, answering
+from engine.plan.retention import read_tiers
 from engine.query import points, streams, tree
 from engine.query.content import content
+from engine.query.expiring import points_expiring
 from engine.query.session import Session
 
 POINTS_MAX = 10_000
@@ -84,6 +88,10 @@ def routes(parts: Parts) -> list[Route]:
             ],
         }
 
+    def expiring(session: Session, request: Request) -> dict[str, Any]:
+        stream, tiers = _stream(parts, request), read_retention(request.query_params.get("tiers", ""))
+        return {"points": points_expiring(session, stream, tiers, parts.clock.now())}
+
     async def cat(request: Request) -> Response:
         await asyncio.to_thread(_need_operator, parts, request)
         parts_of_file = _content(parts, request, point)
@@ -94,9 +102,18 @@ def routes(parts: Parts) -> list[Route]:
     return [
         Route("/v1/streams", asking(list_streams)),
         Route("/v1/streams/{stream}/points", asking(list_points)),
+        Route("/v1/streams/{stream}/expiring", asking(expiring)),
         Route("/v1/streams/{stream}/ls", asking(ls)),
         Route("/v1/streams/{stream}/cat", answering(allow("viewer", cat, ITS_GROUPS))),
     ]
+
+
+def read_retention(text: str) -> Tiers:
+    """The tiers that a query asks about, in the form that policies have. UsageError for anything else."""
+    try:
+        return read_tiers(json.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise UsageError(f"tiers '{text[:80]}' are no retention", hint='as [{"keep": "1h", "for": "30d"}]') from None
 
 
 async def _reading(parts: Parts, read: Callable[..., Any], *arguments: Any) -> Any:

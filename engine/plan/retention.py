@@ -74,7 +74,7 @@ def tier_at(tiers: Tiers, age: int) -> Tier | None:
 
 def shortens(old: Tiers | Sequence[Mapping[str, str]], new: Tiers) -> bool:
     """Whether at any age `new` keeps less than `old` (tiers, or their JSON form)."""
-    before = _read(old)
+    before = read_tiers(old)
     if not new:
         return False
     if not before:
@@ -82,7 +82,8 @@ def shortens(old: Tiers | Sequence[Mapping[str, str]], new: Tiers) -> bool:
     return any(_interval(new, tier.until) > _interval(before, tier.until) for tier in (*before, *new))
 
 
-def _read(tiers: Tiers | Sequence[Mapping[str, str]]) -> Tiers:
+def read_tiers(tiers: Tiers | Sequence[Mapping[str, str]]) -> Tiers:
+    """Tiers out of their JSON form; as they are if they are some already."""
     return tuple(
         tier
         if isinstance(tier, Tier)

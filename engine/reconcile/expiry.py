@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 from engine.journal.open import open_local
 from engine.model.errors import BcsError
 from engine.model.policy.resolved import SourceSpec
+from engine.model.policy.retention import tiers_as_json
+from engine.model.policy.site import EMBEDDED_SITE
 from engine.plan.reconcile import Plan
-from engine.plan.retention import REMOVE, sweep
-from engine.query.points import points
+from engine.query.expiring import points_expiring
 from engine.query.session import Session
 
 
 def with_points_removed(home: Path, plan: Plan, now: int) -> Plan:
     """The plan with `points_removed` in the actions whose sources get a shorter retention, as of `now` (microseconds).
 
-    Without it at other sites than this machine's, and where the journal can't be read: a plan needs no whole journal.
+    Without it where a journal can't be read, or its node does not say: a plan needs no whole journal.
     """
-    shortened = [each for each in plan.desired.sources if each.embedded and str(each.address) in plan.guard.shortens]
-    if not shortened:
-        return plan
-    try:
-        counts = _counts(home, shortened, now)
-    except (BcsError, OSError, ValueError):
+    shortened = [each for each in plan.desired.sources if str(each.address) in plan.guard.shortens]
+    counts: dict[str, int] = {}
+    for site in sorted({each.site for each in shortened}):
+        of_site = [each for each in shortened if each.site == site]
+        try:
+            counts |= _counts(home, of_site, now) if site == EMBEDDED_SITE else _told(site, of_site)
+        except (BcsError, OSError, ValueError):
+            continue
+    if not counts:
         return plan
     actions = tuple(
         replace(action, points_removed=counts[action.name])
@@ -38,9 +44,22 @@ def with_points_removed(home: Path, plan: Plan, now: int) -> Plan:
 
 def _counts(home: Path, sources: Collection[SourceSpec], now: int) -> dict[str, int]:
     master_key = bytes.fromhex((home / "keys" / "master.key").read_text("ascii").strip())
-    found: dict[str, int] = {}
     with Session(open_local(home / "journal", master_key)) as session:
-        for spec in sources:
-            decisions = sweep(points(session, spec.stream_id), spec.retention, now)
-            found[str(spec.address)] = sum(decision.verdict == REMOVE for decision in decisions)
+        return {str(each.address): points_expiring(session, each.stream_id, each.retention, now) for each in sources}
+
+
+def _told(site: str, sources: Collection[SourceSpec]) -> dict[str, int]:
+    """The same by the site's node, at its own time."""
+    from engine.env import credentials
+    from engine.env.endpoint import request_json
+
+    credential = credentials.read(site)
+    if credential is None:
+        return {}
+    endpoint = credential.endpoint()
+    found = {}
+    for each in sources:
+        tiers = quote(json.dumps(tiers_as_json(each.retention)), safe="")
+        target = f"/v1/streams/{each.stream_id}/expiring?tiers={tiers}"
+        found[str(each.address)] = int(request_json(endpoint, "GET", target)["points"])
     return found

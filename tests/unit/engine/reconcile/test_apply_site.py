@@ -20,7 +20,7 @@ from engine.deploy.nodes import NodeOutcome
 from engine.deploy.outcome import HostOutcome, Outcome
 from engine.env import credentials, durable
 from engine.env.endpoint import request_json
-from engine.model.errors import Refused
+from engine.model.errors import Refused, UsageError
 from engine.model.policy.site import Site
 from engine.plan.reconcile import Plan, check_guards
 from engine.reconcile import apply_site
@@ -146,11 +146,11 @@ class Scene:
         check_guards(plan, confirm=confirm)
         return apply(self.home, plan, ORIGIN, wait=wait, wait_seconds=WAIT_SECONDS)
 
-    def group(self, name: str, hosts: str, rpo: str = "5s") -> None:
+    def group(self, name: str, hosts: str, rpo: str = "5s", more: str = "") -> None:
         (self.repository / f"{name}.yaml").write_text(
             HEAD.format("ProtectionGroup", name)
             + f"  site: sf\n  hosts: {hosts}\n  objectives: {{rpo: {rpo}}}\n"
-            + f"  sources: [{{files: {{paths: ['{self.hosts.folder / 'data' / name}']}}}}]\n"
+            + f"  sources: [{{files: {{paths: ['{self.hosts.folder / 'data' / name}']}}}}]\n{more}"
         )
         (self.hosts.folder / "data" / name).mkdir(parents=True, exist_ok=True)
         (self.hosts.folder / "data" / name / "a.txt").write_text("one\n")
@@ -250,6 +250,22 @@ def test_from_nothing_to_protected_then_what_fails_and_what_goes(scene: Scene) -
     assert "Agent h2" not in " ".join(shown(plan)) and plan.passed_over[0].startswith("h2: its certificate was revoked")
     plan = scene.plan(readmit=["h2"])
     assert shown(plan) == ["create Agent h2"] and not plan.passed_over
+
+
+def test_a_shorter_retention_tells_how_many_points_go(scene: Scene) -> None:
+    scene.apply()
+    scene.group("a", "h1", more="  retention: {tiers: [{keep: 1h, for: 1d}]}\n")
+    plan = scene.plan()
+    assert plan.guard.shortens == ("a/h1/files",) and plan.guard.needed
+    (counted,) = [action.points_removed for action in plan.actions if action.kind == "Source"]
+    assert counted is not None and counted >= 0
+    with pytest.raises(Refused, match="shortens the retention of 1 source"):
+        scene.apply(plan)
+    known = credentials.read("sf")
+    assert known is not None
+    stream = plan.desired.sources[0].stream_id
+    with pytest.raises(UsageError, match="are no retention"):
+        request_json(known.endpoint(), "GET", f"/v1/streams/{stream}/expiring?tiers=7")
 
 
 def test_a_silent_node_is_healed_and_the_rest_shows_then(scene: Scene) -> None:
