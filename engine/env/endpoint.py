@@ -175,7 +175,8 @@ def not_answered(endpoint: Endpoint | str, error: Exception) -> BcsError:
 def reason(error: Exception) -> str:
     """Why a connection failed, in a few words without a line's end."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {error.verify_message}"
+        clock = ": is this machine's clock right?" if error.verify_code in _CLOCK else ""
+        return f"its certificate is not trusted: {error.verify_message}{clock}"
     if isinstance(error, ssl.SSLError):
         return f"tls: {(error.reason or str(error)).lower().replace('_', ' ')}"
     if isinstance(error, OSError) and error.errno and error.errno > 0:
@@ -204,6 +205,7 @@ def host_and_port(url: str) -> tuple[str, int]:
     return host, port
 
 
+_CLOCK = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, _HAS_EXPIRED
 _ALERTS = {
     "SSLV3_ALERT_CERTIFICATE_REVOKED": "revoked",
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": "expired",
