@@ -1,6 +1,7 @@
 """`make bench`: protect and restore the same data with restic, borg and this project, in turn.
 
     python -m tests.bench [--rounds 3] [--data sources,random,database,words] [--place DIR] [--output FILE]
+    python -m tests.bench agents ...        many agents on one node instead, see tests/bench/agents.py
 
 Each round runs all three one after another, so that a machine whose speed drifts is fair to
 all; medians are printed with the ratios that the project promises.
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.model.times import format_size
-from tests.bench import data
+from tests.bench import agents, data
 from tests.bench.ours import Ours
 from tests.bench.peers import Borg, Measured, Restic
 
@@ -33,6 +34,8 @@ PROMISED = {
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["agents"]:
+        return agents.main(sys.argv[2:])
     options = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--data", default=",".join(data.NAMES))

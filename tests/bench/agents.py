@@ -1,6 +1,6 @@
 """Many agents on one node: what it acknowledges as durable, how soon, and what that costs it.
 
-    python -m tests.bench.agents [--rounds 3] [--seconds 10] [--place DIR] [--json FILE]
+    make bench ARGS="agents [--rounds 3] [--seconds 10] [--scenarios mixed,data,events,idle] [--tls] [--place DIR]"
 
 A real node is given policies for all hosts, then simulated agents (tests/bench/simulated.py), in processes of their
 own, open their streams and write. What is acknowledged within the time counts; the disk's own rate is measured in the
@@ -17,7 +17,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,9 @@ from typing import Any
 from engine.model.ids import parse_address, stream_id
 from tests.bench import disk
 from tests.bench.load import Load
-from tests.embedded import ROOT, Site
-from tests.nodes import ProcessNode, apply, source
+from tests.embedded import ROOT
+from tests.nodes import ProcessNode, apply, process_node, source
+from tests.secured import SecuredNode, secured_node
 
 DATA_FRAMES = 8
 
@@ -80,16 +82,38 @@ def agents_of(scenario: Scenario) -> Agents:
     return Agents(busy, calm)
 
 
-def protect(site: Site, agents: Agents) -> None:
+@contextmanager
+def node_at(home: Path, *, tls: bool = False) -> Iterator[ProcessNode]:
+    """A real node behind its socket; with `tls` agents come over TLS."""
+    if tls:
+        with secured_node(home) as secured:
+            yield secured
+        return
+    with process_node(home) as node:
+        yield node
+
+
+def protect(node: ProcessNode, agents: Agents) -> None:
     """Apply policies in which every simulated agent has its source."""
     addresses = [load.address for load in agents.busy] + [f"bench/{each['host']}/files" for each in agents.idle]
-    apply(ProcessNode(site), *(source(address) for address in addresses))
+    apply(node, *(source(address) for address in addresses))
+
+
+def _where(node: ProcessNode, agents: Agents) -> dict[str, Any]:
+    """How the agents find the node; over TLS each is given a certificate."""
+    if not isinstance(node, SecuredNode):
+        return {"socket": str(node.site.socket)}
+    hosts = [load.host for load in agents.busy] + [each["host"] for each in agents.idle]
+    known = {host: node.certify(host) for host in hosts}
+    files = {host: [str(each.key), str(each.certificate)] for host, each in known.items()}
+    return {"url": node.url, "ca_pem": node.ca_pem, "hosts": files}
 
 
 class Simulated:
     """The processes of simulated agents. `begin` once all are ready; `results` waits for their end."""
 
-    def __init__(self, site: Site, agents: Agents, seconds: float, processes: int, **more: Any) -> None:
+    def __init__(self, node: ProcessNode, agents: Agents, seconds: float, processes: int, **more: Any) -> None:
+        where = _where(node, agents)
         self._processes = [
             subprocess.Popen(
                 [sys.executable, "-m", "tests.bench.simulated"],
@@ -102,7 +126,7 @@ class Simulated:
         ]
         for number, process in enumerate(self._processes):
             plan = {
-                "socket": str(site.socket),
+                **where,
                 "seconds": seconds,
                 "busy": [asdict(load) for load in agents.busy[number::processes]],
                 "idle": list(agents.idle[number::processes]),
@@ -136,22 +160,23 @@ class Simulated:
         process.stdin.flush()
 
 
-def run_scenario(scenario: Scenario, place: Path, seconds: float, processes: int) -> dict[str, Any]:
+def run_scenario(
+    scenario: Scenario, place: Path, seconds: float, processes: int, *, tls: bool = False
+) -> dict[str, float]:
     """One round: a new node, all agents, the disk's own rate; the figures."""
     home = place / "home"
     shutil.rmtree(home, ignore_errors=True)
     agents = agents_of(scenario)
-    with Site(home) as site:
-        site.start_node()
-        protect(site, agents)
-        simulated = Simulated(site, agents, seconds, processes)
+    home.mkdir()
+    with node_at(home, tls=tls) as node:
+        protect(node, agents)
+        simulated = Simulated(node, agents, seconds, processes)
         try:
-            assert site.node is not None
-            before, begun = disk.cpu_seconds(site.node.pid), time.monotonic()
+            before, begun = disk.cpu_seconds(node.pid), time.monotonic()
             simulated.begin()
             told = simulated.results()
-            cpu, wall = disk.cpu_seconds(site.node.pid) - before, time.monotonic() - begun
-            memory = disk.memory_bytes(site.node.pid, "VmHWM")
+            cpu, wall = disk.cpu_seconds(node.pid) - before, time.monotonic() - begun
+            memory = disk.memory_bytes(node.pid, "VmHWM")
         finally:
             simulated.end()
     packs = [path.stat().st_size for path in (home / "journal" / "packs").rglob("*") if path.is_file()]
@@ -239,13 +264,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--scenarios", default=",".join(SCENARIOS))
     options.add_argument("--processes", type=int, default=2)
     options.add_argument("--place", type=Path, default=Path(".bench").resolve() / "agents")
+    options.add_argument("--tls", action="store_true", help="TLS with a certificate each, not the node's socket")
     options.add_argument("--json", type=Path)
     given = options.parse_args(arguments)
     given.place.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {}
     for name in given.scenarios.split(","):
         rounds = [
-            run_scenario(SCENARIOS[name], given.place, given.seconds, given.processes) for _ in range(given.rounds)
+            run_scenario(SCENARIOS[name], given.place, given.seconds, given.processes, tls=given.tls)
+            for _ in range(given.rounds)
         ]
         results[name] = {"median": medians(rounds), "rounds": rounds}
         print(render(name, results[name]["median"]), flush=True)

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from tests.bench.reaching import streams
+
 WAIT_SECONDS = 20.0
 """As engine.agent.run waits."""
 
@@ -20,14 +22,14 @@ READY_SECONDS = 60.0
 class Connection:
     """HTTP/1.1 with JSON, one exchange after the other."""
 
-    def __init__(self, plan: Mapping[str, Any]) -> None:
-        self._plan = plan
+    def __init__(self, plan: Mapping[str, Any], host: str) -> None:
+        self._plan, self._host = plan, host
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def call(self, method: str, target: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The answer's object. RuntimeError for anything but 200."""
         if self._streams is None:
-            self._streams = await asyncio.open_unix_connection(self._plan["socket"])
+            self._streams = await streams(self._plan, self._host)
         reader, writer = self._streams
         content = json.dumps(body).encode() if body is not None else b""
         kind = "Content-Type: application/json\r\n" if content else ""
@@ -61,7 +63,7 @@ class Agents:
         self._thread.start()
         if not self._all_there.wait(READY_SECONDS):
             raise RuntimeError(
-                f"{self._opened} of {len(self._agents)} idle agents opened their streams: {self._errors}"
+                f"{self._opened} of {len(self._agents)} idle agents opened their streams: {self._errors[:3]}"
             )
 
     def measure(self, seconds: float) -> dict[str, Any]:
@@ -80,19 +82,20 @@ class Agents:
         for number, agent in enumerate(self._agents):
             for act in (self._poll, self._report):
                 tasks.append(asyncio.create_task(self._alive(act, agent, number / len(self._agents))))
-        await asyncio.to_thread(self._over.wait)
+        while not self._over.is_set():
+            await asyncio.sleep(0.05)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _alive(self, act: Any, agent: Mapping[str, Any], delay_seconds: float) -> None:
         """Begun evenly over a second, as hosts are."""
-        connection = Connection(self._plan)
+        connection = Connection(self._plan, agent["host"])
         await asyncio.sleep(delay_seconds)
         try:
             await act(agent, connection)
-        except (OSError, RuntimeError, asyncio.IncompleteReadError) as error:
-            self._errors.append(f"{agent['host']}: {error}")
+        except (OSError, RuntimeError, EOFError) as error:
+            self._errors.append(f"{agent['host']}: {error!r}")
         finally:
             connection.close()
 

@@ -17,13 +17,12 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from engine.agent.client import HttpNode
 from engine.model.errors import BcsError
 from engine.model.ids import parse_address, stream_id
-from tests.bench import idle
+from tests.bench import idle, reaching
 from tests.bench.load import Content, Load, Pieces
 
 
@@ -80,11 +79,11 @@ def run_busy(node: HttpNode, content: Content, seconds: float, result: Result) -
 
 
 def run(plan: dict[str, Any], ready: Callable[[], None], *, with_files: bool = False) -> dict[str, Any]:
-    """The whole plan: {busy: [Load...], idle: [{host, stream}...], seconds, socket}; {busy: [...], idle: {...}}."""
+    """The whole plan: {busy: [Load...], idle: [{host, stream}...], seconds} and where the node is
+    (tests/bench/reaching.py). The answer: {busy: [Result...], idle: {...}}."""
     loads = [Load(**each) for each in plan["busy"]]
     pieces = {kind: Pieces(kind) for kind in {load.kind for load in loads} - {"small"}}
-    connect = _connect(plan)
-    nodes = [connect() for _ in loads]
+    nodes = [reaching.clients(plan, load.host)() for load in loads]
     contents = [open_content(node, load, pieces) for node, load in zip(nodes, loads, strict=True)]
     results = [
         Result(load.host, load.address, load.kind, epoch=each.epoch) for load, each in zip(loads, contents, strict=True)
@@ -115,10 +114,6 @@ def run(plan: dict[str, Any], ready: Callable[[], None], *, with_files: bool = F
 def digests(files: dict[bytes, bytes]) -> dict[str, str]:
     """{path: SHA-256 of its content}."""
     return {path.decode(): hashlib.sha256(content).hexdigest() for path, content in files.items()}
-
-
-def _connect(plan: dict[str, Any]) -> Callable[[], HttpNode]:
-    return lambda: HttpNode(Path(plan["socket"]))
 
 
 def _as_json(result: Result) -> dict[str, Any]:
