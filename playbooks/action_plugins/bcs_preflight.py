@@ -52,13 +52,6 @@ id "$account" >/dev/null 2>&1 && say account 1
 :
 """.replace("MODULES", MODULES)
 
-# Become root by sudo where that needs no password; the inventory may know another way, which then came before this.
-WRAPPED = """
-if [ "$(id -u)" = 0 ] || [ {privileged} = 0 ]; then sh -c {script} sh {words}
-elif sudo -n true 2>/dev/null; then echo become=1; sudo -n sh -c {script} sh {words}
-else sh -c {script} sh {words}; fi
-"""
-
 NO_ROOT = "let that user become root by sudo without a password, or give the inventory ansible_become_password"
 
 
@@ -105,22 +98,30 @@ class ActionModule(ActionBase):
         }
 
     def _probe(self, host: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """What the script says; as root, where that is needed and can be had. The inventory may know how to become
+        root; where it says nothing, sudo without a password is tried."""
         words = [wanted["root"], wanted.get("account") or "root", wanted["home"], wanted["unit"]]
         words += [wanted["python"]] if wanted.get("python") else CANDIDATES
-        command = WRAPPED.format(
-            privileged=int(bool(wanted.get("privileged"))), script=shlex.quote(SCRIPT), words=shlex.join(words)
-        )
+        command = shlex.join(["sh", "-s", "--", *words])
+        found = parsed(self._said(host, command))
+        if wanted.get("privileged") and found["uid"] != "0":
+            answer = self._low_level_execute_command(f"sudo -n {command}", in_data=SCRIPT.encode())
+            if answer["rc"] == 0:
+                return {**parsed(answer["stdout"]), "become": "1"}
+        return found
+
+    def _said(self, host: str, command: str) -> str:
         try:
-            answer = self._low_level_execute_command(command.strip())
+            answer = self._low_level_execute_command(command, in_data=SCRIPT.encode())
         except AnsibleAuthenticationFailure as error:
             if "sudo" not in str(error) and "become" not in str(error):
                 raise
             raise Failed(f"{host} does not let us become root: {error}", hint=NO_ROOT) from None
-        if answer["rc"] != 0 or "uid=" not in answer["stdout"]:
-            said = (answer["stderr"] or answer["stdout"]).strip().splitlines() or ["it said nothing"]
-            hint = NO_ROOT if "sudo" in said[-1] else "log in there by hand and look what its shell says"
-            raise Failed(f"{host} did not let us look: {said[-1]}", hint=hint)
-        return parsed(answer["stdout"])
+        if answer["rc"] == 0 and "uid=" in answer["stdout"]:
+            return str(answer["stdout"])
+        said = (answer["stderr"] or answer["stdout"]).strip().splitlines() or ["it said nothing"]
+        hint = NO_ROOT if "sudo" in said[-1] else "log in there by hand and look what its shell says"
+        raise Failed(f"{host} did not let us look: {said[-1]}", hint=hint)
 
 
 def parsed(said: str) -> dict[str, Any]:

@@ -55,7 +55,7 @@ spec:
   sources: [{{files: {{paths: [/srv/work]}}}}]
 """
 READY_SECONDS = 90
-UNTIL_KILLED = "until pkill -KILL -f '^/usr/bin/python[^ ]* -c import base64,zlib'; do sleep 0.02; done"
+UNTIL_KILLED = "until pkill -KILL -f '^/usr/bin/python[^ ]* -c import sys;exec'; do sleep 0.02; done"
 TRACES = "/opt/bcs-node /opt/bcs-agent /var/lib/bcs /var/lib/bcs-agent /etc/bcs /etc/systemd/system/bcs-*"
 
 
@@ -135,9 +135,11 @@ def scene() -> Iterator[Scene]:
         (home / "cache").mkdir(parents=True)
         policies = lab.home / "policies"
         policies.mkdir()
-        # That host keys are checked is for us to see to.
+        # As plain an inventory as can be: host keys, and becoming root, are for us to see to.
         inventory = home / "inventory.json"
-        inventory.write_text(lab.inventory.read_text().replace("-o StrictHostKeyChecking=yes", ""))
+        plain = json.loads(lab.inventory.read_text().replace("-o StrictHostKeyChecking=yes", ""))
+        assert plain["all"]["vars"].pop("ansible_become")
+        inventory.write_text(json.dumps(plain))
         (policies / "site.yaml").write_text(POLICY.format(inventory=inventory))
         for host in GOOD:
             lab.hosts[host].write("/srv/work/file", "here\n")
@@ -177,6 +179,21 @@ def test_a_second_run_changes_nothing(scene: Scene) -> None:
     assert [node.changes(NODE), *(agents.changes(host) for host in GOOD)] == [[], [], []]
     assert node[NODE]["ok"] and all(agents[host]["ok"] for host in GOOD), (node, agents)
     assert all(agents[host]["facts"]["enrolled"] for host in GOOD)
+
+
+def test_the_playbook_by_hand(scene: Scene) -> None:
+    """As the handbook shows it, without bcsctl. Check mode, of a version that is there."""
+    ca = scene.on(GOOD[0], "cat /var/lib/bcs-agent/identity/site-ca.pem") + "\n"
+    variables = {
+        "agent_root": "/opt/bcs-agent", "agent_home": "/var/lib/bcs-agent", "agent_unit": "bcs-agent",
+        "agent_service": "systemd", "agent_cache": str(scene.home / "cache"), "agent_ca": ca,
+        "agent_urls": ["https://sf-bcs1:8440"],
+    }  # fmt: skip
+    argv = [sys.executable, "-m", "ansible", "playbook", "-i", scene.home / "inventory.json", "--limit", GOOD[0]]
+    words = ["--check", "--diff", "-e", json.dumps(variables), "--tags", "preflight,install,configure"]
+    said = scene.lab.controller.run([*argv, "playbooks/agent.yml", *words], cwd=ROOT).stdout
+    assert "failed=0" in said and "unreachable=0" in said
+    assert "site-ca.pem" not in said and "-ExecStart=" in said  # no spool limit was given, so the unit would change
 
 
 def test_units_are_as_tight_as_the_handbook_says(scene: Scene) -> None:
@@ -303,6 +320,18 @@ def test_on_and_back_by_the_link(scene: Scene) -> None:
     gone = scene.deploy("agents", host, version="1.2.3")
     assert "no agent of version 1.2.3 any more; there are:" in gone.said(host) and version in gone.said(host)
     assert scene.agent(host, "BCS_AGENT_VERSION") == version
+
+
+def test_a_version_that_does_not_come_up_gives_way_to_the_one_before(scene: Scene) -> None:
+    version, broken = bundle.version(bundle.NODE), "9.9.9+broken"
+    scene.on(NODE, f"cd /opt/bcs-node && cp -a {version} {broken} && sed -i s/{version}/{broken}/g {broken}/start")
+    scene.on(NODE, f"rm /opt/bcs-node/{broken}/lib/engine/node/serve.py")
+    rows = scene.deploy("node", version=broken)
+    assert rows[NODE]["state"] == "failed"
+    assert "No module named 'engine.node.serve'" in rows.said(NODE)
+    assert f"version {version} runs again" in rows.said(NODE)
+    assert scene.deploy("node").changes(NODE) == ["Write the settings", "Run the node as a service"]
+    scene.until_reported(set(GOOD), bundle.version())
 
 
 def test_a_node_never_makes_a_second_key_for_a_journal(scene: Scene) -> None:
