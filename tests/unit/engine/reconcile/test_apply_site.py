@@ -48,8 +48,7 @@ class Hosts:
     started_with: dict[str, str] = field(default_factory=dict)
     down: set[str] = field(default_factory=set)
     deployed: list[list[str]] = field(default_factory=list)
-    node: SecuredNode | None = None
-    node_stack: ExitStack = field(default_factory=ExitStack)
+    nodes: dict[str, tuple[SecuredNode, ExitStack]] = field(default_factory=dict)
 
     def deploy_node(
         self, site: Site, host: str, *, admins: Mapping[str, str] | None = None, **options: Any
@@ -59,16 +58,17 @@ class Hosts:
             return NodeOutcome(HostOutcome("changed", diff=("+ node",)))
         if host in self.down:
             return NodeOutcome(HostOutcome("unreachable", "no route to host", "look at it"))
-        home = self.folder / "node"
+        home = self.folder / f"node-{site.name}"
         (home / "node" / "admins").mkdir(parents=True, exist_ok=True)
         for name, digest in (admins or {}).items():
             durable.replace(home / "node" / "admins" / f"{name}.sha256", digest.encode())
-        if self.node is None:
-            listen = f"127.0.0.1:{self.port}"
-            settings = {"site": site.name, "host": host, "urls": [f"https://{listen}"], "listen": listen}
-            self.node = self.node_stack.enter_context(secured_node(home, **settings))
-            self.node.port = self.port
-        return NodeOutcome(HostOutcome("changed"), self.node.ca_pem, bundle.version(bundle.NODE))
+        if site.name not in self.nodes:
+            url = site.nodes[0].url
+            settings = {"site": site.name, "host": host, "urls": [url], "listen": url.removeprefix("https://")}
+            stack = ExitStack()
+            node = stack.enter_context(secured_node(home, **settings))
+            self.nodes[site.name] = node, stack
+        return NodeOutcome(HostOutcome("changed"), self.nodes[site.name][0].ca_pem, bundle.version(bundle.NODE))
 
     def deploy_agents(
         self,
@@ -100,7 +100,7 @@ class Hosts:
             return HostOutcome("ok")
         self.stop(host)
         self.started_with[host] = settings
-        url = f"https://127.0.0.1:{self.port}"
+        url = site.nodes[0].url
         argv = ["-m", "engine.agent", "agent", "--home", self.folder / host, "--host", host, "--node", url]
         environment = {"BCS_AGENT_VERSION": bundle.version(), "BCS_AGENT_SETTINGS": settings, "PYTHONPATH": str(ROOT)}
         with (self.folder / f"{host}.log").open("ab") as log:
@@ -122,14 +122,14 @@ class Hosts:
             process.terminate()
             process.wait(30)
 
-    def stop_node(self) -> None:
-        self.node_stack.close()
-        self.node = None
+    def stop_node(self, site: str = "sf") -> None:
+        self.nodes.pop(site)[1].close()
 
     def end(self) -> None:
         for host in list(self.running):
             self.stop(host)
-        self.stop_node()
+        for site in list(self.nodes):
+            self.stop_node(site)
 
 
 @dataclass
@@ -146,20 +146,20 @@ class Scene:
         check_guards(plan, confirm=confirm)
         return apply(self.home, plan, ORIGIN, wait=wait, wait_seconds=WAIT_SECONDS)
 
-    def group(self, name: str, hosts: str, rpo: str = "5s", more: str = "") -> None:
+    def group(self, name: str, hosts: str, rpo: str = "5s", more: str = "", site: str = "sf") -> None:
         (self.repository / f"{name}.yaml").write_text(
             HEAD.format("ProtectionGroup", name)
-            + f"  site: sf\n  hosts: {hosts}\n  objectives: {{rpo: {rpo}}}\n"
+            + f"  site: {site}\n  hosts: {hosts}\n  objectives: {{rpo: {rpo}}}\n"
             + f"  sources: [{{files: {{paths: ['{self.hosts.folder / 'data' / name}']}}}}]\n{more}"
         )
         (self.hosts.folder / "data" / name).mkdir(parents=True, exist_ok=True)
         (self.hosts.folder / "data" / name / "a.txt").write_text("one\n")
 
-    def site(self, agent: str = "{hosts: h3}") -> None:
-        port = self.hosts.port
-        (self.repository / "site.yaml").write_text(
-            HEAD.format("Site", "sf")
-            + f"  inventory: inventory/hosts.yml\n  nodes: [{{host: n1, url: 'https://127.0.0.1:{port}'}}]\n"
+    def site(self, agent: str = "{hosts: h3}", name: str = "sf", node: str = "n1", port: int = 0) -> None:
+        url = f"https://127.0.0.1:{port or self.hosts.port}"
+        (self.repository / f"{name}.yaml").write_text(
+            HEAD.format("Site", name)
+            + f"  inventory: inventory/hosts.yml\n  nodes: [{{host: {node}, url: '{url}'}}]\n"
             + f"  storage: {{url: 'file:///var/lib/bcs/journal'}}\n  agent: {agent}\n"
         )
 
@@ -176,7 +176,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     hosts = Hosts(tmp_path / "hosts", free_port())
     (tmp_path / "repository" / "inventory").mkdir(parents=True)
     inventory = tmp_path / "repository" / "inventory" / "hosts.yml"
-    inventory.write_text("all: {hosts: {n1: {}, h1: {}, h2: {}, h3: {}}}\n")
+    inventory.write_text("all: {hosts: {n1: {}, n2: {}, h1: {}, h2: {}, h3: {}, h4: {}}}\n")
     monkeypatch.setattr(nodes, "deploy_node", hosts.deploy_node)
     monkeypatch.setattr(agents, "deploy_agents", hosts.deploy_agents)
     monkeypatch.setattr(agents, "remove_agents", hosts.remove_agents)
@@ -302,10 +302,10 @@ def test_credentials_that_are_lost_are_made_anew_and_what_was_applied_is_not_ove
 def test_credentials_of_another_journal_are_refused(scene: Scene) -> None:
     scene.apply()
     known = credentials.read("sf")
-    assert known is not None and scene.hosts.node is not None
+    assert known is not None
     scene.hosts.stop_node()
-    shutil.rmtree(scene.hosts.folder / "node" / "journal")
-    for file in (scene.hosts.folder / "node" / "node").glob("tls.*"):
+    shutil.rmtree(scene.hosts.folder / "node-sf" / "journal")
+    for file in (scene.hosts.folder / "node-sf" / "node").glob("tls.*"):
         file.unlink()
     done = scene.apply()
     assert rows(done) == {"Node n1": "failed"} and "another authority" in done.results[0].message
@@ -351,6 +351,22 @@ def test_a_host_that_left_the_inventory_loses_its_certificate(scene: Scene) -> N
     done = scene.apply(confirm=1)
     assert done.ok and rows(done)["Agent h2"] == "changed"
     assert scene.plan().noop
+
+
+def test_what_fails_at_one_site_keeps_no_other_from_going_on(scene: Scene) -> None:
+    scene.site("{}", "boston", "n2", free_port())
+    scene.group("c", "h4", site="boston")
+    scene.hosts.down.add("n2")
+    done = scene.apply()
+    assert rows(done)["Node n2"] == "unreachable" and rows(done)["Source a/h1/files"] == "protected"
+    assert done.numbers == {"boston": 0, "sf": 1} and not done.converged
+    assert "Agent h4" not in rows(done)
+    scene.hosts.down.clear()
+    assert {action.site for action in scene.plan().actions} == {"boston"}
+    done = scene.apply()
+    assert done.converged and done.numbers == {"boston": 1, "sf": 1}
+    assert rows(done)["Source c/h4/files"] == "protected"
+    assert scene.plan().noop and credentials.sites() == ["boston", "sf"]
 
 
 def test_checks_look_at_every_host(scene: Scene, tmp_path: Path) -> None:
