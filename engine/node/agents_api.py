@@ -19,7 +19,7 @@ from engine.node import fields, reports
 from engine.node.access import AGENT, allow, need_host
 from engine.node.bodies import TooLarge
 from engine.node.desired import bounded
-from engine.node.log import DEBUG, INFO, log, wanted
+from engine.node.log import BATCH_DIGITS, DEBUG, INFO, SLOW_SECONDS, log, wanted
 from engine.node.parts import Parts
 from engine.node.status import Report
 from engine.node.web import Answer, answering, read_json
@@ -28,10 +28,6 @@ from engine.wire.errors import Malformed
 from engine.wire.limits import BATCH_BYTES_MAX
 
 WAIT_SECONDS_MAX = 60.0
-SLOW_SECONDS = 1.0
-BATCH_DIGITS = 16
-"""So many digits of a batch's hash name it in the logs of agent and node."""
-
 _HOST_CHARS = 253
 _WORD_CHARS = 200
 
@@ -216,7 +212,7 @@ def _acknowledged(parts: Parts, batch: Batch, done: Future[Ack]) -> None:
         return
     if (error := done.exception()) is not None:
         named, stream = batch.hash.hex()[:BATCH_DIGITS], batch.stream
-        log(f"batch refused: {error}", parts.clock, batch=named, stream=stream)
+        parts.sparingly.log("batch refused", f"batch refused: {error}", batch=named, stream=stream)
         return
     ack = done.result()
     if not ack.duplicate:

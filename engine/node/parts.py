@@ -16,6 +16,7 @@ from engine.node.certificates import Certificates
 from engine.node.commands import Commands
 from engine.node.desired import Desired
 from engine.node.hosts import Certified
+from engine.node.log import Sparingly
 from engine.node.marks import KeptMarks
 from engine.node.metrics import Metrics
 from engine.node.refusals import Refusals
@@ -79,6 +80,7 @@ class Parts:
     certified: Callable[[], Mapping[str, Certified]] = dict
     journal_size: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     metrics: Metrics = field(init=False)
+    sparingly: Sparingly = field(init=False)
     watch: Watch | None = None
     ingest: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "ingest"))
     readers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(READERS, "reader"))
@@ -88,6 +90,7 @@ class Parts:
 
     def __post_init__(self) -> None:
         self.metrics = Metrics(self.clock, self.desired)
+        self.sparingly = Sparingly(self.clock)
         self.restores = Restores(self.journal)
 
     def heard(self, host: str) -> Agent:

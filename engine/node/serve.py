@@ -33,6 +33,7 @@ from engine.node import (
     asof_api,
     certificates_api,
     commands_api,
+    commits,
     control_api,
     metrics_api,
     notify_api,
@@ -201,7 +202,7 @@ def wire(home: Path, journal: Journal, clock: Clock) -> Parts:
         parts.desired.begin(committer.boot, _applied(journal, clock))
         unheard = [each for each, source in parts.desired.sources.items() if not facts.has(source["stream"])]
         parts.desired.since |= expected_since(journal.store, unheard, parts.desired.number)
-        committer.on_committed = parts.metrics.committed
+        committer.on_committed = commits.noted(parts.metrics, clock)
         parts.watch = Watch(parts)
         audit.on_act = parts.watch.heard_act
         recovered.pending_acts(home, audit, clock.now())

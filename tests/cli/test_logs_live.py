@@ -33,6 +33,8 @@ def test_one_id_a_batch_from_agent_to_commit(tmp_path: Path) -> None:
     assert {each["process"] for each in node} == {"node"} and {each["process"] for each in agent} == {"agent"}
     here = {each["batch"] for each in node if each["message"] == "batch here"}
     assert committed(node) <= here and sent(agent) <= here
+    commits = {batch for each in node if each["message"] == "commit durable" for batch in each["batches"].split(",")}
+    assert committed(node) <= commits
     assert all(len(batch) == 16 for batch in here)
     told = [each["message"] for each in agent if each["message"].startswith(ADDRESS)]
     assert f"{ADDRESS}: protected" in told
