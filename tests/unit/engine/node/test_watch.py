@@ -199,10 +199,11 @@ def test_a_failed_check_stands_until_one_that_finds_nothing(
 
 
 def test_a_restart_tells_nothing_twice_and_loses_nothing(
-    tmp_path: Path, clock: TurnedClock, receiver: tuple[str, Got]
+    tmp_path: Path, clock: TurnedClock, receiver: tuple[str, Got], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, got = receiver
     home = tmp_path / "home"
+    monkeypatch.setattr(sending, "RETRY_SECONDS_FIRST", 600.0)  # it is for the next start to try again
     with in_process_node(home, clock) as node:
         watching = watch(node)
         notify(node, {"webhook": url}, on=["agent-silent"])
