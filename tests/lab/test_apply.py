@@ -112,7 +112,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         shutil.copy(lab.inventory, repository / "inventory" / "lab.json")
         for host, place in (("sf-db1", "/srv/finance"), ("sf-mail1", "/srv/mail")):
             lab.hosts[host].run(["sh", "-c", f"mkdir -p {place}/deep && seq 1000 > {place}/deep/numbers"])
+        git(repository, "init", "-q")
+        git(repository, "add", ".")
+        git(repository, "-c", "user.name=Ann", "-c", "user.email=ann@example.org", "commit", "-q", "-m", "Policies")
         yield Site(lab, program_of(folder), repository, folder / "home")
+
+
+def git(repository: Path, *words: str) -> str:
+    argv = ["git", "-C", str(repository), *words]
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def program_of(folder: Path) -> Path:
@@ -144,6 +152,11 @@ def test_from_nothing_to_protected_and_then_nothing_to_do(site: Site) -> None:
     nothing = site.apply("--wait")
     assert (nothing.code, nothing.json["noop"], nothing.json["converged"]) == (0, True, True)
     assert site.run("plan").out.startswith("No changes: 5 things")
+
+    (applied,) = site.run("history", "--json").json["applied"]
+    assert (applied["number"], applied["commit"]) == (1, git(site.repository, "rev-parse", "HEAD"))
+    assert applied["dirty"] is False and "@" in applied["by"]
+    assert applied["sources"] == ["finance/sf-db1/files", "mail/sf-mail1/files"]
 
 
 def test_a_host_that_is_down_is_a_row_and_the_next_apply_heals_it(site: Site) -> None:
