@@ -121,7 +121,9 @@ def requested_key(request_pem: str) -> ec.EllipticCurvePublicKey:
     try:
         request = x509.load_pem_x509_csr(request_pem.encode("ascii"))
         key = request.public_key()
-        sound = request.is_signature_valid
+        # A stranger's request: of any other kind of key a signature may take long to verify.
+        ours = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
+        sound = ours and request.is_signature_valid
     except (ValueError, UnicodeEncodeError, UnsupportedAlgorithm):
         raise Refused("this is no request for a certificate", hint="send a PKCS #10 request in PEM") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):

@@ -83,7 +83,7 @@ class Certificates:
         fields = {
             "host": host,
             "hash": _hash(secret),
-            "created_at": now,
+            "created_at": max(now, self.revoked_at(host) + 1),  # it may be another node's clock that is ahead
             "expires_at": now + seconds * SECOND,
             "by": by,
         }
@@ -99,8 +99,7 @@ class Certificates:
             raise Unauthenticated(f"this enrolment is not for host '{host[:80]}'", hint=AGAIN)
         if self._clock.now() >= fields["expires_at"]:
             raise Unauthenticated(f"the enrolment of host '{host[:80]}' has ended", hint=AGAIN)
-        if fields["created_at"] <= self.revoked_at(host):
-            raise Unauthenticated(f"host '{host[:80]}' was revoked after this enrolment", hint=AGAIN)
+        self._refuse_revoked(host, fields["created_at"])
         used = {"host": host, "key": hashlib.sha256(key).hexdigest()}
         prefix = f"{ENROLLED}{number:08d}/"
         try:
@@ -109,19 +108,22 @@ class Certificates:
             before = sealed.get(self._journal, prefix, 1)
             if {name: before.get(name) for name in used} != used:
                 raise Unauthenticated(f"the enrolment of host '{host[:80]}' was used already", hint=AGAIN) from None
-        return self._issue(host, request_pem)
+        return self._issue(host, request_pem, fields["created_at"])
 
-    def renew(self, host: str, request_pem: str) -> Issued:
-        """The next certificate of a host that has one."""
-        return self._issue(host, request_pem)
+    def renew(self, host: str, request_pem: str, by: int) -> Issued:
+        """The next certificate of a host, asked for with one that was issued at `by`. Raises Unauthenticated when that
+        was revoked since the request began: its sender may have waited with the rest of it, or come to another node."""
+        requested_key(request_pem)
+        return self._issue(host, request_pem, by)
 
     def revoke(self, host: str, by: str) -> int:
         """Refuse from now on whatever this host was issued until now, enrolments included; when that was."""
         with self._lock:
             newest = self._known.get(host)
-        at = max(self._clock.now(), newest.issued_at if newest else 0)
+            at = max(self._clock.now(), newest.issued_at if newest else 0)
+            # Before it is written, so that nothing is issued meanwhile. Where it can't be, the host stays out here.
+            self._note(host, at)
         sealed.take_next(self._journal, REVOCATIONS, {"host": host, "at": at, "by": by})
-        self._take(host, at)
         return at
 
     def revoked_at(self, host: str) -> int:
@@ -156,11 +158,29 @@ class Certificates:
         with self._lock:
             return dict(self._revoked)
 
-    def _issue(self, host: str, request_pem: str) -> Issued:
-        now = max(self._clock.now(), self.revoked_at(host) + 1)
+    def _issue(self, host: str, request_pem: str, by: int) -> Issued:
+        """A certificate on the strength of what the host was given at `by`.
+
+        A revocation counts what was issued before it. So none may come between the look whether there is one and the
+        time that the certificate bears: the time is noted under the lock, before the certificate is made; and what
+        other nodes have revoked is read after it.
+        """
+        with self._lock:
+            now = max(self._clock.now(), self.revoked_at(host) + 1)
+        with suppress(Damaged):  # told by the node's own rounds; all others count
+            self.refresh()
+        with self._lock:
+            self._refuse_revoked(host, by)
+            before = self._known.get(host)
+            if before is None or before.issued_at < now:
+                self._known[host] = Known(host, "", now, now, now + self.seconds * SECOND)
         issued = issue_to_host(self.authority, self.site, host, request_pem, self.seconds, now)
         self.seen(Known(host, issued.serial, issued.issued_at, issued.not_before, issued.not_after))
         return issued
+
+    def _refuse_revoked(self, host: str, given_at: int) -> None:
+        if (revoked := self.revoked_at(host)) and given_at <= revoked:
+            raise Unauthenticated(f"host '{host[:80]}' was revoked after this was given to it", hint=AGAIN)
 
     def _enrolment(self, token: str) -> tuple[int, dict[str, Any]]:
         prefix, _, rest = token.partition("_")
@@ -176,7 +196,10 @@ class Certificates:
 
     def _take(self, host: str, at: int) -> None:
         with self._lock:
-            self._revoked = {**self._revoked, host: max(at, self._revoked.get(host, 0))}
+            self._note(host, at)
+
+    def _note(self, host: str, at: int) -> None:
+        self._revoked = {**self._revoked, host: max(at, self._revoked.get(host, 0))}
 
 
 def none_here() -> Refused:

@@ -54,7 +54,7 @@ def routes(parts: Parts) -> list[Route]:
         body = await read_json(request, parts.bodies, REQUEST_BYTES_MAX)
         asked = fields.text(body, "csr", chars_max=_TEXT_CHARS)
         certificates = _certificates(parts)
-        issued = await asyncio.to_thread(certificates.renew, host, asked)
+        issued = await asyncio.to_thread(certificates.renew, host, asked, caller_of(request).not_before)
         return await _answer(parts, request, certificates, host, issued, "renewed")
 
     async def revoke(request: Request) -> Response:

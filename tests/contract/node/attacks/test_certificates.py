@@ -147,6 +147,22 @@ def test_revoked_counts_at_once_on_open_connections_too(node: SecuredNode) -> No
         desired(node, who, "web3")
 
 
+@pytest.mark.usefixtures("still_good")
+def test_a_renewal_that_was_begun_before_a_revocation_comes_too_late(node: SecuredNode) -> None:
+    who = node.certify("web7")
+    body = json.dumps({"csr": requests.request(who.key.read_bytes(), "web7")}).encode()
+    connection = connect(node.endpoint(who), 10)
+    connection.putrequest("POST", "/v1/agents/web7/certificate")
+    connection.putheader("content-length", str(len(body)))
+    connection.endheaders(body[:10])
+    wait_for(lambda: desired(node, who, "web7")["sources"] == [], 10, "the node to have heard the head too")
+    assert node.admin("POST", "/v1/certificates/revoke", {"host": "web7"}).status == 201
+    connection.send(body[10:])
+    answer = connection.getresponse()
+    assert answer.status == 401, answer.read()
+    connection.close()
+
+
 def test_host_names_are_checked_against_the_sites_authority_alone(node: SecuredNode, good: Writer) -> None:
     with raw(node) as connected, pytest.raises(ssl.SSLCertVerificationError, match="elsewhere"):
         contexts.client(node.ca_pem).wrap_socket(connected, server_hostname="elsewhere")

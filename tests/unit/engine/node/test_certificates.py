@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine.env.clock import Clock
 from engine.format import documents
 from engine.identity import requests
+from engine.identity.authority import Issued, issue_to_host
 from engine.journal import sealed
 from engine.journal.authority import ensure_authority, read_authority
 from engine.journal.check import check
@@ -104,11 +106,50 @@ def test_a_revocation_reaches_the_other_node_and_holds_for_what_was_before(
     with pytest.raises(Unauthenticated, match="was revoked after"):
         second.enrol(pending, "h", csr())
     clock.at -= 60_000_000  # another node's clock is a minute behind
-    later = second.renew("h", csr())
+    later = second.renew("h", csr(), second.revoked_at("h") + 1)
     assert later.issued_at > second.revoked_at("h")
     assert second.certified()["h"].revoked_at is None
     second.revoke("h", "root")
     assert second.certified()["h"].revoked_at == second.revoked_at("h") >= later.issued_at
+
+
+def test_no_certificate_that_was_revoked_is_renewed(
+    nodes: tuple[Certificates, Certificates], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = nodes
+    token, _ = first.enrolment("h", 600, "root")
+    held = first.enrol(token, "h", csr()).issued_at
+    written = sealed.take_next
+
+    def renewed_meanwhile(journal: Journal, prefix: str, told: dict[str, object]) -> int:
+        if prefix == REVOCATIONS:  # the revocation has its time, and is not written yet
+            with pytest.raises(Unauthenticated, match="was revoked after"):
+                first.renew("h", csr(), held)
+        return written(journal, prefix, told)
+
+    monkeypatch.setattr(sealed, "take_next", renewed_meanwhile)
+    first.revoke("h", "root")
+    with pytest.raises(Unauthenticated, match="was revoked after"):
+        first.renew("h", csr(), held)  # the request began before: its sender kept the body back
+    with pytest.raises(Unauthenticated, match="was revoked after"):
+        second.renew("h", csr(), held)  # a node that has not read of it yet
+    monkeypatch.undo()
+    token, _ = second.enrolment("h", 600, "root")
+    assert second.enrol(token, "h", csr()).issued_at > first.revoked_at("h")
+
+
+def test_what_is_issued_while_a_host_is_revoked_is_revoked_too(
+    nodes: tuple[Certificates, Certificates], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = nodes
+    token, _ = first.enrolment("h", 600, "root")
+    held = first.enrol(token, "h", csr()).issued_at
+    def revoked_meanwhile(*arguments: Any) -> Issued:
+        first.revoke("h", "root")
+        return issue_to_host(*arguments)
+
+    monkeypatch.setattr("engine.node.certificates.issue_to_host", revoked_meanwhile)
+    assert first.renew("h", csr(), held).issued_at <= first.revoked_at("h")
 
 
 def test_who_can_write_to_the_store_cant_enrol_himself(
