@@ -7,7 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,6 +191,13 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
         hosts.end()
 
 
+def eventually(condition: Callable[[], bool], what: str) -> None:
+    ends_at = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < ends_at, f"waited in vain for {what}"
+        time.sleep(0.05)
+
+
 def shown(plan: Plan) -> list[str]:
     return [f"{each.action} {each.kind} {each.name}" for each in plan.actions]
 
@@ -250,6 +258,9 @@ def test_from_nothing_to_protected_then_what_fails_and_what_goes(scene: Scene) -
     assert "Agent h2" not in " ".join(shown(plan)) and plan.passed_over[0].startswith("h2: its certificate was revoked")
     plan = scene.plan(readmit=["h2"])
     assert shown(plan) == ["create Agent h2"] and not plan.passed_over
+    certificate = scene.hosts.folder / "h2" / "identity" / "host.pem"
+    eventually(lambda: not certificate.exists(), "the agent to put away what was revoked")
+    assert scene.apply(plan).converged and scene.plan().noop
 
 
 def test_a_shorter_retention_tells_how_many_points_go(scene: Scene) -> None:
