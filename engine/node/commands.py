@@ -108,6 +108,8 @@ class Commands:
         if process is not None:
             self._running.discard(process)
             _kill(process)
+            # Pipes of which nobody reads the rest stay open, and are waited for; asyncio has no public way to close them.
+            process._transport.close()  # type: ignore[attr-defined]
             await process.wait()
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
 
@@ -197,18 +199,18 @@ def _kill(process: asyncio.subprocess.Process) -> None:
 
 
 class Streamed(Response):
-    """An answer in pieces. When nobody is there to read it any more, making it ends."""
+    """An answer in pieces. When nobody is there to read it any more, or it is read too slowly, making it ends."""
 
-    def __init__(self, pieces: AsyncGenerator[bytes, None]) -> None:
+    def __init__(self, pieces: AsyncGenerator[bytes, None], seconds_max: float) -> None:
         super().__init__(media_type=output.MEDIA_TYPE)
         del self.headers["content-length"]
-        self._pieces = pieces
+        self._pieces, self._seconds_max = pieces, seconds_max
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         sending = asyncio.create_task(self._send(send))
         gone = asyncio.create_task(_gone(receive))
         try:
-            await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({sending, gone}, timeout=self._seconds_max, return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
                 sending.result()
         finally:

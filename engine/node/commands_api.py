@@ -15,7 +15,7 @@ from starlette.routing import Route
 from engine.model.errors import Failed, NotAuthorised, UsageError
 from engine.node import fields
 from engine.node.access import ITS_GROUPS, allow, need_group, sight, who, with_origin
-from engine.node.commands import NEEDS, OF_THE_SITE, SECONDS_MAX, SECONDS_MAX_OF, Commands, Streamed
+from engine.node.commands import ALIVE_SECONDS, NEEDS, OF_THE_SITE, SECONDS_MAX, SECONDS_MAX_OF, Commands, Streamed
 from engine.node.parts import Parts
 from engine.node.web import answering, read_json
 from engine.plan.access import Sight
@@ -54,10 +54,11 @@ def routes(parts: Parts) -> list[Route]:
         if name in RECORDED:
             details = with_origin(request, {"command": name, "argv": argv[1:]})
             await asyncio.to_thread(parts.audit.act, "read", who(request), details)
-        begun = _run(parts.commands, who(request), task, zone, SECONDS_MAX_OF.get(name, SECONDS_MAX))
+        seconds_max = SECONDS_MAX_OF.get(name, SECONDS_MAX)
+        begun = _run(parts.commands, who(request), task, zone, seconds_max)
         # Waiting for a turn comes before the answer begins, so that it can still be an error.
         await anext(begun)
-        return Streamed(begun)
+        return Streamed(begun, seconds_max + ALIVE_SECONDS)
 
     return [Route("/v1/commands", answering(allow(("viewer", "operator"), commands, ITS_GROUPS)), methods=["POST"])]
 

@@ -97,11 +97,26 @@ async def test_nobody_waits_any_more(tmp_path: Path) -> None:
         await here.wait()
         return {"type": "http.disconnect"}
 
-    await Streamed(running(PIDS, tmp_path).run({}, "", 60.0))({}, receive, send)
+    await Streamed(running(PIDS, tmp_path).run({}, "", 60.0), 60.0)({}, receive, send)
     pids = [int(pid) for body in told if body[:1] == output.OUT for pid in body[5:].split()]
     assert len(pids) == 2
     while any(lives(pid) for pid in pids):
         await asyncio.sleep(0.02)
+
+
+@asyncio_test
+async def test_who_does_not_read_holds_nothing_for_long(tmp_path: Path) -> None:
+    several = running("import sys; sys.stdout.write('x' * 10_000_000)", tmp_path)
+
+    async def send(message: Any) -> None:
+        if message.get("body"):
+            await asyncio.sleep(99)
+
+    async def receive() -> Any:
+        await asyncio.sleep(99)
+
+    await Streamed(several.run({}, "", 60.0), 0.5)({}, receive, send)
+    assert not several._running
 
 
 @asyncio_test
