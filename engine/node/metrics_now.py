@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from engine.model.times import parse_time
+from engine.node.alerts_now import EVENTS
 from engine.node.metric_names import COUNTER, METRICS
 from engine.node.overview import site_status
 from engine.node.parts import Parts
@@ -141,8 +142,9 @@ def _alerts(families: Families, parts: Parts) -> None:
     watch = parts.watch
     if watch is None:
         return
-    for event, count in sorted(watch.standing().items()):
-        families.add("bcs_alerts", count, event)
+    standing = watch.standing()
+    for event in EVENTS:
+        families.add("bcs_alerts", standing.get(event, 0), event)
     families.add("bcs_notifications_waiting", watch.waiting())
     checked = watch.last_check()
     if checked is not None:
