@@ -17,7 +17,7 @@ from typing import Any
 from engine.identity.naming import parse_name
 from engine.node.caller import Caller
 from engine.node.certificates import Certificates, Known
-from engine.node.gate import Gate, Limits
+from engine.node.gate import Gate, Limits, network_of
 from engine.node.http import Http
 
 BUFFER_BYTES = 256 << 10
@@ -93,20 +93,21 @@ class Connection(asyncio.BufferedProtocol):
         assert isinstance(transport, asyncio.Transport)
         self.raw = transport
         host, port = transport.get_extra_info("peername")[:2]
-        self._address, self._whole_address = host, f"{host}:{port}"
-        why = self._listener.gate.closed_to(host)
+        self._address, self._whole_address = network_of(host), f"{host}:{port}"
+        loop = asyncio.get_running_loop()
+        why = self._listener.gate.closed_to(self._address, loop.time())
         if why:
             self.closing = True
             transport.abort()
             self._refused(why.replace(" ", "-"), why)
             return
         _guard(transport.get_extra_info("socket"))
-        self._listener.gate.begin(host)
+        self._listener.gate.begin(self._address, loop.time())
         self._shaking = True
         self._listener.open.add(self)
         self._tls = self._listener.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         seconds = self._listener.gate.limits.handshake_seconds
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._too_slow)
+        self._timer = loop.call_later(seconds, self._too_slow)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._listener.sealed
