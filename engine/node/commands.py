@@ -108,7 +108,7 @@ class Commands:
         if process is not None:
             self._running.discard(process)
             _kill(process)
-            # Pipes of which nobody reads the rest stay open, and are waited for; asyncio has no public way to close them.
+            # Pipes of which nobody reads the rest are waited for, and asyncio has no public way to close them.
             process._transport.close()  # type: ignore[attr-defined]
             await process.wait()
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
