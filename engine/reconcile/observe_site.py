@@ -6,12 +6,13 @@ by that alone; one that shows another authority than its credentials name is ref
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from engine.deploy import bundle
 from engine.env import credentials
+from engine.env.clock import SYSTEM, Clock
 from engine.env.credentials import Credential
 from engine.env.endpoint import Endpoint, request_json
 from engine.model.errors import Refused, Unreachable
@@ -30,6 +31,8 @@ from engine.plan.observed import (
 )
 
 ASK_SECONDS = 20.0
+HEARING_SECONDS = 3.0
+POLL_SECONDS = 0.2
 SILENT_SECONDS = 15
 """Agents report each second; one of which nothing was heard for so long is to be started."""
 
@@ -48,21 +51,39 @@ def observe_site(site: str) -> Observed:
         return replace(wanted, node=Process(STOPPED, why=error.message), known=False)
 
 
-def observe_node(wanted: Observed, endpoint: Endpoint) -> Observed:
+def observe_node(wanted: Observed, endpoint: Endpoint, clock: Clock = SYSTEM) -> Observed:
     """`wanted` with what the node at `endpoint` says. Raises what it answers, Unreachable when it does not."""
     health = request_json(endpoint, "GET", "/v1/health", timeout_seconds=ASK_SECONDS)
     applied = request_json(endpoint, "GET", "/v1/policies/latest", timeout_seconds=ASK_SECONDS)
     sources: dict[str, Any] = applied.get("sources") or {}
-    hosts = applied.get("agents") or {address.split("/")[1] for address in sources}
+    hosts = tuple(sorted(applied.get("agents") or {address.split("/")[1] for address in sources}))
     return replace(
         wanted,
         number=int(applied["number"]),
         documents=applied.get("documents") or {},
         sources=sources,
-        hosts=tuple(sorted(hosts)),
+        hosts=hosts,
         node=Process(RUNNING, str(health.get("version", ""))),
-        agents=agents_of(endpoint, applied.get("named_since") or {}),
+        agents=_settled(endpoint, hosts, applied.get("named_since") or {}, clock),
     )
+
+
+def _settled(
+    endpoint: Endpoint, hosts: Collection[str], named_since: Mapping[str, int], clock: Clock
+) -> dict[str, AgentSeen]:
+    """The agents, once the node has heard of all of `hosts` since it started, or some seconds later: what it has not
+    heard yet is not drift."""
+    ends_at = clock.monotonic() + HEARING_SECONDS
+    while True:
+        seen = agents_of(endpoint, named_since)
+        waited_for = [host for host in hosts if not _told(seen.get(host))]
+        if not waited_for or clock.monotonic() >= ends_at:
+            return seen
+        clock.sleep(POLL_SECONDS)
+
+
+def _told(seen: AgentSeen | None) -> bool:
+    return seen is not None and (bool(seen.version) or not seen.let_in)
 
 
 def agents_of(endpoint: Endpoint, named_since: Mapping[str, int]) -> dict[str, AgentSeen]:
