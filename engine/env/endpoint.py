@@ -26,6 +26,8 @@ CONNECT_SECONDS = 5.0
 """For TCP and TLS together, so that a node that is away does not keep anybody from asking the next one."""
 LOST_MILLISECONDS = 15_000
 """What was sent and is not confirmed for so long: the connection is given up (TCP_USER_TIMEOUT, tcp(7))."""
+KEEPALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5))
+"""Who waits for an answer sends nothing: probes notice that the line was cut, within LOST_MILLISECONDS."""
 PORT = 8440
 
 
@@ -89,6 +91,9 @@ class TlsConnection(HTTPSConnection):
     def connect(self) -> None:
         super().connect()
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, LOST_MILLISECONDS)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, seconds in KEEPALIVE:
+            self.sock.setsockopt(socket.IPPROTO_TCP, option, seconds)
         self.sock.settimeout(self._answer_seconds)
 
     def putrequest(self, method: str, url: str, skip_host: bool = False, skip_accept_encoding: bool = False) -> None:
