@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from tests.nodes import process_node, source, wait_for
 from tests.unit.engine.node.receivers import web_server
+
+
+def kept(home: Path) -> dict[str, Any]:
+    """What the watch wrote last."""
+    newest = sorted((home / "journal" / "control" / "alerts").glob("*.json"))[-1]
+    return dict(json.loads(newest.read_text()))
 
 
 def test_a_killed_node_leaves_nothing_untold(tmp_path: Path) -> None:
@@ -22,7 +30,7 @@ def test_a_killed_node_leaves_nothing_untold(tmp_path: Path) -> None:
         node.site.start_node()
         [message] = got.wait(1, 30)
         assert [each["event"] for each in message["notices"]] == ["control-changed"]
-        wait_for(lambda: node.call("GET", "/v1/notifications").json["waiting"] == [], 30, "the end of it")
+        wait_for(lambda: kept(node.home)["waiting"] == [], 30, "the delivery to be kept")
         node.site.kill("node")
         node.site.start_node()
         assert node.call("POST", "/v1/policies", {**body, "base": 1}).status == 201
