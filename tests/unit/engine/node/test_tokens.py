@@ -121,6 +121,7 @@ def test_operators_whose_hashes_were_deployed(tmp_path: Path, users: Users) -> N
     admins.mkdir()
     (admins / "alice.sha256").write_text(secret_hash("secret") + "\n")
     (admins / "broken.sha256").write_text("nonsense")
+    (admins / "folder.sha256").mkdir()
     assert users.who("secret") == User("alice", "admins/alice")
     (admins / "alice.sha256").unlink()
     assert users.who("secret") is None
