@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.model.times import DAY, HOUR, MINUTE, SECOND
@@ -74,6 +74,7 @@ def test_since_when_is_not_forgotten_while_it_is_told() -> None:
     assert standing[GAP.key].alert == Alert("gap", "g/h/s", T0 - 5 * SECOND, "a gap is still open")
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 7200)), max_size=30), st.sampled_from([GAP, SILENT]))
 def test_raised_and_resolved_take_turns(periods: list[tuple[bool, int]], alert: Alert) -> None:
     told = [kind for kind, _ in story(alert, *((holds, seconds * SECOND) for holds, seconds in periods), every=MINUTE)]
@@ -82,6 +83,7 @@ def test_raised_and_resolved_take_turns(periods: list[tuple[bool, int]], alert: 
     ]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 7200))
 def test_what_holds_long_enough_is_told(seconds: int) -> None:
     told = story(SILENT, (True, seconds * SECOND), (False, HOUR), every=SECOND)
