@@ -7,6 +7,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +15,14 @@ from typing import Any
 
 import pytest
 
+from engine.agent.client import HttpNode
+from engine.agent.pace import Pace
+from engine.agent.where import Remote
 from engine.env.endpoint import connect, request_json
 from engine.identity import requests
 from engine.model.errors import Unauthenticated
 from tests.embedded import ROOT
-from tests.nodes import acts, apply, source, wait_for
+from tests.nodes import Writer, acts, apply, file_of, source, wait_for
 from tests.secured import HOST, SecuredNode, free_port, secured_node
 
 SECONDS = 30
@@ -188,3 +192,23 @@ def test_enrolments_and_revocations_survive_a_restart(tmp_path: Path) -> None:
         asked = {"token": told["token"], "host": "new", "csr": requests.request(requests.new_key(), "new")}
         assert request_json(node.endpoint(), "POST", "/v1/enrol", asked)["certificate"]
         assert os.listdir(node.home / "journal" / "control" / "enrolled")
+
+
+def test_batches_take_no_more_of_the_line_than_allowed(tmp_path: Path) -> None:
+    with secured_node(tmp_path / "site") as node, agent_of(tmp_path / "a", node) as agent:
+        writer = Writer(node, f"g/{HOST}/files", host=HOST).protect()
+        certified = node.certify(HOST)
+        for path, name in ((certified.key, "host.key"), (certified.certificate, "host.pem")):
+            (agent.identity / name).write_bytes(path.read_bytes())
+        client = HttpNode(Remote(agent.home, HOST, [node.url]), pace=Pace(400_000))
+        try:
+            client.hello(HOST, {})
+            body = writer.batch(file_of(os.urandom(600_000)))
+            began = time.monotonic()
+            client.send(writer.stream, HOST, [body])
+            assert 1.2 < time.monotonic() - began < 10
+            began = time.monotonic()
+            client.hello(HOST, {})  # is not held up
+            assert time.monotonic() - began < 1
+        finally:
+            client.close()
