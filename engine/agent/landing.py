@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,25 @@ from engine.model.errors import Refused, UsageError
 from engine.tree.paths import shown
 from engine.tree.target import check_target
 
-SYSTEM = (b"/bin", b"/boot", b"/dev", b"/etc", b"/lib", b"/lib32", b"/lib64", b"/proc", b"/run", b"/sbin", b"/sys",
-          b"/usr", b"/var/lib/systemd", b"/var/spool")  # fmt: skip
+_LIBRARIES = (b"apt", b"cloud", b"containers", b"dbus", b"docker", b"dpkg", b"kubelet", b"NetworkManager", b"pam",
+              b"polkit-1", b"private", b"rpm", b"snapd", b"sudo", b"systemd", b"ucf")  # fmt: skip
+SYSTEM = (b"/bin", b"/boot", b"/dev", b"/etc", b"/lib", b"/lib32", b"/lib64", b"/libx32", b"/nix", b"/proc", b"/root",
+          b"/run", b"/sbin", b"/snap", b"/sys", b"/usr", b"/var/cache", b"/var/log", b"/var/mail", b"/var/spool",
+          *(b"/var/lib/" + name for name in _LIBRARIES))  # fmt: skip
 """What the system itself runs from: nothing is restored to there from afar."""
 
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """What the directory was before it was taken; `made` says that it was not there."""
+    """What the directory was before it was taken; `made` says that it was not there. `real` is its name without
+    symbolic links (os.fsdecode), `inode` its number: by them a later run knows it again."""
 
     made: bool
     uid: int
     gid: int
     mode: int
+    real: str = ""
+    inode: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +56,11 @@ class Landing:
         return self.path + path.removeprefix(self.held).removesuffix(b"/.")
 
 
-def check(target: bytes, own: Iterable[bytes], protected: Iterable[bytes], *, guarded: bool = True) -> None:
-    """Refused where nothing may be restored to: what is not empty, holds the agent's own files (`own`) or something
-    that is protected, or, with `guarded`, is the system's. UsageError for a path that makes no sense."""
+def check(target: bytes, own: Iterable[bytes], protected: Iterable[bytes], *, guarded: bool = True) -> bytes:
+    """The directory that the target names, symbolic links followed; that and no other may be taken.
+
+    Refused where nothing may be restored to: what is not empty, holds the agent's own files (`own`) or something that
+    is protected, or, with `guarded`, is the system's. UsageError for a path that makes no sense."""
     if not target.startswith(b"/") or b"\0" in target or {b".", b".."} & set(target.split(b"/")):
         raise UsageError(f"'{shown(target)}' is not an absolute path", hint="write --to HOST:/the/whole/path")
     real = os.path.realpath(target)
@@ -72,16 +80,21 @@ def check(target: bytes, own: Iterable[bytes], protected: Iterable[bytes], *, gu
         raise Refused(f"{shown(target)} belongs to the system itself", hint="name a directory below /srv or /var/tmp")
     if guarded and any(name.startswith(b".") for name in real.split(b"/")):
         raise Refused(f"{shown(target)} is a hidden place, such as keys are kept in", hint="name another directory")
-    check_target(Path(os.fsdecode(target)))
+    check_target(Path(os.fsdecode(real)))
+    return real
 
 
-def take(target: bytes, before: Before | None) -> Landing:
-    """Make the directory or take it as it is, for us alone. `before` is given when it was taken by an earlier run.
+def take(target: bytes, before: Before | None, looked: bytes | None = None) -> Landing:
+    """Make the directory or take it as it is, for us alone. `looked` is what `check` has found it to be; `before` is
+    given when it was taken by an earlier run.
 
-    Refused when it is not what was looked at any more. OSError when it can't be taken.
+    Refused when it is not what was looked at any more, wherever a link leads to by now. OSError when it can't be taken.
     """
     target = target.rstrip(b"/") or b"/"
+    expected = os.fsencode(before.real) if before is not None and before.real else looked
     real = os.path.realpath(target)
+    if expected is not None and real != expected:
+        raise _exchanged(target)
     made = False
     if before is None:
         os.makedirs(os.path.dirname(real), exist_ok=True)
@@ -93,10 +106,13 @@ def take(target: bytes, before: Before | None) -> Landing:
     fd = os.open(real, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         if os.readlink(b"/proc/self/fd/%d" % fd) != real or (before is None and os.listdir(fd)):
-            raise Refused(f"{shown(target)} was exchanged or filled meanwhile", hint="restore to another directory")
+            raise _exchanged(target)
+        status = os.fstat(fd)
         if before is None:
-            status = os.fstat(fd)
-            before = Before(made, status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode))
+            mode = stat.S_IMODE(status.st_mode)
+            before = Before(made, status.st_uid, status.st_gid, mode, os.fsdecode(real), status.st_ino)
+        elif before.inode and before.inode != status.st_ino:
+            raise _exchanged(target)
         os.fchmod(fd, 0o700)
         if os.fstat(fd).st_uid != os.geteuid():
             os.fchown(fd, os.geteuid(), -1)
@@ -117,7 +133,11 @@ def give_back(landing: Landing, attributes_set: bool) -> None:
 
 
 def before_json(before: Before) -> dict[str, Any]:
-    return {"made": before.made, "uid": before.uid, "gid": before.gid, "mode": before.mode}
+    return asdict(before)
+
+
+def _exchanged(target: bytes) -> Refused:
+    return Refused(f"{shown(target)} was exchanged or filled meanwhile", hint="restore to another directory")
 
 
 def _touch(one: bytes, other: bytes) -> bool:

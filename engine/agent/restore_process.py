@@ -14,6 +14,7 @@ import sys
 import threading
 from pathlib import Path
 
+import engine
 from engine.agent.restore_client import RestoreClient, Stopped
 from engine.agent.restoring import Job, Untold, receive
 from engine.agent.where import find
@@ -51,7 +52,7 @@ def main() -> int:
         job = Job(
             os.fsencode(granted["dir"]),
             bool(granted.get("verify")),
-            own=[os.fsencode(home)],
+            own=[os.fsencode(home), *code()],
             protected=[os.fsencode(path) for path in granted.get("protected", ())],
             state=folder / f"{arguments.id}.json",
         )
@@ -65,6 +66,16 @@ def main() -> int:
         # Any other error of ours was told to the node before it was raised here.
         return 0 if isinstance(error, BcsError) and not isinstance(error, Untold) else AGAIN
     return 0
+
+
+def code() -> list[bytes]:
+    """Where this program and its Python are read from: a module that appeared there would run as we do."""
+    ours = Path(engine.__file__).resolve().parents[1]
+    versions = ours.parents[1]
+    # Where we happen to have been started is among them when we were started by hand.
+    found = [ours, *(Path(each) for each in sys.path if each not in ("", "/", os.getcwd()))]
+    found += [versions] if (versions / "current").is_symlink() else []
+    return [os.fsencode(each) for each in found if each.is_dir()]
 
 
 def alone(path: Path, stopping: threading.Event) -> bool:

@@ -127,9 +127,10 @@ class _Run:
         self._fingerprint = str(plan["fingerprint"])
         place = self._job.state
         known = restore_state.load(place) if place is not None else None
+        job, looked = self._job, None
         if known is None:
-            landing.check(self._job.target, self._job.own, self._job.protected, guarded=self._job.guarded)
-        held = landing.take(self._job.target, known.before if known else None)
+            looked = landing.check(job.target, job.own, job.protected, guarded=job.guarded)
+        held = landing.take(job.target, known.before if known else None, looked)
         try:
             self._state = known if known is not None else State(held.before)
             self._begin_plan()

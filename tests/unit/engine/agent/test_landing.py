@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.agent import landing
 from engine.agent.landing import check, give_back, take
+from engine.agent.restore_process import code
 from engine.model.errors import BcsError, Refused, UsageError
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -24,7 +26,8 @@ def test_a_path_that_makes_no_sense_is_refused(path: bytes) -> None:
         check(path, (), ())
 
 
-SYSTEMS = [b"/", b"/etc/x", b"/usr/local/x", b"/proc/1", b"/root/.ssh", b"/srv/.x/y", b"/dev/shm/x", b"/lib/x"]
+SYSTEMS = [b"/", b"/etc/x", b"/usr/local/x", b"/proc/1", b"/root/.ssh", b"/srv/.x/y", b"/dev/shm/x", b"/lib/x",
+           b"/root/x", b"/var/spool/cron/crontabs", b"/var/lib/cloud/scripts/per-boot"]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", SYSTEMS)
@@ -98,3 +101,47 @@ def test_whoever_renames_what_lies_above_leads_nobody_elsewhere(tmp_path: Path) 
     give_back(held, attributes_set=False)
     assert (tmp_path / "moved" / "target" / "file").exists()
     assert list((tmp_path / "trap" / "target").iterdir()) == []
+
+
+def test_a_link_that_leads_elsewhere_after_the_look_is_not_followed(tmp_path: Path) -> None:
+    his, system = tmp_path / "his", tmp_path / "system"
+    (his / "target").mkdir(parents=True)
+    system.mkdir()
+    looked = check(raw(his / "target"), (), (), guarded=False)
+    (his / "target").rmdir()
+    (his / "target").symlink_to(system)
+    with pytest.raises(Refused, match="exchanged"):
+        take(raw(his / "target"), None, looked)
+    his.rename(tmp_path / "moved")
+    his.symlink_to(system)
+    with pytest.raises(Refused, match="exchanged"):
+        take(raw(his / "target"), None, looked)
+    assert list(system.iterdir()) == []
+
+
+def test_a_later_run_takes_no_directory_but_the_one_that_was_taken(tmp_path: Path) -> None:
+    target, system = tmp_path / "target", tmp_path / "system"
+    system.mkdir(mode=0o755)
+    (system / "passwd").write_bytes(b"root")
+    held = take(raw(target), None, check(raw(target), (), (), guarded=False))
+    os.close(held.fd)  # killed
+    target.rename(tmp_path / "aside")
+    target.symlink_to(system)
+    with pytest.raises(Refused, match="exchanged"):
+        take(raw(target), held.before)
+    target.unlink()
+    target.mkdir()
+    with pytest.raises(Refused, match="exchanged"):
+        take(raw(target), held.before)
+    assert stat.S_IMODE(system.stat().st_mode) == 0o755
+    target.rmdir()
+    (tmp_path / "aside").rename(target)
+    give_back(take(raw(target), held.before), attributes_set=False)
+
+
+def test_nothing_is_restored_to_where_programs_are_read_from(tmp_path: Path) -> None:
+    for place in code():
+        with pytest.raises(Refused, match="its own files"):
+            check(place + b"/sitecustomize", code(), (), guarded=False)
+    assert raw(Path(landing.__file__).resolve().parents[2]) in code()
+    check(raw(tmp_path / "beside"), code(), (), guarded=False)
