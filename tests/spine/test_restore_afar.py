@@ -43,7 +43,7 @@ class Hosts:
         command += ["--socket", str(self.site.socket)]
         with (self.base / f"{host}.log").open("ab") as log:
             self.agents[host] = subprocess.Popen(
-                command, env={**self.site.environment, "BCS_HOME": str(home)}, cwd=self.base,
+                command, env={**self.site.environment, "BCS_HOME": str(home)}, cwd="/",
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
 
