@@ -156,8 +156,8 @@ def _sweep_once(journal: Journal, merged_before: int) -> list[str]:
             if each.key not in trusted:
                 trusted[each.key] = _stands(journal, each, merged_before)
         if cover and all(trusted[each.key] for each in cover):
-            journal.store.delete(segment.key)
             gone.append(segment.key)
+    journal.store.delete(*gone)
     return gone
 
 

@@ -132,8 +132,12 @@ class Store(Protocol):
         """
         ...
 
-    def delete(self, key: str) -> None:
-        """Remove an object, durably. Idempotent: a missing one is fine. Reads that are under way may still finish."""
+    def delete(self, *keys: str) -> None:
+        """Remove objects, durably once all of them have gone; many at once cost less than one by one.
+
+        Idempotent: missing ones are fine. Killed in between, or raising, some may have gone. Reads that are under way
+        may still finish.
+        """
 
     def local_path(self, key: str) -> Path | None:
         """The path of the object itself if it is a local file, else None. Never copies. Raises Missing.

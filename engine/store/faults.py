@@ -102,8 +102,8 @@ class FaultyStore:
     def list(self, prefix: str, after: str = "") -> Iterator[Item]:
         return iter(self.run("list", prefix, lambda: [*self._store.list(prefix, after)]))
 
-    def delete(self, key: str) -> None:
-        self.run("delete", key, lambda: self._store.delete(key))
+    def delete(self, *keys: str) -> None:
+        self.run("delete", " ".join(keys), lambda: self._store.delete(*keys))
 
     def local_path(self, key: str) -> Path | None:
         return self.run("local_path", key, lambda: self._store.local_path(key))

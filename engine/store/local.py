@@ -12,6 +12,7 @@ import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -97,14 +98,17 @@ class LocalStore:
         check_prefix(prefix)
         return self._walk(prefix.rpartition("/")[0], prefix, after)
 
-    def delete(self, key: str) -> None:
-        check_key(key)
-        path = self._prefix + key
-        try:
-            os.unlink(path)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            return
-        durable.sync_directory(os.path.dirname(path))
+    def delete(self, *keys: str) -> None:
+        for key in keys:
+            check_key(key)
+        changed: set[str] = set()
+        for key in keys:
+            path = self._prefix + key
+            with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                os.unlink(path)
+                changed.add(os.path.dirname(path))
+        for directory in sorted(changed):
+            durable.sync_directory(directory)
 
     def local_path(self, key: str) -> Path | None:
         self.size(key)

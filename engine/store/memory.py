@@ -68,10 +68,12 @@ class MemoryStore:
         found = [item for item in found if item.key > after]
         return iter(sorted(found, key=lambda item: item.key))
 
-    def delete(self, key: str) -> None:
-        check_key(key)
+    def delete(self, *keys: str) -> None:
+        for key in keys:
+            check_key(key)
         with self._lock:
-            self._objects.pop(key, None)
+            for key in keys:
+                self._objects.pop(key, None)
 
     def local_path(self, key: str) -> Path | None:
         self.get(key)

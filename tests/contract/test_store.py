@@ -269,6 +269,17 @@ def test_delete(store: Store) -> None:
     assert store.get("a/1") == b"again"
 
 
+def test_deleting_several_at_once(store: Store) -> None:
+    for key in ("a/1", "a/2", "b/1", "b/2"):
+        store.put(key, b"content")
+    store.delete("a/1", "never", "b/1", "a/1")
+    store.delete()
+    assert keys(store.list("")) == ["a/2", "b/2"]
+    with pytest.raises(ValueError, match="a//b"):
+        store.delete("a/2", "a//b")
+    assert keys(store.list("")) == ["a/2", "b/2"]
+
+
 # local paths
 
 
