@@ -18,7 +18,8 @@ Draw = Callable[[], list[str]]
 def redraw(draw: Draw, seconds: float) -> None:
     """Show what `draw` answers each `seconds`, until Ctrl-C. An error of one round is shown instead of it.
 
-    Lines that the terminal has no room for are cut off. Without a terminal each round is printed below the last.
+    The first lines, up to an empty one, are wrapped where the terminal is narrow; others, and what it has no room for,
+    are cut off. Without a terminal each round is printed below the last.
     """
     signal.signal(signal.SIGTERM, _leave)
     try:
@@ -31,13 +32,17 @@ def redraw(draw: Draw, seconds: float) -> None:
 
 
 def _on_other_screen(draw: Draw, seconds: float) -> None:
+    from rich.console import Group
     from rich.live import Live
     from rich.text import Text
 
     with Live(console=console(), screen=True, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
-            text = Text.from_ansi("\n".join(_round(draw)), no_wrap=True, overflow="ellipsis")
-            live.update(text, refresh=True)
+            lines = _round(draw)
+            head = lines.index("") if "" in lines else len(lines)
+            answer = Text.from_ansi("\n".join(lines[:head]))
+            tables = Text.from_ansi("\n".join(lines[head:]), no_wrap=True, overflow="ellipsis")
+            live.update(Group(answer, tables), refresh=True)
             SYSTEM.sleep(seconds)
 
 

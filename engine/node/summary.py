@@ -55,9 +55,10 @@ def answer(groups: Sequence[Mapping[str, Any]], shown: Callable[[int], str] = fo
         if len(rows) == 1:
             return "The only source is protected"
         return f"All {len(rows):,} sources on {counted(hosts, 'host')} are protected"
+    whole = "the only source" if len(rows) == 1 else f"{len(rows):,} sources"
     if all(row["condition"] == "unknown" for row in rows):
-        return f"Nobody knows whether {counted(len(rows), 'source')} {_are(rows)} protected: the node is not running"
-    head = f"{len(bad):,} of {counted(len(rows), 'source')} {_are(bad)} not protected"
+        return f"Nobody knows whether {whole} {_are(rows)} protected: the node is not running"
+    head = f"{'The only source' if len(rows) == 1 else f'{len(bad):,} of {whole}'} {_are(bad)} not protected"
     named = [f"{row['address']} ({_why(row, shown)})" for row in bad[:NAMED_MAX]]
     if len(bad) > NAMED_MAX:
         named.append(f"and {len(bad) - NAMED_MAX:,} more")

@@ -182,7 +182,7 @@ def test_with_the_node_down_the_journal_tells_what_it_can(run: Run, site: PlainS
     found = done.json
     assert (found["node"], found["answer"]) == (
         None,
-        "Nobody knows whether 1 source is protected: the node is not running",
+        "Nobody knows whether the only source is protected: the node is not running",
     )
     [row] = found["hosts"]
     assert (row["host"], row["state"], row["heard_at"]) == ("localhost", "unknown", format_time(site.third))

@@ -39,7 +39,7 @@ def test_what_is_not_protected_comes_worst_first_with_its_reason() -> None:
     )
     assert answer(rows, lambda at: "noon").count("since noon") == 1
     assert answer(groups(row("a/h1/x", "baseline"))) == (
-        "1 of 1 source is not protected: a/h1/x (its baseline is being taken)"
+        "The only source is not protected: a/h1/x (its baseline is being taken)"
     )
 
 
