@@ -20,7 +20,8 @@ SETTLED = MINUTE
 
 REPEATED = DAY
 FORGOTTEN = HOUR
-"""After so long without a return a matter begins anew. Until then each return doubles how long it must hold or be over."""
+"""After so long without a return a matter begins anew. Until then each return doubles how long it must hold, or be
+over."""
 
 DOUBLED_MAX = 5
 
