@@ -162,6 +162,7 @@ def _run(
         lifespan="off",
         log_config=None,  # its warnings come as lines like ours
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
