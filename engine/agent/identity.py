@@ -19,7 +19,7 @@ from engine.agent.where import AGAIN, Remote
 from engine.env import durable
 from engine.env.clock import Clock
 from engine.env.endpoint import request_json
-from engine.model.errors import BcsError, Failed, Refused, Unauthenticated
+from engine.model.errors import BcsError, Failed, Refused
 from engine.model.times import SECOND, format_time
 
 LOOK_SECONDS = 1.0
@@ -70,7 +70,7 @@ class Identity:
             if enrolment and enrolment != self._given_up:
                 self._enrol(enrolment)
             elif not all(self._files.state()):
-                raise Unauthenticated(f"host '{self._host}' has no certificate", hint=AGAIN)
+                raise self._where.nothing_to_show()
             elif self._now() >= self._life().renew_at:
                 self._renew()
             self._tell("")
@@ -99,7 +99,7 @@ class Identity:
         certificate = _certificate(answer, key)
         durable.replace(self._files.key, key)
         self._take(certificate)
-        for path in (self._files.enrolment, waiting):
+        for path in (self._files.enrolment, waiting, self._files.revoked):
             path.unlink(missing_ok=True)
         durable.sync_directory(self._files.folder)
         log(f"enrolled as host '{self._host}'", self._clock, until=format_time(self._life().not_after))

@@ -77,7 +77,7 @@ class Remote:
             of = self.files.state()
             if self._made is None or of != self._made_of:
                 if not all(of):
-                    raise Unauthenticated(f"host '{self.host}' has no certificate", hint=AGAIN)
+                    raise self.nothing_to_show()
                 context = contexts.client(self.files.ca_pem(), self.files.certificate, self.files.key)
                 self._made, self._made_of = TlsEndpoint(self._urls, context), of
             return self._made
@@ -89,10 +89,17 @@ class Remote:
         with self._lock:
             current = self._made is not None and self._made.context is endpoint.context
             if current and self._made_of == self.files.state():
-                self.files.certificate.replace(self.files.folder / "revoked.pem")
+                self.files.certificate.replace(self.files.revoked)
 
     def arguments(self) -> list[str]:
         return [argument for url in self._urls for argument in ("--node", url)]
+
+    def nothing_to_show(self) -> Unauthenticated:
+        """Why there is no certificate, and what to do."""
+        if self.files.revoked.exists():
+            told = f"`bcsctl apply --readmit {self.host}` lets it in again"
+            return Unauthenticated(f"host '{self.host}' was revoked", hint=told)
+        return Unauthenticated(f"host '{self.host}' has no certificate", hint=AGAIN)
 
     def unknown(self) -> TlsEndpoint:
         """The same nodes, to ask without a certificate. Raises Unauthenticated without the site's authority."""
@@ -115,6 +122,7 @@ class Files:
         self.folder = folder
         self.ca, self.enrolment = folder / "site-ca.pem", folder / "enrolment"
         self.key, self.certificate, self.life = folder / "host.key", folder / "host.pem", folder / "life.json"
+        self.revoked = folder / "revoked.pem"
 
     def state(self) -> tuple[int, ...]:
         """Changes when the authority, the key or the certificate does; 0 for one that is not there."""

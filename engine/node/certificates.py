@@ -180,7 +180,7 @@ class Certificates:
 
     def _refuse_revoked(self, host: str, given_at: int) -> None:
         if (revoked := self.revoked_at(host)) and given_at <= revoked:
-            raise Unauthenticated(f"host '{host[:80]}' was revoked after this was given to it", hint=AGAIN)
+            raise Unauthenticated(f"host '{host[:80]}' was revoked after this was given to it", hint=readmit(host))
 
     def _enrolment(self, token: str) -> tuple[int, dict[str, Any]]:
         prefix, _, rest = token.partition("_")
@@ -200,6 +200,11 @@ class Certificates:
 
     def _note(self, host: str, at: int) -> None:
         self._revoked = {**self._revoked, host: max(at, self._revoked.get(host, 0))}
+
+
+def readmit(host: str) -> str:
+    """What lets a host in again that was revoked; no other apply does."""
+    return f"`bcsctl apply --readmit {host[:80]}` lets it in again"
 
 
 def none_here() -> Refused:

@@ -12,7 +12,7 @@ from engine.env.clock import Clock
 from engine.model.errors import Unauthenticated
 from engine.model.times import format_time
 from engine.node.caller import NOBODY, Caller
-from engine.node.certificates import AGAIN, Certificates
+from engine.node.certificates import AGAIN, Certificates, readmit
 from engine.node.web import error_response
 
 WHAT = "certificate-refused"
@@ -63,14 +63,12 @@ def identified(
 
 def _ended(caller: Caller, not_after: int, certificates: Certificates, now: int) -> Unauthenticated | None:
     if caller.kind == "agent" and caller.not_before <= certificates.revoked_at(caller.host):
-        why, kind = "was revoked", "revoked"
+        why, kind, hint = "was revoked", "revoked", readmit(caller.host)
     elif not_after <= now:
-        why, kind = f"ended at {format_time(not_after)}", "expired"
+        why, kind, hint = f"ended at {format_time(not_after)}", "expired", AGAIN
     else:
         return None
-    return Unauthenticated(
-        f"the certificate of {caller.kind} '{caller.name}' {why}", hint=AGAIN, details={"kind": kind}
-    )
+    return Unauthenticated(f"the certificate of {caller.kind} '{caller.name}' {why}", hint=hint, details={"kind": kind})
 
 
 def _bearer(caller: Caller, scope: Scope, who: Callable[[str], User | None]) -> Caller:
