@@ -19,7 +19,7 @@ from engine.model.errors import NothingThere, UsageError
 from engine.model.points import Point, parse_moment
 from engine.model.policy.retention import Tiers
 from engine.model.times import format_time
-from engine.node.access import ITS_GROUPS, allow, need_group, rights_in, sight
+from engine.node.access import ITS_GROUPS, allow, caller_of, need_group, rights_in, sight, who, with_origin
 from engine.node.parts import Parts
 from engine.node.web import Answer, answering
 from engine.plan.retention import read_tiers
@@ -29,6 +29,7 @@ from engine.query.expiring import points_expiring
 from engine.query.session import Session
 
 POINTS_MAX = 10_000
+_TOLD_CHARS = 5_000
 
 
 def routes(parts: Parts) -> list[Route]:
@@ -97,6 +98,11 @@ def routes(parts: Parts) -> list[Route]:
         parts_of_file = _content(parts, request, point)
         # The first part is asked for here, so that what can't be found is an error and no broken answer.
         first = await _reading(parts, next, parts_of_file, b"")
+        if caller_of(request).kind != "local":  # who may open the journal's files leaves no trace either
+            named = {name: request.query_params[name] for name in ("path", "at") if name in request.query_params}
+            told = {name: value[:_TOLD_CHARS] for name, value in named.items()}
+            details = with_origin(request, {"stream": request.path_params["stream"], **told})
+            await asyncio.to_thread(parts.audit.act, "read", who(request), details)
         return StreamingResponse(itertools.chain([first], parts_of_file))
 
     return [
@@ -127,7 +133,8 @@ async def _reading(parts: Parts, read: Callable[..., Any], *arguments: Any) -> A
 def _stream(parts: Parts, request: Request) -> str:
     """The stream asked for; NothingThere for one that this site has not, or that the caller may not know of."""
     stream: str = request.path_params["stream"]
-    if stream not in parts.committer.streams() or not _seen(parts, request, stream):
+    # In this order: what is there and not seen takes as long as what is not there.
+    if not _seen(parts, request, stream) or stream not in parts.committer.streams():
         raise NothingThere(f"there is no stream {stream[:40]}", hint="/v1/streams lists them")
     return stream
 

@@ -25,6 +25,8 @@ ARGUMENT_CHARS_MAX = 128 << 10
 BODY_BYTES_MAX = 1 << 20
 RECORDED = frozenset({"cat"})
 """Who read what was in a file is kept."""
+RECORDED_ARGUMENTS_MAX, RECORDED_CHARS_MAX = 8, 5_000
+"""An address and a path of 4096 bytes are whole within these."""
 
 # A name of the zone database, or a POSIX TZ string. TZ may also name a file, and must not.
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*|[A-Za-z<][A-Za-z0-9<>+:,.-]*")
@@ -51,13 +53,18 @@ def routes(parts: Parts) -> list[Route]:
         zone = read_zone(body)
         if parts.commands is None:
             raise Failed("this node runs no commands")
-        if name in RECORDED:
-            details = with_origin(request, {"command": name, "argv": argv[1:]})
-            await asyncio.to_thread(parts.audit.act, "read", who(request), details)
         seconds_max = SECONDS_MAX_OF.get(name, SECONDS_MAX)
         begun = _run(parts.commands, who(request), task, zone, seconds_max)
         # Waiting for a turn comes before the answer begins, so that it can still be an error.
         await anext(begun)
+        if name in RECORDED:  # once its turn has come: who has none can't fill the audit
+            try:
+                told = [each[:RECORDED_CHARS_MAX] for each in argv[1 : 1 + RECORDED_ARGUMENTS_MAX]]
+                details = with_origin(request, {"command": name, "argv": told})
+                await asyncio.to_thread(parts.audit.act, "read", who(request), details)
+            except BaseException:
+                await begun.aclose()
+                raise
         return Streamed(begun, seconds_max + ALIVE_SECONDS)
 
     return [Route("/v1/commands", answering(allow(("viewer", "operator"), commands, ITS_GROUPS)), methods=["POST"])]

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from bcsctl.fingerprint import fingerprint
-from engine.env.endpoint import request_json
+from engine.env.endpoint import connect, request_json
 from engine.model.errors import BcsError, Unauthenticated
 from engine.wire import output
 from tests.unit.engine.env.authority import authority
@@ -162,7 +162,7 @@ def test_files_of_the_node_are_out_of_reach(site: Remote) -> None:
 
 def commands(site: Remote, token: str, argv: list[str], **more: object) -> tuple[int, bytes]:
     """Ask for a command as no command line of ours would; (exit code, all output)."""
-    from engine.env.endpoint import as_error, connect
+    from engine.env.endpoint import as_error
 
     connection = connect(site.node.endpoint(token=token), 60.0)
     try:
@@ -348,11 +348,20 @@ def test_a_revoked_token_is_refused_from_the_next_request_on(site: Remote) -> No
 def test_acts_and_refusals_are_in_the_audit(site: Remote) -> None:
     site.run("olga", "cat", f"{FINANCE}:/srv/finance/q3.ods")
     site.run("vera", "token", "list")
+    olga = site.node.endpoint(token=site.tokens["olga"])
+    stream = next(iter(request_json(olga, "GET", "/v1/streams")["streams"]))["id"]
+    asked = connect(olga, 30.0)
+    asked.request("GET", f"/v1/streams/{stream}/cat?path=/srv/finance/q3.ods")
+    assert asked.getresponse().read()
+    asked.close()
+    assert commands(site, site.tokens["olga"], ["cat", *["x" * 100_000] * 9])[0] == 2
     rows = site.on_node("query", "select what, who, details from audit", "--json").json["rows"]
     told = {(what, who): json.loads(details) for what, who, details in rows}
     assert told["sign-in", "vera (token veras)"]["from"].startswith("127.0.0.1:")
-    reads = [json.loads(details)["argv"][-1] for what, who, details in rows if what == "read" and "olga" in who]
-    assert f"{FINANCE}:/srv/finance/q3.ods" in reads
+    reads = [json.loads(details) for what, who, details in rows if what == "read" and "olga" in who]
+    assert f"{FINANCE}:/srv/finance/q3.ods" in [each["argv"][-1] for each in reads if "argv" in each]
+    assert [(each["stream"], each["path"]) for each in reads if "argv" not in each] == [(stream, "/srv/finance/q3.ods")]
+    assert max(len(json.dumps(each)) for each in reads) < 50_000
     assert told["check", "rudi (token rudis)"]["errors"] == 0
     assert told["access-refused", "vera (token veras)"]["kind"] == "not-authorised"
     assert any(what == "token-create" for what, _ in told)
