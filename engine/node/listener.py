@@ -12,6 +12,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from engine.identity.naming import parse_name
@@ -101,7 +102,8 @@ class Connection(asyncio.BufferedProtocol):
             transport.abort()
             self._refused(why.replace(" ", "-"), why)
             return
-        _guard(transport.get_extra_info("socket"))
+        with suppress(OSError):  # gone already: the first read tells
+            _guard(transport.get_extra_info("socket"))
         self._listener.gate.begin(self._address, loop.time())
         self._shaking = True
         self._listener.open.add(self)

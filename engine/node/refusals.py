@@ -5,6 +5,7 @@ The audit limits how many of a kind are written in a minute, and counts the rest
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,22 +20,24 @@ WAITING_MAX = 1_000
 
 
 class Refusals:
-    """Lives on the event loop. `counted` is every refusal noted, by (what, kind), for whoever makes metrics of it."""
+    """`note` is for the event loop. `counted` is every refusal noted, by (what, kind), for whoever makes metrics of it;
+    `not_written` those that found no room and are not told of yet."""
 
     def __init__(self, audit: AuditLog, clock: Clock) -> None:
         self._audit, self._clock = audit, clock
         self._writing = ThreadPoolExecutor(1, "refusals")
-        self._waiting = 0
+        self._room = threading.Semaphore(WAITING_MAX)
+        self._counting = threading.Lock()
         self.counted: Counter[tuple[str, str]] = Counter()
         self.not_written = 0
 
     def note(self, what: str, who: str, kind: str, details: Mapping[str, Any]) -> None:
         """Have a refusal recorded soon. With too many waiting, as when the store hangs, it is only counted."""
         self.counted[what, kind] += 1
-        if self._waiting >= WAITING_MAX:
-            self.not_written += 1
+        if not self._room.acquire(blocking=False):
+            with self._counting:
+                self.not_written += 1
             return
-        self._waiting += 1
         self._writing.submit(self._write, what, who, kind, dict(details))
 
     def close(self) -> None:
@@ -45,7 +48,15 @@ class Refusals:
         try:
             if self._audit.refusal(what, who, details, kind):
                 log(f"{what}: {who}: {details.get('error', kind)}", self._clock, level=WARNING)
+            self._tell_of_others()
         except (BcsError, OSError) as error:
             log(f"a refusal was not recorded: {error}", self._clock, level=WARNING)
         finally:
-            self._waiting -= 1
+            self._room.release()
+
+    def _tell_of_others(self) -> None:
+        """That there were more than could wait is written once the store takes something again."""
+        with self._counting:
+            others, self.not_written = self.not_written, 0
+        if others:
+            self._audit.act("refused-more", "node", {"what": "any", "kind": "waited-too-long", "count": others})
