@@ -6,7 +6,6 @@ The audit limits how many of a kind are written in a minute, and counts the rest
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,20 +19,17 @@ WAITING_MAX = 1_000
 
 
 class Refusals:
-    """`note` is for the event loop. `counted` is every refusal noted, by (what, kind), for whoever makes metrics of it;
-    `not_written` those that found no room and are not told of yet."""
+    """`note` is for the event loop. `not_written` counts those that found no room and are not told of yet."""
 
     def __init__(self, audit: AuditLog, clock: Clock) -> None:
         self._audit, self._clock = audit, clock
         self._writing = ThreadPoolExecutor(1, "refusals")
         self._room = threading.Semaphore(WAITING_MAX)
         self._counting = threading.Lock()
-        self.counted: Counter[tuple[str, str]] = Counter()
         self.not_written = 0
 
     def note(self, what: str, who: str, kind: str, details: Mapping[str, Any]) -> None:
         """Have a refusal recorded soon. With too many waiting, as when the store hangs, it is only counted."""
-        self.counted[what, kind] += 1
         if not self._room.acquire(blocking=False):
             with self._counting:
                 self.not_written += 1
