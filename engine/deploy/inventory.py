@@ -49,7 +49,7 @@ def listed(inventory: Path, patterns: Collection[str]) -> Listed:
     argv = [sys.executable, "-P", str(PROGRAM), str(inventory.absolute())]
     asked = json.dumps({"patterns": sorted(patterns)})
     with tempfile.TemporaryDirectory(prefix="bcs-inventory-") as private:
-        environment = _environment(Path(private))
+        environment = _environment(Path(private), config_of(inventory))
         try:
             done = subprocess.run(
                 argv,
@@ -71,10 +71,17 @@ def listed(inventory: Path, patterns: Collection[str]) -> Listed:
     return Listed(told["hosts"], told["faults"])
 
 
-def _environment(private: Path) -> dict[str, str]:
+def config_of(inventory: Path) -> Path | None:
+    """The ansible.cfg that lies beside an inventory, or in the directory that is one; no other counts."""
+    path = (inventory if inventory.is_dir() else inventory.parent) / "ansible.cfg"
+    return path.absolute() if path.is_file() else None
+
+
+def _environment(private: Path, config: Path | None) -> dict[str, str]:
     """The caller's, since a cloud's inventory needs its credentials, less what would make Ansible another one."""
-    config = private / "ansible.cfg"
-    config.write_text("[defaults]\n")
+    if config is None:
+        config = private / "ansible.cfg"
+        config.write_text("[defaults]\n")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHON"))}
     return {**kept, **_SETTINGS, "ANSIBLE_CONFIG": str(config), "ANSIBLE_HOME": str(private)}
 

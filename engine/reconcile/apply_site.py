@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from engine.deploy import agents, bundle, nodes
-from engine.deploy.inventory import listed
+from engine.deploy.inventory import config_of, listed
 from engine.deploy.outcome import HostOutcome, Outcome
 from engine.env import credentials, durable, randomness
 from engine.env.clock import Clock
@@ -88,7 +88,9 @@ def _node(
     token = credential.token if credential else f"bcs_{randomness.token_hex(TOKEN_BYTES)}"
     admins = {} if credential else {admin_name(origin.by): hashlib.sha256(token.encode()).hexdigest()}
     try:
-        done = nodes.deploy_node(site, host, cache=_cache(home), admins=admins, on_event=tell)
+        done = nodes.deploy_node(
+            site, host, cache=_cache(home), admins=admins, config=config_of(Path(site.inventory)), on_event=tell
+        )
         row = done.host
         if row.ok and not done.ca_pem:
             row = HostOutcome("failed", "the node told nobody its authority", "run the same apply again")
@@ -150,6 +152,7 @@ def _deployed(
             ca_pem=credential.ca,
             urls=[node.url for node in site.nodes],
             enrolments=enrolments,
+            config=config_of(Path(site.inventory)),
             on_event=tell,
         )
     except BcsError as error:
@@ -204,7 +207,7 @@ def _removed(site: Site, actions: Sequence[Action], endpoint: TlsEndpoint, tell:
     try:
         there = listed(Path(site.inventory), hosts)
         reached = [host for host in hosts if list(there.hosts.get(host, ())) == [host]]
-        outcome = agents.remove_agents(site, reached, on_event=tell)
+        outcome = agents.remove_agents(site, reached, config=config_of(Path(site.inventory)), on_event=tell)
         outcome = Outcome({**outcome.hosts, **{host: HostOutcome("changed") for host in hosts if host not in reached}})
         for host, row in outcome.hosts.items():
             if row.ok:

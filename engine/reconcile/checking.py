@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.deploy import agents, nodes
+from engine.deploy.inventory import config_of
 from engine.deploy.outcome import HostOutcome
 from engine.env import credentials
 from engine.model.errors import BcsError
@@ -33,15 +34,18 @@ def _of_site(cache: Path, site: Site, hosts: tuple[str, ...], tell: OnProgress) 
     tell(Step(f"looking at the hosts of site {site.name}"))
     credential = credentials.read(site.name)
     rows: list[Checked] = []
+    config = config_of(Path(site.inventory))
     for node in site.nodes:
         try:
-            found = nodes.deploy_node(site, node.host, cache=cache, on_event=tell, check=True).host
+            found = nodes.deploy_node(site, node.host, cache=cache, config=config, on_event=tell, check=True).host
         except BcsError as error:
             found = HostOutcome("failed", error.message, error.hint)
         rows.append(_checked(NODE, node.host, found, site))
     ca_pem = credential.ca if credential else ""
     try:
-        outcome = agents.deploy_agents(site, hosts, cache=cache, ca_pem=ca_pem, on_event=tell, check=True)
+        outcome = agents.deploy_agents(
+            site, hosts, cache=cache, ca_pem=ca_pem, config=config, on_event=tell, check=True
+        )
         rows += [_checked(AGENT, host, found, site) for host, found in outcome.hosts.items()]
     except BcsError as error:
         rows += [_checked(AGENT, host, HostOutcome("failed", error.message, error.hint), site) for host in hosts]

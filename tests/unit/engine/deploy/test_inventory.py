@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.deploy.inventory import listed
+from engine.deploy.inventory import config_of, listed
 from engine.model.errors import Failed
 
 INI = "[db]\nsf-db[1:3]\n[sf]\nsf-db1\n"
@@ -48,7 +48,16 @@ def test_the_users_ansible_is_not_asked(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("ANSIBLE_CONFIG", str(tmp_path / "none.cfg"))
     write(tmp_path / "ansible.cfg", "[inventory]\nenable_plugins = nothing\n")
     monkeypatch.chdir(tmp_path)
-    assert listed(write(tmp_path / "hosts.ini", INI), ["sf"]).hosts == {"sf": ["sf-db1"]}
+    assert listed(write(tmp_path / "inventory" / "hosts.ini", INI), ["sf"]).hosts == {"sf": ["sf-db1"]}
+
+
+def test_the_inventorys_own_settings_are_those_beside_it(tmp_path: Path) -> None:
+    inventory = write(tmp_path / "hosts.ini", INI)
+    assert config_of(inventory) is None
+    beside = write(tmp_path / "ansible.cfg", "[inventory]\nenable_plugins = yaml\n")
+    assert config_of(inventory) == config_of(tmp_path) == beside
+    with pytest.raises(Failed, match="can't be read"):  # it is no YAML, and nothing else is enabled
+        listed(inventory, ["sf"])
 
 
 @pytest.mark.parametrize(
