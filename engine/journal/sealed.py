@@ -13,18 +13,30 @@ from typing import Any
 from engine.journal import documents
 from engine.journal.open import Journal
 from engine.model.errors import Damaged
+from engine.store.base import AlreadyThere
 
-SEAL = "seal"
+SEAL, OF = "seal", "of"
+"""The seal covers the object's number, as the field `of`: a copy under another number is none. It would have a token
+that was revoked count again, or an enrolment that was used."""
+_TRIES_MAX = 1000
 
 
 def take_next(journal: Journal, prefix: str, fields: Mapping[str, Any]) -> int:
-    """Create the object with the next free number; its number."""
-    return documents.take_next(journal.store, prefix, {**fields, SEAL: _seal(journal, prefix, fields)})
+    """Create the object with the next free number, from 1; its number. Each of several at once gets one of its own."""
+    number = max(numbers(journal, prefix), default=0)
+    for _ in range(_TRIES_MAX):
+        number += 1
+        try:
+            put_number(journal, prefix, number, fields)
+            return number
+        except AlreadyThere:
+            continue
+    raise RuntimeError(f"{_TRIES_MAX} numbers under {prefix} were taken by others in a row")
 
 
 def put_number(journal: Journal, prefix: str, number: int, fields: Mapping[str, Any]) -> None:
     """Create the object with exactly this number. Raises AlreadyThere."""
-    bound = {**fields, "of": number}
+    bound = {**fields, OF: number}
     documents.put_number(journal.store, prefix, number, {**bound, SEAL: _seal(journal, prefix, bound)})
 
 
@@ -34,7 +46,7 @@ def get(journal: Journal, prefix: str, number: int) -> dict[str, Any]:
     fields = documents.get(journal.store, key)
     told = {name: value for name, value in fields.items() if name not in (SEAL, "number")}
     sealed = hmac.compare_digest(str(fields.get(SEAL)), _seal(journal, prefix, told))
-    if not sealed or told.pop("of", number) != number:
+    if not sealed or told.pop(OF, None) != number:
         raise Damaged(f"object {key} was not written by this site", hint="remove it", details={"object": key})
     return told
 

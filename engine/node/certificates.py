@@ -24,6 +24,7 @@ from engine.journal.open import Journal
 from engine.model.errors import Damaged, Refused, Unauthenticated, UsageError
 from engine.model.times import SECOND
 from engine.node.hosts import Certified
+from engine.node.often import Often
 from engine.store.base import AlreadyThere, Missing
 
 ENROLMENTS, ENROLLED, REVOCATIONS = "control/enrolments/", "control/enrolled/", "control/revocations/"
@@ -32,6 +33,8 @@ ENROLMENT_SECONDS_MAX = 7 * 24 * 3600
 SECRET_BYTES = 32
 REFRESH_SECONDS = 2.0
 KNOWN_MAX = 20_000
+ISSUED_A_MINUTE = 10
+"""To one host: each is signed, and kept in the audit. An agent asks once in days."""
 AGAIN = "run `bcsctl apply` again"
 
 
@@ -57,6 +60,7 @@ class Certificates:
         self._known: dict[str, Known] = {}
         self._revoked: dict[str, int] = {}
         self._read: set[int] = set()
+        self._often = Often(ISSUED_A_MINUTE, clock)
         with suppress(Damaged):  # told by the first refresh
             self.refresh()
 
@@ -165,6 +169,7 @@ class Certificates:
         time that the certificate bears: the time is noted under the lock, before the certificate is made; and what
         other nodes have revoked is read after it.
         """
+        self._often.once_more(f"host {host}")
         with self._lock:
             now = max(self._clock.now(), self.revoked_at(host) + 1)
         with suppress(Damaged):  # told by the node's own rounds; all others count

@@ -101,7 +101,7 @@ def read(journal: Journal, known: MutableMapping[int, dict[str, Any]] | None = N
     """
     acts = {} if known is None else known
     numbers = sealed.numbers(journal, PREFIX)
-    missing = set(range(1, len(numbers) + 1)).difference(numbers)
+    missing = {*range(1, len(numbers) + 1), *acts}.difference(numbers)
     if missing:
         key = documents.numbered_key(PREFIX, min(missing))
         raise Damaged(f"object {key} is not there any more", hint="bring it back", details={"object": key})
@@ -115,7 +115,7 @@ def fold(acts: Iterable[Mapping[str, Any]]) -> dict[str, Token]:
     """Tokens by id, from what was done in order."""
     known: dict[str, Token] = {}
     for act in acts:
-        if act["act"] == "create":
+        if act["act"] == "create" and act["id"] not in known:
             names = ("id", "name", "user", "hash", "created_at", "expires_at", "by")
             known[act["id"]] = Token(*(act[name] for name in names))
         elif act["id"] in known:

@@ -13,21 +13,25 @@ from engine.model.policy.access import ROLES
 from engine.model.times import SECOND
 from engine.node import fields
 from engine.node.access import KNOWN, allow, caller_of, rights_in, who, with_origin
+from engine.node.often import Often
 from engine.node.parts import Parts
 from engine.node.web import Answer, answering, read_json
 
 SECONDS_MAX = 10 * 366 * 86_400
+SIGN_INS_A_MINUTE = 20
 _NAME_CHARS = 255
 
 
 def routes(parts: Parts) -> list[Route]:
     """The routes, bound to the node's parts."""
     site = parts.settings.site
+    often = Often(SIGN_INS_A_MINUTE, parts.clock)
 
     async def whoami(request: Request) -> Response:
         return Answer(about(request, site))
 
     async def sign_in(request: Request) -> Response:
+        often.once_more(who(request))
         await asyncio.to_thread(parts.audit.act, "sign-in", who(request), with_origin(request, {}))
         return Answer({**about(request, site), "urls": list(parts.settings.urls)}, 201)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from bcsctl.fingerprint import fingerprint
-from engine.env.endpoint import connect, request_json
+from engine.env.endpoint import as_error, connect, request_json
 from engine.model.errors import BcsError, Unauthenticated
 from engine.wire import output
 from tests.unit.engine.env.authority import authority
@@ -162,8 +163,6 @@ def test_files_of_the_node_are_out_of_reach(site: Remote) -> None:
 
 def commands(site: Remote, token: str, argv: list[str], **more: object) -> tuple[int, bytes]:
     """Ask for a command as no command line of ours would; (exit code, all output)."""
-    from engine.env.endpoint import as_error
-
     connection = connect(site.node.endpoint(token=token), 60.0)
     try:
         connection.request("POST", "/v1/commands", json.dumps({"argv": argv, **more}))
@@ -350,10 +349,9 @@ def test_acts_and_refusals_are_in_the_audit(site: Remote) -> None:
     site.run("vera", "token", "list")
     olga = site.node.endpoint(token=site.tokens["olga"])
     stream = next(iter(request_json(olga, "GET", "/v1/streams")["streams"]))["id"]
-    asked = connect(olga, 30.0)
-    asked.request("GET", f"/v1/streams/{stream}/cat?path=/srv/finance/q3.ods")
-    assert asked.getresponse().read()
-    asked.close()
+    with contextlib.closing(connect(olga, 30.0)) as asked:
+        asked.request("GET", f"/v1/streams/{stream}/cat?path=/srv/finance/q3.ods")
+        assert asked.getresponse().read()
     assert commands(site, site.tokens["olga"], ["cat", *["x" * 100_000] * 9])[0] == 2
     rows = site.on_node("query", "select what, who, details from audit", "--json").json["rows"]
     told = {(what, who): json.loads(details) for what, who, details in rows}

@@ -12,12 +12,14 @@ from engine.env.clock import Clock
 from engine.format import documents
 from engine.identity import requests
 from engine.identity.authority import Issued, issue_to_host
+from engine.journal import documents as documents_of
 from engine.journal import sealed
 from engine.journal.authority import ensure_authority, read_authority
 from engine.journal.check import check
 from engine.journal.open import Journal, open_local
 from engine.model.errors import Damaged, Refused, Unauthenticated, UsageError
-from engine.node.certificates import ENROLMENTS, REVOCATIONS, Certificates
+from engine.node.bodies import Busy
+from engine.node.certificates import ENROLMENTS, ISSUED_A_MINUTE, REVOCATIONS, Certificates
 
 KEY = bytes(range(32))
 WEEK = 7 * 24 * 3600
@@ -144,12 +146,23 @@ def test_what_is_issued_while_a_host_is_revoked_is_revoked_too(
     first, _ = nodes
     token, _ = first.enrolment("h", 600, "root")
     held = first.enrol(token, "h", csr()).issued_at
+
     def revoked_meanwhile(*arguments: Any) -> Issued:
         first.revoke("h", "root")
         return issue_to_host(*arguments)
 
     monkeypatch.setattr("engine.node.certificates.issue_to_host", revoked_meanwhile)
     assert first.renew("h", csr(), held).issued_at <= first.revoked_at("h")
+
+
+def test_a_host_gets_so_many_certificates_a_minute(nodes: tuple[Certificates, Certificates], clock: Turned) -> None:
+    token, _ = nodes[0].enrolment("h", 600, "root")
+    asked = csr()
+    held = min(nodes[0].enrol(token, "h", asked).issued_at for _ in range(ISSUED_A_MINUTE))
+    with pytest.raises(Busy):
+        nodes[0].renew("h", asked, held)
+    clock.at += 60_000_000
+    nodes[0].renew("h", asked, held)
 
 
 def test_who_can_write_to_the_store_cant_enrol_himself(
@@ -159,6 +172,11 @@ def test_who_can_write_to_the_store_cant_enrol_himself(
     number = int(token.split("_")[1])
     fields = sealed.get(journal, ENROLMENTS, number)
     key = f"{ENROLMENTS}{number + 1:08d}.json"
+    copied = documents_of.get(journal.store, f"{ENROLMENTS}{number:08d}.json")
+    documents_of.put_number(journal.store, ENROLMENTS, 77, {**copied, "number": 77})
+    nodes[0].enrol(token, "h", csr())
+    with pytest.raises(Damaged, match="was not written by this site"):  # used, under another number
+        nodes[0].enrol(f"bcse_77_{token.split('_')[2]}", "h", csr())
     forged = {**fields, "host": "victim", "seal": "0" * 64, "number": number + 1}
     journal.store.put(key, documents.encode(key, forged))
     with pytest.raises(Damaged, match="was not written by this site"):

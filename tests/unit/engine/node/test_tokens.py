@@ -115,6 +115,27 @@ def test_an_act_that_is_gone_may_have_ended_a_token(journal: Journal, users: Use
     assert other.who(text) is None
 
 
+def test_a_copied_act_does_not_undo_a_later_one(journal: Journal, users: Users, tmp_path: Path) -> None:
+    """Whoever can write to the store copies the object that made a token behind the one that ended it."""
+    _, text = users.create("ci", "", 0, "root")
+    users.revoke("ci", "root")
+    made = documents.get(journal.store, f"{tokens.PREFIX}00000001.json")
+    documents.put_number(journal.store, tokens.PREFIX, 3, {**made, "number": 3})
+    other = Users(journal, tmp_path / "admins", users.clock)
+    with pytest.raises(Damaged, match="not written by this site"):
+        other.refresh()
+    assert other.who(text) is None
+
+
+def test_an_end_that_was_read_and_is_gone_is_missed(journal: Journal, users: Users, tmp_path: Path) -> None:
+    _, text = users.create("ci", "", 0, "root")
+    users.revoke("ci", "root")
+    (tmp_path / "journal" / tokens.PREFIX / "00000002.json").unlink()
+    with pytest.raises(Damaged, match="not there any more"):
+        users.refresh()
+    assert users.who(text) is None
+
+
 def test_operators_whose_hashes_were_deployed(tmp_path: Path, users: Users) -> None:
     assert users.who("secret") is None
     admins = tmp_path / "admins"
