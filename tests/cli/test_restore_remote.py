@@ -118,7 +118,10 @@ def test_to_a_host_over_tls(site: Remote, tmp_path: Path) -> None:
         assert not (tmp_path / "revoked").exists()
         if refused.poll() is None:
             refused.send_signal(signal.SIGINT)
-        refused.communicate(timeout=30)
+        try:
+            refused.communicate(timeout=30)
+        finally:
+            refused.kill()
         assert refused.returncode in (4, 130) and process.poll() is None
     silent = site.run("olga", "restore", FINANCE, "--to", f"nobody-there:{tmp_path}/x", "--json")
     assert silent.code == 4 and "agent.hosts" in json.loads(silent.text)["error"]["hint"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -35,6 +36,7 @@ class Hosts:
     def __init__(self, base: Path, site: Site) -> None:
         self.base, self.site = base, site
         self.agents: dict[str, subprocess.Popen[bytes]] = {}
+        self.commands: list[subprocess.Popen[bytes]] = []
 
     def start(self, host: str) -> None:
         home = self.base / f"home-{host}"
@@ -48,17 +50,23 @@ class Hosts:
             )  # fmt: skip
 
     def stop(self) -> None:
+        for command in self.commands:
+            if command.poll() is None:
+                command.kill()
+                command.wait()
         for agent in self.agents.values():
             agent.terminate()
         for agent in self.agents.values():
             agent.wait(20)
 
-    def restore(self, target: Path, *more: str) -> subprocess.Popen[bytes]:
+    def restore(self, target: Path, *more: str, address: str = ADDRESS) -> subprocess.Popen[bytes]:
         """`bcsctl restore` to host b, begun."""
-        command = [sys.executable, "-m", "bcsctl", "restore", ADDRESS, "--to", f"b:{target}", "--json", *more]
-        return subprocess.Popen(
+        command = [sys.executable, "-m", "bcsctl", "restore", address, "--to", f"b:{target}", "--json", *more]
+        begun = subprocess.Popen(
             command, env=self.site.environment, cwd=self.base, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
+        self.commands.append(begun)
+        return begun
 
     def receivers(self) -> list[int]:
         """The processes that receive restores for these hosts' agents."""
@@ -139,15 +147,8 @@ def test_a_tree_of_everything_arrives_as_it_was(hosts: Hosts) -> None:
     mine = [act for act in acts(site.home) if act["details"].get("restore") == told["id"]]
     assert [act["what"] for act in mine] == ["restoring", "restore"]
     assert all(act["details"]["host"] == "b" and act["who"] for act in mine)
-    one = ended(_of_path(hosts, f"{ADDRESS}:{tree}/dir", hosts.base / "one"))
+    one = ended(hosts.restore(hosts.base / "one", address=f"{ADDRESS}:{tree}/dir"))
     assert one["plan"]["path"] == f"{tree}/dir" and differences(tree / "dir", hosts.base / "one" / "dir") == []
-
-
-def _of_path(hosts: Hosts, address: str, target: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "bcsctl", "restore", address, "--to", f"b:{target}", "--json"]
-    return subprocess.Popen(
-        command, env=hosts.site.environment, cwd=hosts.base, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
 
 
 def test_who_is_killed_goes_on(hosts: Hosts) -> None:
@@ -223,6 +224,23 @@ def test_a_host_refuses_what_it_must_not_write_to(hosts: Hosts, target: str, why
     refused = hosts.restore(Path(where))
     out, _ = refused.communicate(timeout=60)
     assert refused.returncode in (2, 4) and why in json.loads(out)["error"]["message"], out
+
+
+def test_nothing_begins_for_someone_who_gave_up(hosts: Hosts) -> None:
+    tree = hosts.base / "tree"
+    tree.mkdir()
+    (tree / "f").write_bytes(b"f")
+    hosts.site.protect(ADDRESS, tree)
+    hosts.site.wait_protected(ADDRESS)
+    body = json.dumps({"address": ADDRESS, "host": "b", "dir": str(hosts.base / "no")}).encode()
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.connect(str(hosts.site.socket))
+        head = f"POST /v1/restores HTTP/1.1\r\nHost: n\r\nContent-Length: {len(body)}\r\n\r\n"
+        asking.sendall(head.encode() + body)
+    for _ in range(3):  # as long as it takes to work out as many plans after it
+        hosts.site.json("restore", ADDRESS, "--to", f"b:{hosts.base}/no", "--dry-run")
+    assert hosts.site.request("GET", "/v1/restores")["restores"] == []
+    assert [act for act in acts(hosts.site.home) if act["what"] == "restoring"] == []
 
 
 def test_what_is_protected_and_a_host_without_an_agent_are_refused(hosts: Hosts) -> None:
