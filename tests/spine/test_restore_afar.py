@@ -147,6 +147,8 @@ def test_a_tree_of_everything_arrives_as_it_was(hosts: Hosts) -> None:
     mine = [act for act in acts(site.home) if act["details"].get("restore") == told["id"]]
     assert [act["what"] for act in mine] == ["restoring", "restore"]
     assert all(act["details"]["host"] == "b" and act["who"] for act in mine)
+    local = [act for act in acts(site.home) if act["details"].get("target") == str(hosts.base / "near")]
+    assert [act["what"] for act in local] == ["restoring", "restore"], "a restore here is recorded at both ends too"
     one = ended(hosts.restore(hosts.base / "one", address=f"{ADDRESS}:{tree}/dir"))
     assert one["plan"]["path"] == f"{tree}/dir" and differences(tree / "dir", hosts.base / "one" / "dir") == []
 
