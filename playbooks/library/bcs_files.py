@@ -7,11 +7,11 @@ made where `unless` is there, which an earlier one belongs to.
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
 import stat
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -71,6 +71,11 @@ def main() -> None:
 
 def directory(wanted: dict[str, Any], check: bool) -> list[dict[str, str]]:
     path = wanted["path"]
+    if os.path.islink(path):
+        # Above may be a service's own directory. What it put there may not turn our rights against others.
+        if os.lstat(path).st_uid not in (0, os.geteuid()):
+            raise OSError(errno.ELOOP, "is a symbolic link that neither root nor we have made", path)
+        wanted = {**wanted, "path": (path := os.path.realpath(path))}
     if os.path.isdir(path):
         return rights(wanted, check)
     if not check:
@@ -82,9 +87,14 @@ def directory(wanted: dict[str, Any], check: bool) -> list[dict[str, str]]:
 def file(wanted: dict[str, Any], content: bytes, check: bool) -> list[dict[str, str]]:
     path = wanted["path"]
     try:
-        before = Path(path).read_bytes()
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as there:
+            before = there.read()
     except FileNotFoundError:
         before = None
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        before = b"a symbolic link\n"  # where it leads is not ours to show; a file takes its place
     if before == content:
         return rights(wanted, check)
     if not check:
@@ -142,8 +152,12 @@ def rights(wanted: dict[str, Any], check: bool) -> list[dict[str, str]]:
     if (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (owner, group, mode):
         return []
     if not check:
-        os.chown(path, owner, group, follow_symlinks=False)
-        os.chmod(path, mode)
+        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.fchown(opened, owner, group)
+            os.fchmod(opened, mode)
+        finally:
+            os.close(opened)
     before = f"{found.st_uid}:{found.st_gid} {stat.S_IMODE(found.st_mode):04o}\n"
     return [difference(path, before, f"{owner}:{group} {mode:04o}\n")]
 
