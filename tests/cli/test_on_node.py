@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from bcsctl import on_node
+from bcsctl import app, on_node
 from bcsctl.sites import OF_THIS_MACHINE
 from engine.model.errors import BcsError, Refused
 from engine.node.commands import NEEDS
@@ -49,3 +49,17 @@ def test_what_is_run() -> None:
         on_node.check(argv)
     with pytest.raises(Refused):
         on_node.check(["mark", "x"])
+
+
+def test_a_fault_shows_no_value_to_who_sees_some_groups(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    groups: dict[str, str] = {}
+    with pytest.raises(KeyError) as failed:
+        groups["quokka"]
+    monkeypatch.setenv("BCS_ON_BEHALF_OF", "vera")
+    told = app.fault_of(failed.value)
+    assert "KeyError in test_on_node.py line" in told.message
+    assert "quokka" not in told.message + capfd.readouterr().err
+    monkeypatch.delenv("BCS_ON_BEHALF_OF")
+    assert "quokka" in app.fault_of(failed.value).message and "Traceback" in capfd.readouterr().err
