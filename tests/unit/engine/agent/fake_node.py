@@ -100,7 +100,8 @@ class FakeNode:
         differs = record["lsn"] == self.head.lsn and bytes.fromhex(record["hash"]) != self.head.hash
         return "record differs" if differs else ""
 
-    def send(self, stream: str, host: str, buffers: Sequence[bytes]) -> None:
+    def send(self, stream: str, host: str, buffers: Sequence[bytes], left: Callable[[], None] = lambda: None) -> None:
+        left()
         self._answer()
         if self.refuse:
             raise Refused("the node refuses")
