@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from engine.journal.open import seen_by
 from engine.journal.seen import Seen, groups
-from engine.model.errors import NothingThere, UsageError
+from engine.model.errors import NothingThere, Refused, UsageError
 from engine.model.points import Point, parse_moment
 from engine.model.policy.retention import Tiers
 from engine.model.times import format_time
@@ -70,9 +70,12 @@ def routes(parts: Parts) -> list[Route]:
         }
 
     def ls(session: Session, request: Request) -> dict[str, Any]:
+        recursive = request.query_params.get("recursive") == "true"
+        if recursive and caller_of(request).kind != "local":
+            # The whole tree would lie in the memory of the node, which agents wait for.
+            raise Refused("a whole tree is not listed here", hint="`bcsctl ls --recursive` has a process of its own")
         at = point(session, request)
         path = _path(request, "/")
-        recursive = request.query_params.get("recursive") == "true"
         found = tree.entries(session, _stream(parts, request), at.position, path, recursive)
         return {
             "point": str(at.position),

@@ -125,6 +125,18 @@ def test_a_viewer_sees_the_groups_of_the_policy_alone(site: InProcessNode) -> No
     assert [group["name"] for group in site.call("GET", "/v1/status").json["groups"]] == ["finance", "secret"]
 
 
+def test_nobody_from_afar_has_the_node_list_a_whole_tree(site: InProcessNode) -> None:
+    site.caller = AGENT
+    stream = source(FINANCE)["stream"]
+    opened = {"host": "sf-db1", "writer": "w", "record": None}
+    assert site.call("POST", f"/v1/streams/{stream}/open", opened).status == 200
+    site.caller = VIEWER
+    refused = site.call("GET", f"/v1/streams/{stream}/ls?recursive=true")
+    assert (refused.status, refused.error["code"]) == (403, "refused")
+    site.caller = LOCAL
+    assert site.call("GET", f"/v1/streams/{stream}/ls?recursive=true").status == 404
+
+
 def test_marks_need_an_operator_of_the_group(site: InProcessNode) -> None:
     body = {"group": "finance", "label": "tonight"}
     site.caller = VIEWER
