@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from engine.model.errors import Damaged, VerificationFailed
 from engine.node.alerts_now import CONTROL_CHANGED, DRIFT, DRILL_FAILED, VERIFY_FAILED
 from engine.node.summary import counted
 from engine.plan.alerts import HAPPENED, Alert, Notice
@@ -45,11 +46,16 @@ def told_of(what: str, who: str, details: Mapping[str, Any], at: int) -> Told | 
         return _check(details, at)
     if what == "drill":
         return _drill(details, at)
-    if what == "restore" and details.get("verified") is False:
+    if what == "restore" and details.get("verified") is False and _compared(details):
         address = _short(details.get("address"))
         text = f"a restore by {who} came back with differences to what was protected"
         return Told(_happened(VERIFY_FAILED, address, text, at))
     return None
+
+
+def _compared(details: Mapping[str, Any]) -> bool:
+    """Whether a restore came to where bytes are compared: not one that its target refused, or that was cancelled."""
+    return details.get("state", "done") == "done" or details.get("code") in (Damaged.code, VerificationFailed.code)
 
 
 def _changed(what: str, who: str, details: Mapping[str, Any]) -> str:

@@ -293,6 +293,7 @@ def _done(end: End) -> dict[str, Any]:
     told = {"state": end.state, **act_json(end.outcome)}
     if end.state != DONE:
         told |= {"verified": False, "error": str(end.error.get("message", ""))[:500]}
+        told |= {"code": str(end.error.get("code", ""))[:40]} if end.error else {}
     if end.state == CANCELLED:
         told["cancelled_by"] = end.by
     return told

@@ -127,7 +127,7 @@ def test_the_schema_knows_every_event_and_no_other() -> None:
         ("certificates-revoked", {"host": "h"}, "control-changed", "ann revoked the certificates of host h"),
         (
             "restore",
-            {"verified": False, "address": "g/h/s"},
+            {"verified": False, "address": "g/h/s", "state": "done"},
             "verify-failed",
             "a restore by ann came back with differences to what was protected",
         ),
@@ -138,6 +138,15 @@ def test_acts_that_are_told(what: str, details: dict[str, Any], event: str, text
     told = told_of(what, "ann", details, NOW)
     assert told is not None and told.notice is not None
     assert (told.notice.kind, told.notice.event, told.notice.text) == ("happened", event, text)
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "is_told"),
+    [("failed", "refused", False), ("cancelled", "", False), ("failed", "damaged", True), ("done", "", True)],
+)
+def test_a_restore_that_compared_nothing_has_found_no_differences(state: str, code: str, is_told: bool) -> None:
+    details = {"verified": False, "address": "g/h/s", "state": state, "code": code}
+    assert (told_of("restore", "ann", details, NOW) is not None) is is_told
 
 
 def test_checks_and_drills_stand_until_the_next_one() -> None:
