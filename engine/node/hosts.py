@@ -80,9 +80,10 @@ def _state(
     if rows:
         worst = min(rows, key=lambda row: (CONDITIONS.index(row["condition"]), row["since"] or "~"))
         return _STATE_OF.get(worst["condition"], worst["condition"]), worst["since"]
-    if heard is not None and now - heard.at <= SILENT_AFTER:
-        return "healthy", None
     refused = certified.refused_since(now) if certified else None
+    turned_away = refused is not None and heard is not None and heard.at < refused
+    if heard is not None and now - heard.at <= SILENT_AFTER and not turned_away:
+        return "healthy", None
     if refused is not None:
         return "refused", format_time(refused)
     return ("silent", format_time(heard.at)) if heard else ("never-seen", None)

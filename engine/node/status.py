@@ -118,7 +118,8 @@ def source_status(
 
 
 def _healthy(report: Report | None, heard_at: int | None, refused_since: int | None, now: int) -> str:
-    if report is not None and now - report.heard_at <= SILENT_AFTER:
+    turned_away = refused_since is not None and (heard_at is None or heard_at < refused_since)
+    if report is not None and now - report.heard_at <= SILENT_AFTER and not turned_away:
         return "failing" if report.body.get("state") == "failed" else "healthy"
     if refused_since is not None:
         return "refused"

@@ -71,6 +71,8 @@ def test_an_agent_that_was_not_heard_since_the_node_started() -> None:
         (None, Certified("1", NOW - SECOND), "refused"),
         (Heard(NOW - MINUTE), Certified("1", NOW + DAY, NOW - 50 * SECOND), "refused"),
         (HEARD, Certified("1", NOW + DAY, NOW + SECOND), "healthy"),
+        (Heard(NOW - 3 * SECOND), Certified("1", NOW + DAY, NOW - 2 * SECOND), "refused"),
+        (Heard(NOW - 2 * SECOND), Certified("1", NOW + DAY, NOW - 3 * SECOND), "healthy"),
     ],
 )
 def test_a_host_without_sources(heard: Heard | None, certified: Certified | None, expected: str) -> None:

@@ -68,6 +68,8 @@ def test_axes(told: Report | None, stored: Stored, axes: tuple[str, str, str]) -
         (None, FRESH, {}, "silent", 1),
         (report(ago=60), FRESH, {}, "silent", 60),
         (report(ago=60), FRESH, {"refused_since": NOW - 50 * SECOND}, "refused", 50),
+        # from the revocation on, not only once it has been silent for a while
+        (report(ago=3), FRESH, {"refused_since": NOW - 2 * SECOND}, "refused", 2),
         # whoever is heard has a certificate that holds
         (report(), FRESH, {"refused_since": NOW - 50 * SECOND}, "protected", None),
         (report("failed"), FRESH, {}, "failing", None),
