@@ -29,8 +29,8 @@ from engine.wire.frames import open_frame
 
 SHARE_BYTES = 1 << 20
 """A file's extents are written in shares of about this size, side by side."""
-ALONE_BELOW_BYTES = 64 << 10
-"""Files smaller than this on average are written by one thread: more would wait for the interpreter."""
+JOBS_AT_ONCE = 8
+"""So many are done by one thread before it takes more."""
 
 MADE_UP = 1 << 60
 """From here on are file_ids of directories that nobody described: they only lead to others, and are never finished."""
@@ -162,14 +162,15 @@ class Receiver:
         for node in nodes:
             if node.damage and node.file_id not in self.done.failed:
                 self.done.damaged = True
-        size = sum(extent.length for node in work for extent in node.extents)
-        run = map if size < ALONE_BELOW_BYTES * len(work) else self._pool.map
         jobs = [(node, share) for node in work for share in _shares(node)]
-        tried = run(lambda job: self._fill(job[0], job[1], opened), jobs)
         wrong: dict[int, str] = {}
-        for (node, _), why in zip(jobs, tried, strict=True):
-            if why:
-                wrong.setdefault(node.file_id, why)
+        for found in self._pool.map(
+            lambda some: [(node, self._fill(node, share, opened)) for node, share in some],
+            [jobs[at : at + JOBS_AT_ONCE] for at in range(0, len(jobs), JOBS_AT_ONCE)],
+        ):
+            for node, why in found:
+                if why:
+                    wrong.setdefault(node.file_id, why)
         for node in work:
             self._end(node, node.damage or wrong.get(node.file_id, ""))
 
