@@ -62,6 +62,7 @@ def routes(parts: Parts) -> list[Route]:
         host = fields.label(body, "host", chars_max=_HOST_CHARS)
         at = await asyncio.to_thread(_certificates(parts).revoke, host, who(request))
         details = with_origin(request, {"host": host, "issued_until": format_time(at)})
+        await parts.desired.news()  # whoever waits for an answer has it now: that it was revoked
         await asyncio.to_thread(parts.audit.act, "certificates-revoked", who(request), details)
         return Answer({"host": host, "revoked_at": at}, 201)
 

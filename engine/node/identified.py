@@ -1,12 +1,14 @@
-"""Before any route: who asks. A certificate must still hold at every request, on connections that are open too."""
+"""Before any route: who asks. A certificate or a token must hold at every request, on connections that are open too,
+and still when it is answered."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.env.clock import Clock
 from engine.model.errors import Unauthenticated
@@ -37,28 +39,82 @@ def identified(
     clock: Clock,
 ) -> ASGIApp:
     """The application, each of whose requests has `scope["caller"]`. Those whose certificate was revoked or has ended
-    are answered 401 and reach nothing. `who` tells whom a bearer's token stands for."""
+    are answered 401 and reach nothing; and so when that happens before the answer. `who` tells whom a bearer's token
+    stands for."""
+
+    def of_certificate(caller: Caller, not_after: int, known: Certificates) -> Unauthenticated | None:
+        error = _ended(caller, not_after, known, clock.now())
+        if error is not None:
+            details = {"from": caller.address, "serial": caller.serial, "error": error.message}
+            refuse(WHAT, f"{caller.kind} {caller.name}", str(error.details["kind"]), details)
+        return error
 
     async def found(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            state = scope.get("state") or {}
-            caller: Caller = state.get("caller", NOBODY)
-            if caller.serial and certificates is not None:
-                error = _ended(caller, state.get("not_after", 0), certificates, clock.now())
-                if error is not None:
-                    kind = str(error.details["kind"])
-                    details = {"from": caller.address, "serial": caller.serial, "error": error.message}
-                    refuse(WHAT, f"{caller.kind} {caller.name}", kind, details)
-                    response = error_response(error)
-                    response.headers["connection"] = "close"
-                    await response(scope, receive, send)
-                    return
-            elif caller.kind == "nobody":
-                caller = _bearer(caller, scope, who)
-            scope["caller"] = caller
-        await application(scope, receive, send)
+        if scope["type"] != "http":
+            await application(scope, receive, send)
+            return
+        state = scope.get("state") or {}
+        caller: Caller = state.get("caller", NOBODY)
+        refusal: Callable[[], Unauthenticated | None] | None = None
+        if caller.serial and certificates is not None:
+            refusal = partial(of_certificate, caller, state.get("not_after", 0), certificates)
+            error = refusal()
+            if error is not None:
+                await _answer(error, scope, receive, send)
+                return
+        elif caller.kind == "nobody":
+            caller, text = _bearer(caller, scope, who)
+            if caller.kind == "user":
+                refusal = partial(_of_token, text, who)
+        scope["caller"] = caller
+        if refusal is None:
+            await application(scope, receive, send)
+        else:
+            await _while_it_holds(application, refusal, scope, receive, send)
 
     return found
+
+
+async def _while_it_holds(
+    application: ASGIApp, refusal: Callable[[], Unauthenticated | None], scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Answer a request, part by part, as long as nothing is against who asks: an answer may have been waited for, or
+    take hours, and what they were may have been revoked meanwhile."""
+    cut = False
+
+    async def checked(message: Message) -> None:
+        nonlocal cut
+        begins = message["type"] == "http.response.start"
+        error = refusal() if begins or message.get("more_body") else None
+        if error is None:
+            await send(message)
+            return
+        cut = True
+        if begins:
+            await _answer(error, scope, receive, send)
+        else:
+            await send({"type": "http.response.body", "body": b""})
+        raise _Cut
+
+    try:
+        await application(scope, receive, checked)
+    except Exception:
+        if not cut:
+            raise
+
+
+class _Cut(Exception):
+    """Ends whatever makes an answer that nobody may have any more."""
+
+
+async def _answer(error: Unauthenticated, scope: Scope, receive: Receive, send: Send) -> None:
+    response = error_response(error)
+    response.headers["connection"] = "close"
+    await response(scope, receive, send)
+
+
+def _of_token(text: str, who: Callable[[str], User | None]) -> Unauthenticated | None:
+    return None if who(text) else Unauthenticated("the token counts no more", hint="`bcsctl login URL` takes another")
 
 
 def _ended(caller: Caller, not_after: int, certificates: Certificates, now: int) -> Unauthenticated | None:
@@ -71,9 +127,11 @@ def _ended(caller: Caller, not_after: int, certificates: Certificates, now: int)
     return Unauthenticated(f"the certificate of {caller.kind} '{caller.name}' {why}", hint=hint, details={"kind": kind})
 
 
-def _bearer(caller: Caller, scope: Scope, who: Callable[[str], User | None]) -> Caller:
+def _bearer(caller: Caller, scope: Scope, who: Callable[[str], User | None]) -> tuple[Caller, str]:
+    """Whom a bearer's token stands for, and its text."""
     for name, value in scope["headers"]:
         if name == b"authorization" and value[: len(_BEARER)].lower() == _BEARER:
-            user = who(value[len(_BEARER) :].decode("ascii", "replace").strip())
-            return replace(caller, kind="user", name=user.name, token=user.token) if user else caller
-    return caller
+            text = value[len(_BEARER) :].decode("ascii", "replace").strip()
+            user = who(text)
+            return (replace(caller, kind="user", name=user.name, token=user.token), text) if user else (caller, "")
+    return caller, ""

@@ -163,6 +163,20 @@ def test_a_renewal_that_was_begun_before_a_revocation_comes_too_late(node: Secur
     connection.close()
 
 
+@pytest.mark.usefixtures("still_good")
+def test_who_is_revoked_while_waiting_is_told_that_and_nothing_else(node: SecuredNode) -> None:
+    who = node.certify("web8")
+    connection = connect(node.endpoint(who), 30)
+    generation = desired(node, who, "web8")["generation"]
+    connection.request("GET", f"/v1/agents/web8/desired?generation={generation}&wait=25")
+    assert node.admin("POST", "/v1/certificates/revoke", {"host": "web8"}).status == 201
+    begun = time.monotonic()
+    answer = connection.getresponse()
+    assert (answer.status, answer.headers["connection"]) == (401, "close")
+    assert "was revoked" in answer.read().decode() and time.monotonic() - begun < 15
+    connection.close()
+
+
 def test_host_names_are_checked_against_the_sites_authority_alone(node: SecuredNode, good: Writer) -> None:
     with raw(node) as connected, pytest.raises(ssl.SSLCertVerificationError, match="elsewhere"):
         contexts.client(node.ca_pem).wrap_socket(connected, server_hostname="elsewhere")
