@@ -122,6 +122,6 @@ def test_to_a_host_over_tls(site: Remote, tmp_path: Path) -> None:
             refused.communicate(timeout=30)
         finally:
             refused.kill()
-        assert refused.returncode in (4, 130) and process.poll() is None
+        assert refused.returncode in (4, 130, -signal.SIGINT) and process.poll() is None  # it may not have begun yet
     silent = site.run("olga", "restore", FINANCE, "--to", f"nobody-there:{tmp_path}/x", "--json")
     assert silent.code == 4 and "agent.hosts" in json.loads(silent.text)["error"]["hint"]
