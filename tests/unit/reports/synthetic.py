@@ -199,12 +199,12 @@ def fixed(root: Path) -> Synthetic:
 def _acts(made: Synthetic) -> None:
     details = {"address": BUSY, "path": "/srv/data", "at": format_time(minute(10)), "point": "1.70", "files": 3}
     details |= {"bytes": 3000, "seconds": 0.25, "verified": True, "read_back": False, "failures": 0}
-    made.act(minute(12), "restore", "ann", {**details, "target": "/tmp/back"})
+    made.act(minute(12), "restore", "ann", {**details, "host": "db9", "target": "/tmp/back"})
     made.act(
         minute(13),
         "restore",
         "<script>alert(1)</script>",
-        {**details, "target": "/tmp/b|ck\x1b[31m\n", "verified": False, "failures": 2},
+        {**details, "target": "/tmp/b|ck\x1b[31m\n", "verified": False, "failures": 2, "error": "stopped | by hand"},
     )
     stream = stream_id(parse_address(IDLE))
     for at in (minute(14), minute(15)):
