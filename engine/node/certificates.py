@@ -20,6 +20,7 @@ from engine.env.clock import Clock
 from engine.env.randomness import token_hex
 from engine.identity.authority import Authority, Issued, issue_to_host, requested_key
 from engine.journal import sealed
+from engine.journal.documents import numbered_key
 from engine.journal.open import Journal
 from engine.model.errors import Damaged, Refused, Unauthenticated, UsageError
 from engine.model.times import SECOND
@@ -66,9 +67,14 @@ class Certificates:
 
     def refresh(self) -> None:
         """Take in the revocations that other nodes have made since. Raises Damaged, once all others are taken in, for
-        one that is not the site's."""
+        one that is not the site's, or is gone."""
         damaged: Damaged | None = None
-        for number in set(sealed.numbers(self._journal, REVOCATIONS)) - self._read:
+        numbers = set(sealed.numbers(self._journal, REVOCATIONS))
+        if gone := ({*range(1, max(numbers, default=0)), *self._read} - numbers):
+            key = numbered_key(REVOCATIONS, min(gone))
+            damaged = Damaged(f"object {key} is not there any more: a host may count again that was revoked",
+                              hint="bring it back, or revoke the host again", details={"object": key})  # fmt: skip
+        for number in numbers - self._read:
             try:
                 told = sealed.get(self._journal, REVOCATIONS, number)
             except Damaged as error:
@@ -127,7 +133,7 @@ class Certificates:
             at = max(self._clock.now(), newest.issued_at if newest else 0)
             # Before it is written, so that nothing is issued meanwhile. Where it can't be, the host stays out here.
             self._note(host, at)
-        sealed.take_next(self._journal, REVOCATIONS, {"host": host, "at": at, "by": by})
+        self._read.add(sealed.take_next(self._journal, REVOCATIONS, {"host": host, "at": at, "by": by}))
         return at
 
     def revoked_at(self, host: str) -> int:

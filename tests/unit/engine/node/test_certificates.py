@@ -190,6 +190,19 @@ def test_who_can_write_to_the_store_cant_enrol_himself(
     assert nodes[0].revoked_at("later") and not nodes[0].revoked_at("h")
 
 
+def test_a_revocation_that_is_gone_is_told(
+    nodes: tuple[Certificates, Certificates], journal: Journal, tmp_path: Path
+) -> None:
+    for host in ("a", "b"):
+        nodes[0].revoke(host, "root")
+    nodes[1].refresh()
+    for number, left in ((2, nodes[1]), (1, nodes[0])):
+        (tmp_path / "journal" / f"{REVOCATIONS}{number:08d}.json").unlink()
+        with pytest.raises(Damaged, match="is not there any more"):
+            left.refresh()
+        assert left.revoked_at("a") and left.revoked_at("b")
+
+
 def test_the_journal_is_sound_with_all_of_it(nodes: tuple[Certificates, Certificates], journal: Journal) -> None:
     for host in ("a", "b", "c"):
         token, _ = nodes[0].enrolment(host, 60, "root")
