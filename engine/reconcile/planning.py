@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from engine.reconcile.resolve import resolve
 class Scope:
     """What of a repository a plan is about. `site` is meant by documents that name none; `inventories` are paths by
     site, for those whose documents come from no file, and `folders` where such are looked for. `readmit` are hosts
-    that are let in again though their certificates were revoked."""
+    that are let in again though their certificates were revoked. `directories`: no file was named by itself."""
 
     partial: bool = False
     prune: bool = False
@@ -35,6 +35,10 @@ class Scope:
     folders: tuple[Path, ...] = ()
     inventories: Mapping[str, str] | None = None
     readmit: Collection[str] = ()
+    directories: bool = False
+
+
+_STAYING_SHOWN = 5
 
 
 def make_plan(
@@ -55,7 +59,8 @@ def make_plan(
     if not loaded.files and all(path.is_dir() for path in paths):
         loaded = Loaded((), ())
     folders = tuple(path if path.is_dir() else path.parent for path in paths)
-    return plan_of(home, loaded, Scope(partial, prune, site, folders, readmit=readmit))
+    directories = partial and all(path.is_dir() for path in paths)
+    return plan_of(home, loaded, Scope(partial, prune, site, folders, readmit=readmit, directories=directories))
 
 
 def plan_of(home: Path, loaded: Loaded, scope: Scope, *, bases: Mapping[str, int] | None = None) -> Plan:
@@ -63,6 +68,7 @@ def plan_of(home: Path, loaded: Loaded, scope: Scope, *, bases: Mapping[str, int
     observed = {name: observe_one(home, name) for name in _concerned(home, loaded, scope)}
     for name, base in (bases or {}).items():
         _refuse_late(base, observed[name].number if name in observed else 0)
+    held = loaded.known
     if scope.partial and not scope.prune and loaded.documents:
         # Documents that came from an apply carry no file: their faults would have no place to show.
         for each in observed.values():
@@ -71,7 +77,20 @@ def plan_of(home: Path, loaded: Loaded, scope: Scope, *, bases: Mapping[str, int
     variables = variables_of(home)
     desired = resolve(loaded, variables=variables, resolve_hosts=resolver(loaded), inventories=inventories)
     plan = _compared(desired, observed, scope)
+    if scope.directories:
+        plan = replace(plan, passed_over=(*plan.passed_over, *_staying(loaded.known - held)))
     return with_points_removed(home, replace(plan, partial=scope.partial and not scope.prune), SYSTEM.now())
+
+
+def _staying(keys: Collection[str]) -> Iterator[str]:
+    """Of a directory people think that it is all there is: what was applied, is not in it, and stays."""
+    if keys:
+        names = sorted(key.replace("/", " ", 1) for key in keys)
+        more = f" and {len(names) - _STAYING_SHOWN} more" if names[_STAYING_SHOWN:] else ""
+        yield (
+            f"not in PATHS, and stays as applied: {', '.join(names[:_STAYING_SHOWN])}{more}; "
+            "--prune removes it, as does an apply in the repository without PATHS"
+        )
 
 
 def _concerned(home: Path, loaded: Loaded, scope: Scope) -> list[str]:

@@ -129,11 +129,24 @@ def test_a_part_is_completed_by_what_was_applied(repository: Path, fleet: Fleet,
     plan = make_plan(home, [notes], partial=True)
     assert shown(plan) == ["sf: update ProtectionGroup notes", "sf: update Source notes/h3/files"]
     check_guards(plan)
+    assert plan.passed_over == ()
     # A shared document alone is for the site that commands are about.
     gold = repository / "gold.yaml"
     gold.write_text(HEAD.format("RetentionPolicy", "gold") + "  tiers: [{keep: 1h, for: 1d}]\n")
     assert shown(make_plan(home, [gold], partial=True)) == ["sf: create RetentionPolicy gold"]
     assert "local" not in make_plan(home, [gold], partial=True, site="sf").bases
+
+
+def test_of_a_directory_is_said_what_it_no_longer_holds(repository: Path, fleet: Fleet, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    notes = group(repository, "notes", "h3", site="sf")
+    fleet.applied(make_plan(home, [repository]), "sf")
+    assert make_plan(home, [repository], partial=True).passed_over == ()
+    notes.unlink()
+    plan = make_plan(home, [repository], partial=True)
+    assert plan.noop and "stays as applied: ProtectionGroup notes; --prune removes it" in plan.passed_over[0]
+    pruned = make_plan(home, [repository], partial=True, prune=True)
+    assert "sf: remove ProtectionGroup notes" in shown(pruned) and pruned.passed_over == ()
 
 
 def credentials_of(sites: list[str]) -> None:
