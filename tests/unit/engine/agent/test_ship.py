@@ -90,7 +90,8 @@ def node() -> ScriptedNode:
 @pytest.fixture
 def shipper(node: ScriptedNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shipper]:
     monkeypatch.setattr(ship, "RETRY_SECONDS_FIRST", 0.01)
-    monkeypatch.setattr(ship, "REFUSED_RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(ship, "REFUSED_RETRY_SECONDS_FIRST", 0.02)
+    monkeypatch.setattr(ship, "REFUSED_RETRY_SECONDS_MAX", 0.1)
     spool = Spool(tmp_path / "spool")
     shipper = Shipper(node.connect, "stream", "host", spool)
     yield shipper
