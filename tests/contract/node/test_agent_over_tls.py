@@ -111,7 +111,8 @@ def test_an_agents_whole_life(tmp_path: Path, tree: Path) -> None:
         assert (agent.identity / "host.key").read_bytes() == key
 
         node.admin("POST", "/v1/certificates/revoke", {"host": HOST})
-        wait_for(lambda: "was revoked: `bcsctl apply --readmit web1` lets it in again" in agent.log(), SECONDS, "the message")
+        told = "was revoked: `bcsctl apply --readmit web1` lets it in again"
+        wait_for(lambda: told in agent.log(), SECONDS, "the message")
         wait_for(lambda: agent.certificate() == b"", SECONDS, "the certificate to be put away")
         (tree / "file").write_text("while it is revoked")
         point = row(node)["point"]
