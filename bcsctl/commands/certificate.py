@@ -10,7 +10,7 @@ import click
 from bcsctl.node_client import get, post
 from bcsctl.once import ask_and_show, output_option
 from bcsctl.options import exits
-from bcsctl.output import BAD, GOOD, json_option, local_time, print_json, table, tell
+from bcsctl.output import BAD, BUSY, GOOD, json_option, local_time, print_json, say, table, tell
 from bcsctl.settings import home_option, settings
 from bcsctl.sites import site_option
 from engine.model.times import SECOND, parse_duration
@@ -60,6 +60,8 @@ def revoke(host: str, home: str | None, as_json: bool) -> None:
         print_json(ended)
     else:
         tell(f"revoked what {host} had; `bcsctl apply --readmit {host}` lets it in again")
+        if not ended.get("known", True):
+            say(f"but no host {host} is known there: is that its name? `bcsctl certificate list` has them all", BUSY)
 
 
 @command.command("enrol", epilog=exits(4))

@@ -38,8 +38,9 @@ def command(home: str | None, as_json: bool) -> None:
 
 def render(found: Mapping[str, Any]) -> None:
     """A line on who, a line a role."""
-    token = f", by token {found['token']}" if found.get("token") else ""
-    tell(printable(f"{found['name'] or found['kind']} at site {found['site']}{token}"))
+    by = f"token {found['token']}" if found.get("token") else ""
+    name = found["name"] or by or found["kind"]
+    tell(printable(f"{name} at site {found['site']}{f', by {by}' if by and name != by else ''}"))
     for role, groups in found["groups_by_role"].items():
         tell(printable(f"  {role}: {', '.join('every group' if glob == '*' else glob for glob in groups)}"))
     if not found["groups_by_role"]:

@@ -29,6 +29,8 @@ LOST_MILLISECONDS = 15_000
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5))
 """Who waits for an answer sends nothing: probes notice that the line was cut, within LOST_MILLISECONDS."""
 PORT = 8440
+AWAY_HINT = "is the node up (`systemctl status bcs-node` there), and the way to it? `bcsctl apply` starts it again"
+UNTRUSTED_HINT = "is it the right node? `bcsctl login URL` takes the authority of a site that was made anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,8 @@ def connect(endpoint: Endpoint, timeout_seconds: float) -> HTTPConnection:
             connection.close()
             failures.append(f"the node does not answer at {where}: {reason(error)}")
             untrusted = untrusted or isinstance(error, ssl.SSLCertVerificationError)
-    raise Unreachable("; ".join(failures), details={"untrusted": True} if untrusted else None)
+    hint = "" if isinstance(endpoint, UnixEndpoint) else UNTRUSTED_HINT if untrusted else AWAY_HINT
+    raise Unreachable("; ".join(failures), hint=hint, details={"untrusted": True} if untrusted else None)
 
 
 def request_json(

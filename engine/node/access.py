@@ -167,6 +167,25 @@ def _speaks_for_itself(request: Request, caller: Caller) -> bool:
     return all(host == caller.host for host in named if host is not None)
 
 
+_ACTS = {
+    "GET /metrics": "read the metrics",
+    "GET /v1/certificates": "list certificates",
+    "GET /v1/notifications": "list notifications",
+    "GET /v1/policies/latest": "see what was applied, which plan and apply begin with",
+    "GET /v1/restores": "list restores",
+    "GET /v1/status": "see the status",
+    "GET /v1/tokens": "list tokens",
+    "POST /v1/certificates/revoke": "revoke certificates",
+    "POST /v1/commands": "read from the history",
+    "POST /v1/enrolments": "enrol hosts",
+    "POST /v1/marks": "set marks",
+    "POST /v1/notifications/test": "send test messages",
+    "POST /v1/policies": "apply policies",
+    "POST /v1/restores": "restore",
+    "POST /v1/tokens": "make tokens",
+    "POST /v1/tokens/revoke": "revoke tokens",
+}
+"""What people call what they ask for; the audit keeps method and path beside it. Others are named by these."""
 _HINT = "an AccessPolicy gives roles to users and tokens; `bcsctl whoami` shows what you have"
 
 
@@ -179,6 +198,7 @@ def _lacking(request: Request, wanted: tuple[str, ...], group: str | None) -> st
     elif group is None:
         where = " on every group"
     else:
-        where = " on any group" if group == ANY else f" on group '{group[:_PATH_CHARS]}'"
-    what = f"{request.method} {request.url.path[:_PATH_CHARS]}"
+        where = " on one group at least" if group == ANY else f" on group '{group[:_PATH_CHARS]}'"
+    asked = f"{request.method} {request.url.path[:_PATH_CHARS]}"
+    what = _ACTS.get(asked, asked)
     return f"{who(request)[:_PATH_CHARS]} may not {what}: it needs {needed}{where}"

@@ -60,11 +60,12 @@ def routes(parts: Parts) -> list[Route]:
     async def revoke(request: Request) -> Response:
         body = await read_json(request, parts.bodies, REQUEST_BYTES_MAX)
         host = fields.label(body, "host", chars_max=_HOST_CHARS)
+        known = host in parts.agents or host in parts.desired.agents or host in _certificates(parts).certified()
         at = await asyncio.to_thread(_certificates(parts).revoke, host, who(request))
         details = with_origin(request, {"host": host, "issued_until": format_time(at)})
         await parts.desired.news()  # whoever waits for an answer has it now: that it was revoked
         await asyncio.to_thread(parts.audit.act, "certificates-revoked", who(request), details)
-        return Answer({"host": host, "revoked_at": at}, 201)
+        return Answer({"host": host, "revoked_at": at, "known": known}, 201)
 
     async def ca(request: Request) -> Response:
         return Answer({"ca": _certificates(parts).authority.pem, "site": parts.settings.site})

@@ -129,7 +129,9 @@ def test_revoked_counts_at_once_on_open_connections_too(node: SecuredNode) -> No
     connection = connect(node.endpoint(who), 10)
     connection.request("GET", "/v1/agents/web3/desired")
     assert connection.getresponse().read()
-    assert node.admin("POST", "/v1/certificates/revoke", {"host": "web3"}).status == 201
+    revoked = node.admin("POST", "/v1/certificates/revoke", {"host": "web3"})
+    assert (revoked.status, revoked.json["known"]) == (201, True)
+    assert node.admin("POST", "/v1/certificates/revoke", {"host": "wbe3"}).json["known"] is False
     connection.request("GET", "/v1/agents/web3/desired")
     answer = connection.getresponse()
     assert (answer.status, answer.headers["connection"]) == (401, "close")

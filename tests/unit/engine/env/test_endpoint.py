@@ -126,5 +126,6 @@ def test_with_several_urls_each_is_tried_and_each_named() -> None:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: refused
         port = taken.getsockname()[1]
         urls = (f"https://127.0.0.1:{port}", f"https://localhost:{port}")
-        with pytest.raises(Unreachable, match=rf"127.0.0.1:{port}: connection refused; .*localhost:{port}: "):
+        with pytest.raises(Unreachable, match=rf"127.0.0.1:{port}: connection refused; .*localhost:{port}: ") as raised:
             request_json(TlsEndpoint(urls, ssl.create_default_context()), "GET", "/x")
+        assert "systemctl status bcs-node" in raised.value.hint

@@ -10,7 +10,7 @@ import pytest
 from starlette.routing import Route
 
 from engine.journal.open import open_local
-from engine.node.access import NEEDS, allow
+from engine.node.access import _ACTS, NEEDS, allow
 from engine.node.caller import NOBODY, Caller
 from engine.node.serve import application
 from engine.query.user import run_sql
@@ -50,6 +50,14 @@ def paths(route: Route) -> str:
     for name in route.param_convertors:
         path = path.replace("{" + name + "}", "x").replace("{" + name + ":path}", "x")
     return path
+
+
+def test_a_refusal_names_what_was_asked_for_as_people_do(site: InProcessNode) -> None:
+    site.caller = VIEWER
+    told = site.call("POST", "/v1/marks", {"group": "finance", "label": "x"}).error["message"]
+    assert told == "vera (token t-vera) may not set marks: it needs the role operator on one group at least"
+    known = {f"{method} {route.path}" for route in routes(site) for method in route.methods or ()}
+    assert set(_ACTS) <= known
 
 
 def test_every_route_says_what_it_needs(node: InProcessNode) -> None:
