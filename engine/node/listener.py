@@ -233,7 +233,7 @@ class Connection(asyncio.BufferedProtocol):
         """Give HTTP what has come, opened. Bodies pass here: one call for each buffer that the kernel has filled."""
         assert self._tls is not None
         read, plain = self._tls.read, self._listener.plain
-        filled, over = 0, False
+        filled, over, unsent = 0, False, self._outgoing.pending
         try:
             while True:
                 count = read(len(plain) - filled, plain[filled:])
@@ -245,6 +245,12 @@ class Connection(asyncio.BufferedProtocol):
             pass
         except ssl.SSLError:
             over = True
+        if self._outgoing.pending > unsent and self.raw.get_write_buffer_size() > FLUSH_BYTES:
+            # TLS itself answers each request for new keys (RFC 8446, 4.6.3). Who asks and does not read fills memory.
+            self.closing = True
+            self.raw.abort()
+            self._refused("asks-and-does-not-read", "it has TLS answer and does not read the answers")
+            return
         if self._outgoing.pending:
             self._flush()
         if filled:
