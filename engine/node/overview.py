@@ -74,10 +74,17 @@ def _hosts(
     agents = dict(parts.agents)
     if shown(AUDIT_GROUP):  # nobody is shown that who doesn't see everything
         for host in (*agents, *certified, *parts.desired.agents):
-            of_host.setdefault(host, [])
+            if host in parts.desired.agents or not _removed(certified.get(host)):
+                of_host.setdefault(host, [])
     return [
         host_status(host, of_host[host], _heard(agents.get(host)), certified.get(host), now) for host in sorted(of_host)
     ]
+
+
+def _removed(certified: Certified | None) -> bool:
+    """Whether a host that no policy names has been shut out, as an apply does that removes it: nothing of it is amiss,
+    and `bcsctl certificate list` has it."""
+    return certified is not None and certified.revoked_at is not None
 
 
 def _heard(agent: Agent | None) -> Heard | None:

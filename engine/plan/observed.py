@@ -44,8 +44,9 @@ class Observed:
     apply recorded (the form of `PolicySet.as_json`), `hosts` the hosts that it gave an agent.
 
     `version` and `node_version` are those that should run, `settings` the digest of those that agents should have.
-    Of the embedded site `agent` is the one agent, of others `agents` are by host. `known` is False where nobody
-    answers: then all but the node is unknown, and nothing else can be planned.
+    Of the embedded site `agent` is the one agent, of others `agents` are by host, without those of `readmitted`: hosts
+    that are let in again though their certificates were revoked. `known` is False where nobody answers: then all but
+    the node is unknown, and nothing else can be planned.
     """
 
     number: int = 0
@@ -60,3 +61,4 @@ class Observed:
     node_version: str = ""
     settings: str = ""
     known: bool = True
+    readmitted: frozenset[str] = frozenset()

@@ -79,7 +79,9 @@ def _agent(site: str, host: str, observed: Observed, moved: bool) -> Iterator[Ac
     seen = observed.agents.get(host)
     version = {"version": Change((seen.version if seen else "") or None, observed.version)}
     if seen is None:
-        yield Action(CREATE, AGENT, host, "there is no agent yet", version, site=site)
+        again = host in observed.readmitted
+        reason = "is let in again: its certificate was revoked" if again else "there is no agent yet"
+        yield Action(CREATE, AGENT, host, reason, version, site=site)
     elif seen.state in _STOPPED:
         reason = _STOPPED[seen.state] + (f" since {seen.since}" if seen.since else "")
         yield Action(START, AGENT, host, reason, site=site)

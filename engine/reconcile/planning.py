@@ -12,7 +12,7 @@ from engine.env.clock import SYSTEM
 from engine.model.errors import Refused
 from engine.model.policy.resolved import PolicySet
 from engine.model.policy.site import EMBEDDED_SITE, Site
-from engine.plan.observed import AgentSeen, Observed
+from engine.plan.observed import Observed
 from engine.plan.reconcile import Plan, diff, merged
 from engine.plan.sites import cannot_carry_out, part_of, refuse_to_move, sites_of
 from engine.reconcile.expiry import with_points_removed
@@ -188,15 +188,17 @@ def _compared(desired: PolicySet, observed: Mapping[str, Observed], scope: Scope
             continue
         if name in sites:
             refuse_to_move(sites[name], there.documents)
-            there = replace(there, settings=_settings(sites[name]), agents=_without(there.agents, scope.readmit))
+            there = _letting_in(replace(there, settings=_settings(sites[name])), scope.readmit)
         plans.append(diff(part, there, partial=scope.partial, prune=scope.prune))
     plan = merged(plans, desired, refused)
     return replace(plan, passed_over=(*plan.passed_over, *passed_over))
 
 
-def _without(agents: Mapping[str, AgentSeen], readmit: Collection[str]) -> dict[str, AgentSeen]:
-    """The agents but those whose certificates were revoked, of hosts that are let in again."""
-    return {host: seen for host, seen in agents.items() if seen.let_in or host not in readmit}
+def _letting_in(observed: Observed, readmit: Collection[str]) -> Observed:
+    """As if the hosts of `readmit` whose certificates were revoked had no agent yet."""
+    out = frozenset(host for host, seen in observed.agents.items() if not seen.let_in and host in readmit)
+    agents = {host: seen for host, seen in observed.agents.items() if host not in out}
+    return replace(observed, agents=agents, readmitted=out)
 
 
 def _settings(site: Site) -> str:

@@ -88,6 +88,17 @@ def test_who_may_see_some_groups_sees_their_hosts_and_no_others(node: InProcessN
     assert [each["host"] for each in site_status(node.parts)["hosts"]] == ["h1", "h2", "h9"]
 
 
+def test_a_host_that_was_removed_is_not_amiss(node: InProcessNode, clock: TurnedClock) -> None:
+    for name in ("gone", "spare"):
+        node.call("POST", f"/v1/agents/{name}/hello", {"version": "x"})
+    body = {"base": 0, "documents": {}, "sources": {}, "agents": ["spare"], "by": "a test"}
+    assert node.call("POST", "/v1/policies", body).status == 201
+    revoked = Certified("0a", clock.at + DAY, revoked_at=clock.at + SECOND)
+    clock.at += 9 * SECOND
+    node.parts.certified = lambda: {"gone": revoked, "spare": revoked}
+    assert [(each["host"], each["state"]) for each in site_status(node.parts)["hosts"]] == [("spare", "refused")]
+
+
 def test_a_host_that_has_an_agent_and_no_sources(node: InProcessNode) -> None:
     body = {"base": 0, "documents": {}, "sources": {}, "agents": ["spare"], "by": "a test"}
     assert node.call("POST", "/v1/policies", body).status == 201

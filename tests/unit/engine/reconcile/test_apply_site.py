@@ -257,6 +257,7 @@ def test_from_nothing_to_protected_then_what_fails_and_what_goes(scene: Scene) -
     plan = scene.plan()
     assert "Agent h2" not in " ".join(shown(plan)) and plan.passed_over[0].startswith("h2: its certificate was revoked")
     plan = scene.plan(readmit=["h2"])
+    assert [each.reason for each in plan.actions] == ["is let in again: its certificate was revoked"]
     assert shown(plan) == ["create Agent h2"] and not plan.passed_over
     certificate = scene.hosts.folder / "h2" / "identity" / "host.pem"
     eventually(lambda: not certificate.exists(), "the agent to put away what was revoked")
