@@ -12,6 +12,8 @@ from engine.model.errors import Unreachable
 
 START_HINT = "the node is not running: `bcsctl apply` starts it, `bcsctl serve` runs it by hand"
 
+LOGIN_HINT = "for a site's node: `bcsctl login URL`"
+
 
 @contextmanager
 def told_how_to_start(settings: Settings) -> Iterator[None]:
@@ -21,7 +23,8 @@ def told_how_to_start(settings: Settings) -> Iterator[None]:
     except Unreachable as error:
         if settings.site is not None:
             raise
-        raise Unreachable(error.message, hint=START_HINT) from None
+        here = settings.journal.is_dir()
+        raise Unreachable(error.message, hint=START_HINT if here else f"{START_HINT}; {LOGIN_HINT}") from None
 
 
 def post(settings: Settings, target: str, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def fail(error: BcsError, as_json: bool, *, faults_shown: int | None = FAULTS_SH
         print_json(body)
         return error.exit_code
     rows = error.details.get("errors")
-    if isinstance(rows, list):
+    if isinstance(rows, list) and not _is_all(rows, error.message):
         for row in rows[:faults_shown]:
             place = f"{row['file']}:{row['line']}:{row['column']}" if row["line"] else row["file"]
             where = f"{row['path']}: " if row.get("path") else ""
@@ -62,6 +62,11 @@ def fail(error: BcsError, as_json: bool, *, faults_shown: int | None = FAULTS_SH
     if error.hint:
         say(f"  {printable(error.hint)}")
     return error.exit_code
+
+
+def _is_all(rows: list[dict[str, Any]], message: str) -> bool:
+    """Whether an error's message says all that its only fault says."""
+    return len(rows) == 1 and not rows[0]["line"] and message == f"{rows[0]['file']}: {rows[0]['message']}"
 
 
 def say(text: str, colour: str | None = None) -> None:

@@ -13,6 +13,7 @@ from bcsctl.options import exits
 from bcsctl.output import BAD, BUSY, GOOD, json_option, local_time, print_json, say, table, tell
 from bcsctl.settings import home_option, settings
 from bcsctl.sites import site_option
+from engine.env.clock import SYSTEM
 from engine.model.times import SECOND, parse_duration
 
 
@@ -42,6 +43,10 @@ def listed(home: str | None, as_json: bool) -> None:
         print_json(found)
     else:
         render(found["certificates"])
+
+
+def _ended(not_after: int | None) -> bool:
+    return not_after is not None and not_after <= SYSTEM.now()
 
 
 @command.command("revoke", epilog=exits(4, 5))
@@ -90,7 +95,7 @@ def render(found: Sequence[Mapping[str, Any]]) -> None:
     rows = [
         [
             one["host"],
-            ("revoked", BAD) if one["revoked"] else ("valid", GOOD),
+            ("revoked", BAD) if one["revoked"] else ("ended", BAD) if _ended(one["not_after"]) else ("valid", GOOD),
             local_time(one["not_before"]),
             local_time(one["not_after"]),
             local_time(one["heard_at"]),

@@ -74,6 +74,11 @@ def test_invalid_policies_carry_errors_in_every_command(run: Run, tmp_path: Path
     assert not (tmp_path / "home").exists()
 
 
+def test_a_path_that_is_not_there_is_told_once(run: Run, tmp_path: Path) -> None:
+    told = run("validate", tmp_path / "nowhere")
+    assert told.code == 3 and told.err.count("cannot be read") == 1
+
+
 def test_many_faults_are_all_listed_only_by_validate(run: Run, tmp_path: Path) -> None:
     for number in range(13):
         (tmp_path / f"bad{number:02}.yaml").write_text("kind: ProtectionGroup\n")
