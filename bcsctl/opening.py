@@ -89,7 +89,7 @@ def journal(settings: Settings) -> Journal:
             raise _not_ours(settings)
         raise NothingThere(
             f"there is no journal at {settings.journal}",
-            hint="`bcsctl apply` makes one; BCS_HOME or --home names another place; `bcsctl login URL`: a site's",
+            hint="`bcsctl apply` makes one, BCS_HOME or --home names another, `bcsctl login URL` signs in to a site",
         )
     from engine.journal.open import open_local, seen_by
 
