@@ -173,6 +173,7 @@ def _compared(desired: PolicySet, observed: Mapping[str, Observed], scope: Scope
     plans: list[Plan] = []
     refused: list[str] = []
     passed_over: list[str] = []
+    let_in: set[str] = set()
     concerned = sites_of(desired) if scope.partial else observed
     for name, there in observed.items():
         if name not in concerned:
@@ -189,7 +190,13 @@ def _compared(desired: PolicySet, observed: Mapping[str, Observed], scope: Scope
         if name in sites:
             refuse_to_move(sites[name], there.documents)
             there = _letting_in(replace(there, settings=_settings(sites[name])), scope.readmit)
+            let_in |= there.readmitted
         plans.append(diff(part, there, partial=scope.partial, prune=scope.prune))
+    if not any(plan.unknown for plan in plans):
+        passed_over += (
+            f"{host}: --readmit has nothing to do, nobody revoked its certificate while policies name it"
+            for host in sorted({*scope.readmit} - let_in)
+        )
     plan = merged(plans, desired, refused)
     return replace(plan, passed_over=(*plan.passed_over, *passed_over))
 

@@ -256,6 +256,7 @@ def test_from_nothing_to_protected_then_what_fails_and_what_goes(scene: Scene) -
     request_json(known.endpoint(), "POST", "/v1/certificates/revoke", {"host": "h2"})
     plan = scene.plan()
     assert "Agent h2" not in " ".join(shown(plan)) and plan.passed_over[0].startswith("h2: its certificate was revoked")
+    assert scene.plan(readmit=["hh2"]).passed_over[-1].startswith("hh2: --readmit has nothing to do")
     plan = scene.plan(readmit=["h2"])
     assert [each.reason for each in plan.actions] == ["is let in again: its certificate was revoked"]
     assert shown(plan) == ["create Agent h2"] and not plan.passed_over
