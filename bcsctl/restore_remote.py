@@ -115,9 +115,9 @@ def _watched(endpoint: Endpoint, opened: Mapping[str, Any], draw: Callable[[str,
 
 def _received(endpoint: Endpoint, id: str, asked: Asked, draw: Callable[[str, int, int], None]) -> dict[str, Any]:
     """Receive it ourselves. KeyboardInterrupt when someone pressed Ctrl-C meanwhile."""
-    from engine.agent.receive import Done
-    from engine.agent.restore_client import RestoreClient, Stopped
-    from engine.agent.restoring import Job, receive
+    from engine.agent.restore.client import RestoreClient, Stopped
+    from engine.agent.restore.receive import Done
+    from engine.agent.restore.restoring import Job, receive
 
     stopping = threading.Event()
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from bcsctl.output import BAD, BOLD, BUSY, DIM, GOOD, local_time, painted, printable, table_lines
 from engine.model.times import SECOND, format_about, format_size, parse_time
-from engine.node.hosts import STATES
-from engine.node.status import GRACE
-from engine.node.summary import WORDS, answer, counted, host_of
+from engine.node.monitoring.hosts import STATES
+from engine.node.monitoring.status import GRACE
+from engine.node.monitoring.summary import WORDS, answer, counted, host_of
 
 COLOURS = {
     "synced": GOOD,

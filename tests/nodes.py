@@ -25,7 +25,7 @@ from engine.format import parquet
 from engine.journal import segments
 from engine.journal.open import Journal, open_local
 from engine.model.ids import Position, parse_address, stream_id
-from engine.node.caller import Caller, with_caller
+from engine.node.callers.caller import Caller, with_caller
 from engine.node.master_key import ensure_master_key
 from engine.node.parts import Parts
 from engine.node.serve import application, read_master_key, wire

@@ -18,8 +18,8 @@ from bcsctl.sites import site_option
 from bcsctl.status_view import lines, moment
 from engine.env.clock import SYSTEM
 from engine.model.errors import NothingThere, Unreachable, UsageError
-from engine.node.hosts import STATES
-from engine.node.summary import answer, host_of, summary
+from engine.node.monitoring.hosts import STATES
+from engine.node.monitoring.summary import answer, host_of, summary
 
 __all__ = ["command", "moment", "render", "site"]
 
@@ -90,7 +90,7 @@ def site(at: Settings, group: str | None = None) -> dict[str, Any]:
     except Unreachable:
         if at.site is not None:
             raise
-        from engine.node.offline import status_of
+        from engine.node.monitoring.offline import status_of
 
         found = status_of(journal(at), SYSTEM.now())
     if group is not None:

@@ -19,7 +19,7 @@ from engine.agent.clock import SiteClock
 from engine.agent.identity import Identity
 from engine.agent.log import INFO, WARNING, Changes
 from engine.agent.pace import Pace
-from engine.agent.restores import Restores
+from engine.agent.restore.restores import Restores
 from engine.agent.settings import Settings, View
 from engine.agent.source import Source
 from engine.agent.where import Remote, Where

@@ -14,7 +14,7 @@ from engine.model.errors import UsageError
 from engine.model.ids import parse_address
 from engine.model.policy import SOURCE_KINDS
 from engine.model.times import parse_duration
-from engine.node import fields
+from engine.node.api import fields
 
 SOURCES_MAX = 100_000
 _LISTED_MAX = 10_000

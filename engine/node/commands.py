@@ -24,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 
 from engine.model.errors import BcsError, Failed
 from engine.model.policy.access import ROLES
-from engine.node.bodies import Busy
+from engine.node.api.bodies import Busy
 from engine.wire import output
 
 VIEWER, OPERATOR, _, _ = ROLES

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from engine.env.clock import Clock
 from engine.node.log import BATCH_DIGITS, DEBUG, INFO, SLOW_SECONDS, log, log_failure, wanted
-from engine.node.metrics import Metrics
+from engine.node.monitoring.metrics import Metrics
 from engine.wire.batch import Batch
 
 SHOWN_MAX = 100

@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING, Any
 from engine.env.clock import Clock
 from engine.journal.commit import Committer
 from engine.journal.open import Journal
+from engine.node.api.bodies import Bodies
 from engine.node.audit import AuditLog
-from engine.node.bodies import Bodies
-from engine.node.certificates import Certificates
+from engine.node.callers.certificates import Certificates
+from engine.node.callers.refusals import Refusals
+from engine.node.callers.users import Users
 from engine.node.commands import Commands
 from engine.node.desired import Desired
-from engine.node.hosts import Certified
 from engine.node.log import Sparingly
 from engine.node.marks import KeptMarks
-from engine.node.metrics import Metrics
-from engine.node.refusals import Refusals
+from engine.node.monitoring.hosts import Certified
+from engine.node.monitoring.metrics import Metrics
+from engine.node.monitoring.status import Report
 from engine.node.restores import Restores
 from engine.node.settings import NodeSettings
-from engine.node.status import Report
 from engine.node.streams import StreamFacts
 from engine.node.sync import Sync
-from engine.node.users import Users
 
 if TYPE_CHECKING:
-    from engine.node.watch import Watch
+    from engine.node.alerts.watch import Watch
 
 AGENTS_MAX = 10_000
 READERS = 2

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from engine.node import fields
+from engine.node.api import fields
 
 SOURCES_MAX = 10_000
 MARKS_MAX = 10_000

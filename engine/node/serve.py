@@ -28,41 +28,37 @@ from engine.journal.commit import Committer
 from engine.journal.open import Journal, open_local
 from engine.model.errors import BcsError, Damaged, Failed, UsageError
 from engine.model.times import SECOND
-from engine.node import (
-    agents_api,
-    asof_api,
-    certificates_api,
-    commands_api,
-    commits,
-    control_api,
-    metrics_api,
-    notify_api,
-    place,
-    recovered,
-    restores_api,
-    sync_api,
-    users_api,
-)
+from engine.node import commits, place, recovered
+from engine.node.alerts.watch import Watch
+from engine.node.api import agents as agents_api
+from engine.node.api import asof as asof_api
+from engine.node.api import certificates as certificates_api
+from engine.node.api import commands as commands_api
+from engine.node.api import control as control_api
+from engine.node.api import metrics as metrics_api
+from engine.node.api import notify as notify_api
+from engine.node.api import restores as restores_api
+from engine.node.api import sync as sync_api
+from engine.node.api import users as users_api
+from engine.node.api.web import no_route
 from engine.node.applied import check_sources
 from engine.node.audit import AuditLog
-from engine.node.certificates import Certificates
+from engine.node.callers.certificates import Certificates
+from engine.node.callers.identified import identified
+from engine.node.callers.refusals import Refusals
+from engine.node.callers.users import Users
 from engine.node.commands import Commands
 from engine.node.expected import expected_since
-from engine.node.http import Http, UnixHttp
-from engine.node.identified import identified
 from engine.node.jobs import Upkeep
-from engine.node.listener import AT_ONCE, BACKLOG, Listener, bound
 from engine.node.log import WARNING, log, log_failure, take_library_logs
 from engine.node.marks import KeptMarks
 from engine.node.master_key import ensure_master_key
+from engine.node.network.http import Http, UnixHttp
+from engine.node.network.listener import AT_ONCE, BACKLOG, Listener, bound
+from engine.node.network.server_certificate import ServerCertificate
 from engine.node.parts import Parts
-from engine.node.refusals import Refusals
-from engine.node.server_certificate import ServerCertificate
 from engine.node.settings import NodeSettings, listen_address, read_settings
 from engine.node.upkeep import identity_jobs, jobs_of
-from engine.node.users import Users
-from engine.node.watch import Watch
-from engine.node.web import no_route
 
 STOP_SECONDS = 4
 """For answering what was taken before a stop. Who stops a node kills it after 9 s; committing comes after this."""

@@ -2,7 +2,7 @@
 
 {"site": "sf", "host": "sf-bcs1", "urls": ["https://sf-bcs1:8440"], "listen": "0.0.0.0:8440", "journal": "/var/…",
 "master_key": "/etc/bcs/master.key", "commit_every": microseconds, "certificate_seconds": 604800, "mail": {…}};
-any may be left out. `mail` is what `engine.node.mail` says.
+any may be left out. `mail` is what `engine.node.alerts.mail` says.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from engine.env.endpoint import host_and_port
 from engine.model.errors import UsageError
 from engine.model.times import DAY, SECOND
-from engine.node.mail import MailSettings, read_mail
+from engine.node.alerts.mail import MailSettings, read_mail
 
 CERTIFICATE_SECONDS = 7 * DAY // SECOND
 CERTIFICATE_SECONDS_MIN = 10

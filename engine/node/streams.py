@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from engine.model.events import BASELINE, GAP, PASS
 from engine.model.ids import Position
-from engine.node.status import Stored
+from engine.node.monitoring.status import Stored
 from engine.wire.batch import Batch
 
 DELAYS_KEPT = 2_000
@@ -79,7 +79,7 @@ class StreamFacts:
             known.through_at = max(at, known.through_at or 0)
 
     def stored(self, stream: str, now: int, *, delays: bool = True) -> Stored:
-        """The facts as `engine.node.status` judges them; without `delays` at less cost."""
+        """The facts as `engine.node.monitoring.status` judges them; without `delays` at less cost."""
         with self._lock:
             known = self._known.get(stream, Known())
             recent = [delay for at, delay in known.delays if now - at <= DELAYS_WINDOW] if delays else []

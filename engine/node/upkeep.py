@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from engine.journal import merge
 from engine.model.errors import BcsError
-from engine.node.certificates import REFRESH_SECONDS as REVOCATIONS_SECONDS
+from engine.node.callers.certificates import REFRESH_SECONDS as REVOCATIONS_SECONDS
+from engine.node.callers.users import REFRESH_SECONDS
 from engine.node.jobs import Job
-from engine.node.measuring import journal_size
+from engine.node.monitoring.measuring import journal_size
+from engine.node.network.server_certificate import ServerCertificate
 from engine.node.parts import Parts
-from engine.node.server_certificate import ServerCertificate
-from engine.node.users import REFRESH_SECONDS
 from engine.query import checkpoint
 from engine.query.session import Session
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.node.metric_names import HISTOGRAM, METRICS, tables
+from engine.node.monitoring.metric_names import HISTOGRAM, METRICS, tables
 from tests.embedded import ROOT
 
 DOCUMENT = ROOT / "docs" / "metrics.md"

@@ -76,7 +76,7 @@ class Hosts:
                 words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
             except OSError:
                 continue
-            if b"engine.agent.restore_process" in words and os.fsencode(self.base / "home-b") in words:
+            if b"engine.agent.restore.process" in words and os.fsencode(self.base / "home-b") in words:
                 found.append(int(entry.name))
         return found
 

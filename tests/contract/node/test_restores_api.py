@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from engine.journal import documents
-from engine.node import restores_api
-from engine.node.caller import NOBODY, Caller
+from engine.node.api import restores as restores_api
+from engine.node.callers.caller import NOBODY, Caller
 from engine.wire.batch import Batch, decode
 from engine.wire.frames import open_frame
 from tests.nodes import Answer, InProcessNode, Writer, acts, in_process_node, journal_of

@@ -13,8 +13,8 @@ import pytest
 from engine.env.endpoint import connect
 from engine.identity import contexts
 from engine.node.audit import REFUSALS_A_MINUTE
-from engine.node.gate import Limits
-from engine.node.http import HEAD_SECONDS
+from engine.node.network.gate import Limits
+from engine.node.network.http import HEAD_SECONDS
 from tests.nodes import Writer, file_of
 from tests.secured import (
     HOST,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from engine.node import commands
-from engine.node.bodies import Busy
+from engine.node.api.bodies import Busy
 from engine.node.commands import Commands, Streamed, environment
 from engine.wire import output
 

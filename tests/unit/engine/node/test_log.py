@@ -10,7 +10,7 @@ from engine.model.times import MINUTE
 from engine.node.commits import noted
 from engine.node.desired import Desired
 from engine.node.log import A_MINUTE, Sparingly, take_library_logs
-from engine.node.metrics import Metrics
+from engine.node.monitoring.metrics import Metrics
 
 from .conftest import TurnedClock
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from engine.model.times import SECOND
+from engine.node.monitoring.status import GRACE, SILENT_AFTER
 from engine.node.reports import every_seconds
-from engine.node.status import GRACE, SILENT_AFTER
 
 
 @pytest.mark.parametrize(("agents", "seconds"), [(0, 1.0), (1, 1.0), (250, 1.0), (300, 1.2), (500, 2.0), (9_000, 2.0)])

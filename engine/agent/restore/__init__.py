@@ -1,0 +1,1 @@
+"""Restores that this host receives."""

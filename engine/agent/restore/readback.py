@@ -1,0 +1,137 @@
+"""Read a received tree back from the disk and compare it with what the node says was kept: bytes, holes, attributes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from blake3 import blake3
+
+from engine.agent.restore.landing import Landing
+from engine.agent.restore.receive import Done, Extent, Node, read_nodes
+from engine.model.errors import BcsError
+from engine.model.events import FILE, ROOT_ID, SYMLINK
+from engine.tree.attributes import Attributes, CannotRead, read_attributes
+from engine.tree.paths import shown
+from engine.tree.settle import drop_pages
+from engine.tree.sparse import data_ranges
+from engine.wire.batch import HASH_BYTES, Batch
+
+_STEP_BYTES = 1 << 20
+
+
+class ReadBack:
+    """Compares batch by batch, in their order; each holds the hashes of its extents, their bytes are not needed."""
+
+    def __init__(self, landing: Landing, directories: dict[int, bytes], done: Done, owners: bool, threads: int) -> None:
+        self.differences: list[tuple[bytes, str]] = []
+        self._landing, self._directories = landing, directories
+        self._owners = owners
+        self._failed = {path for path, _ in done.failures}
+        # What could not be set was reported when it was not; it is no news here.
+        self._excused = {text.split(": ", 1)[0] for text in done.shortfalls}
+        self._ends: dict[int, int] = {}  # of a file that goes on in the next batch: how far it was compared
+        self._pool = ThreadPoolExecutor(threads, "read-back")
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+    def compare(self, step: str, batch: Batch) -> None:
+        """Add what differs of one batch's nodes."""
+        nodes = list(read_nodes(step, batch, self._directories).values())
+        starts = [self._ends.pop(node.file_id, 0) for node in nodes]
+        for node in nodes:
+            if step == "files" and node.attributes is None:
+                self._ends[node.file_id] = node.extents[-1].offset + node.extents[-1].length if node.extents else 0
+        for node, found in zip(nodes, self._pool.map(self._of_node, nodes, starts), strict=True):
+            path = self._path(node)
+            if path is not None:
+                self.differences += [(self._landing.named(path), what) for what in found]
+
+    def _path(self, node: Node) -> bytes | None:
+        if node.names:
+            return node.names[0]
+        if node.file_id == ROOT_ID and not self._landing.before.made:
+            return None
+        path = self._directories[node.file_id]
+        return path + b"/." if node.file_id == ROOT_ID else path
+
+    def _of_node(self, node: Node, start: int) -> list[str]:
+        path = self._path(node)
+        if path is None or self._landing.named(path) in self._failed:
+            return []
+        found: list[str] = []
+        try:
+            if node.attributes is not None:
+                excused = shown(self._landing.named(path)) in self._excused
+                found += differing(read_attributes(path), node.attributes, excused, self._owners)
+                found += [f"further name {shown(name)}" for name in self._lost_links(node)]
+            if node.extents or (node.attributes is not None and node.attributes.type == FILE):
+                found += _content(path, node, start)
+        except CannotRead as error:
+            found.append(os.strerror(error.errno))
+        except (OSError, BcsError) as error:
+            found.append(error.message if isinstance(error, BcsError) else os.strerror(error.errno or 0))
+        return found
+
+    def _lost_links(self, node: Node) -> Iterator[bytes]:
+        for name in node.names[1:]:
+            if self._landing.named(name) not in self._failed and not _is_one(node.names[0], name):
+                yield self._landing.named(name)
+
+
+def differing(there: Attributes, wanted: Attributes, excused: bool, owners: bool) -> list[str]:
+    """Which attributes differ. `excused`: some could not be set, which was said; only what a file is counts then."""
+    names = ["type", "target"] + (["size"] if wanted.type == FILE else [])
+    if not excused:
+        names += ["rdev", "mtime_ns", "xattrs"]
+        names += ["mode"] if wanted.type != SYMLINK else []
+        names += ["uid", "gid"] if owners else []
+    return [name for name in names if getattr(there, name) != getattr(wanted, name)]
+
+
+def _content(path: bytes, node: Node, start: int) -> Iterator[str]:
+    """What differs in the bytes from `start` on; up to the end of the file if this is its last batch."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        drop_pages(fd)
+        for extent in node.extents:
+            data = os.pread(fd, extent.length, extent.offset)
+            if len(data) != extent.length or blake3(data).digest(HASH_BYTES) != extent.hash:
+                yield f"content at byte {extent.offset}"
+                return
+        end = node.attributes.size if node.attributes is not None else None
+        for at, stop in _holes(node.extents, start, end):
+            yield from _not_zero(fd, at, stop)
+    finally:
+        os.close(fd)
+
+
+def _holes(extents: Sequence[Extent], start: int, end: int | None) -> Iterator[tuple[int, int]]:
+    """[start, end) of what no extent covers."""
+    at = start
+    for extent in extents:
+        if extent.offset > at:
+            yield at, extent.offset
+        at = max(at, extent.offset + extent.length)
+    if end is not None and at < end:
+        yield at, end
+
+
+def _not_zero(fd: int, start: int, end: int) -> Iterator[str]:
+    for first, length in data_ranges(fd, end):
+        at, stop = max(start, first), min(end, first + length)
+        while at < stop:
+            part = os.pread(fd, min(_STEP_BYTES, stop - at), at)
+            if any(part) or not part:
+                yield f"content at byte {at}"
+                return
+            at += len(part)
+
+
+def _is_one(target: bytes, name: bytes) -> bool:
+    try:
+        return os.path.samestat(os.lstat(target), os.lstat(name))
+    except OSError:
+        return False

@@ -1,0 +1,79 @@
+"""What a restore has behind it, on disk: who is killed goes on there.
+
+Batches are not synced one by one. So what is noted holds until the machine starts anew: then everything is written
+again, over what is there.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engine.agent.restore.landing import Before, before_json
+from engine.agent.restore.receive import Done
+from engine.env import durable
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(slots=True)
+class State:
+    """`next` is the first batch of the plan `fingerprint` that was not applied; `seconds` were spent by then."""
+
+    before: Before
+    fingerprint: str = ""
+    next: int = 0
+    seconds: float = 0.0
+    done: Done = field(default_factory=Done)
+
+
+def save(path: Path, state: State) -> None:
+    done = state.done
+    value = {
+        "boot": _boot(),
+        "before": before_json(state.before),
+        "fingerprint": state.fingerprint,
+        "next": state.next,
+        "seconds": state.seconds,
+        "done": {
+            "files": done.files,
+            "names": done.names,
+            "bytes_written": done.bytes_written,
+            "failures": [[base64.b64encode(name).decode(), why] for name, why in done.failures],
+            "shortfalls": done.shortfalls,
+            "failed": sorted(done.failed),
+            "damaged": done.damaged,
+            "attributes_set": done.attributes_set,
+        },
+    }
+    durable.replace(path, json.dumps(value).encode())
+
+
+def load(path: Path) -> State | None:
+    """None when nothing was begun, or nobody can read what was noted."""
+    try:
+        value = json.loads(path.read_bytes())
+        before = Before(**value["before"])
+        if value["boot"] != _boot():
+            return State(before)
+        told: dict[str, Any] = value["done"]
+        done = Done(
+            told["files"],
+            told["names"],
+            told["bytes_written"],
+            [(base64.b64decode(name), why) for name, why in told["failures"]],
+            list(told["shortfalls"]),
+            set(told["failed"]),
+            told["damaged"],
+            told["attributes_set"],
+        )
+        return State(before, value["fingerprint"], value["next"], value["seconds"], done)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _boot() -> str:
+    return BOOT_ID.read_text("ascii").strip()

@@ -1,0 +1,1 @@
+"""What is the matter at a site, and who is told of it."""

@@ -1,0 +1,328 @@
+"""Restores over the network: opened by a user, received by one host or by whoever opened it, seen by both.
+
+Nobody but the receiver is given a byte, and nothing once the restore is over. Who asked for what, where it goes and
+how it ended is in the audit stream, the beginning before the first byte leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from engine.journal.open import seen_by
+from engine.model.errors import NotAuthorised, Refused, UsageError
+from engine.model.ids import parse_address
+from engine.model.points import Gap, Point, parse_moment
+from engine.model.times import SECOND, format_time, parse_time
+from engine.node.api import fields
+from engine.node.api.web import Answer, answering, read_json
+from engine.node.callers.access import (
+    AGENT,
+    ITS_GROUPS,
+    allow,
+    caller_of,
+    need_group,
+    rights_in,
+    sight,
+    who,
+    with_origin,
+)
+from engine.node.desired import bounded
+from engine.node.monitoring.overview import site_status
+from engine.node.parts import Parts
+from engine.node.restores import Restore, Restores, Sent, over, prepared_to_send
+from engine.query import points, streams
+from engine.query.session import Session
+from engine.recovery import granting
+from engine.recovery.granting import CANCELLED, DONE, FAILED, End, Grant
+from engine.recovery.told import act_json, plan_json, point_json, unreadable_json
+from engine.tree.paths import path_json
+
+BEGUN, ENDED = "restoring", "restore"
+"""What the audit calls the beginning and the end of a restore."""
+LIVING_WITHIN = 15 * SECOND
+"""An agent that was heard of within this time is there to receive a restore."""
+OPEN_MAX = 32
+WAIT_SECONDS_MAX = 30.0
+_PATH_CHARS = 4096
+_SILENT = ("silent", "never-seen")
+
+
+def routes(parts: Parts) -> list[Route]:
+    """The routes of restores, bound to the node's parts."""
+    restores: Restores = parts.restores
+
+    async def create(request: Request) -> Response:
+        asked = await _asked(parts, request)
+        id = granting.new_id()
+        point, sent = await _prepared(parts, id, asked)
+        if await request.is_disconnected():
+            raise ClientDisconnect  # who asked gave up meanwhile: nothing may begin
+        stream = sent.prepared.stream
+        planned = plan_json(sent.prepared, os.fsencode(asked["dir"]))
+        told = {**point_json(point), "plan": planned}
+        if asked["dry_run"]:
+            return Answer({**told, "dry_run": True})
+        for each in restores.forsaken(parts.clock.now()):
+            error = {"code": "cancelled", "message": "its receiver did not come", "hint": "", "details": {}}
+            await _end(parts, request, each, End(CANCELLED, parts.clock.now(), f"node {parts.name}", {}, error))
+        _refuse_too_many(parts)
+        _refuse_without_agent(parts, asked["host"])
+        caller = caller_of(request)
+        origin = str(with_origin(request, {})["from"])
+        grant = Grant(
+            id, asked["address"], stream.id, str(point.position), point.at, point.point_class, asked["path"],
+            os.fsdecode(sent.prepared.base), asked["host"], asked["dir"], asked["verify"], asked["by"], origin,
+            parts.clock.now(), [caller.kind, caller.name, caller.token],
+        )  # fmt: skip
+        details = {**_details(grant), "plan": {name: planned[name] for name in ("files", "bytes")}}
+        await asyncio.to_thread(parts.audit.act, BEGUN, asked["by"], with_origin(request, details))
+        restore = await restores.open(grant, sent)
+        await parts.desired.news()
+        return Answer({**told, "id": id, "host": grant.host, "version": restore.version}, 201)
+
+    async def listed(request: Request) -> Response:
+        seen = sight(request, "viewer").sees
+        found = [each for each in restores.known.values() if seen(_group(each.grant))]
+        return Answer({"restores": [each.as_json() for each in found]})
+
+    async def look(request: Request) -> Response:
+        restore = await _of_group(request, "viewer")
+        try:
+            version = int(request.query_params.get("version", "-1"))
+            seconds = bounded(float(request.query_params.get("wait", "0")), WAIT_SECONDS_MAX)
+        except ValueError:
+            raise UsageError("version and wait are numbers") from None
+        await restores.wait(restore, version, seconds)
+        return Answer(restore.as_json())
+
+    async def cancel(request: Request) -> Response:
+        restore = await _of_group(request, "operator")
+        body = await read_json(request, parts.bodies)
+        by = _by(request, body)
+        done = {"files": restore.files, "bytes": restore.bytes, "seconds": restore.seconds}
+        error = {"code": "cancelled", "message": "the restore was cancelled", "hint": "", "details": {}}
+        await _end(parts, request, restore, End(CANCELLED, parts.clock.now(), by, done, error))
+        return Answer(restore.as_json())
+
+    async def plan(request: Request) -> Response:
+        restore = await _received(request)
+        sent = await restores.sent(restore)
+        prepared = sent.prepared
+        return Answer(
+            {
+                "id": restore.grant.id,
+                "fingerprint": sent.sending.fingerprint.hex(),
+                "steps": sent.sending.steps,
+                "files": len(prepared.plan.files),
+                "names": prepared.plan.names,
+                "bytes": prepared.plan.bytes,
+                "unreadable": unreadable_json(prepared.unreadable),
+            }
+        )
+
+    async def batch(request: Request) -> Response:
+        restore = await _received(request)
+        sent = await restores.sent(restore)
+        if request.query_params.get("plan") != sent.sending.fingerprint.hex():
+            raise Refused("the plan is another one since the node started again", details={"state": "replanned"})
+        data = request.query_params.get("data", "1") != "0"
+        number = str(request.path_params["number"])
+        if not number.isascii() or not number.isdigit() or len(number) > 9:
+            raise UsageError(f"'{number[:40]}' is no batch's number")
+        whole = await restores.batch(restore, int(number), data)
+        return Response(whole, media_type="application/octet-stream")
+
+    async def progress(request: Request) -> Response:
+        body = await read_json(request, parts.bodies)
+        restore = await _received(request, over_too=True)
+        if restore.end is not None:
+            return Answer({"state": restore.state})
+        now = parts.clock.now()
+        outcome, error = fields.mapping(body, "outcome", {}), fields.mapping(body, "error", {})
+        by = who(request)
+        if error:
+            await _end(parts, request, restore, End(FAILED, now, by, {}, error))
+        elif outcome:
+            await _end(parts, request, restore, End(DONE, now, by, outcome))
+        else:
+            phase = fields.label(body, "phase", chars_max=20)
+            seconds = body.get("seconds")
+            spent = float(seconds) if isinstance(seconds, int | float) and 0 <= seconds < 1e9 else 0.0
+            counts = (fields.whole(body, "files", 0), fields.whole(body, "bytes", 0))
+            await restores.heard(restore, now, phase, *counts, spent)
+        return Answer({"state": restore.state})
+
+    async def _of_group(request: Request, role: str) -> Restore:
+        if not rights_in(request).may_somewhere(role):
+            need_group(request, role, None)
+        restore = await restores.find(request.path_params["id"])
+        need_group(request, role, _group(restore.grant))
+        return restore
+
+    async def _received(request: Request, *, over_too: bool = False) -> Restore:
+        """The restore, for its receiver alone and as long as it is open."""
+        restore = await restores.find(request.path_params["id"])
+        if not _may_receive(request, restore.grant):
+            raise NotAuthorised(
+                f"restore {restore.grant.id} is not for {who(request)[:100]}: "
+                f"it goes to {'host ' + restore.grant.host if restore.grant.host else 'whoever opened it'}"
+            )
+        if caller_of(request).kind == "user":
+            need_group(request, "operator", _group(restore.grant))
+        if restore.end is not None and not over_too:
+            raise over(restore)
+        return restore
+
+    receiver = (AGENT, "operator")
+    return [
+        Route("/v1/restores", answering(allow("operator", create, ITS_GROUPS)), methods=["POST"]),
+        Route("/v1/restores", answering(allow("viewer", listed, ITS_GROUPS)), methods=["GET"]),
+        Route("/v1/restores/{id}", answering(allow("viewer", look, ITS_GROUPS)), methods=["GET"]),
+        Route("/v1/restores/{id}/cancel", answering(allow("operator", cancel, ITS_GROUPS)), methods=["POST"]),
+        Route("/v1/restores/{id}/plan", answering(allow(receiver, plan, ITS_GROUPS)), methods=["GET"]),
+        Route("/v1/restores/{id}/batches/{number}", answering(allow(receiver, batch, ITS_GROUPS)), methods=["GET"]),
+        Route("/v1/restores/{id}/progress", answering(allow(receiver, progress, ITS_GROUPS)), methods=["POST"]),
+    ]
+
+
+async def _asked(parts: Parts, request: Request) -> dict[str, Any]:
+    """What a user asks for, checked; the role is needed on the source's group, by its name then and now."""
+    body = await read_json(request, parts.bodies)
+    address = fields.text(body, "address", chars_max=1_000)
+    group = parse_address(address).group
+    need_group(request, "operator", group)
+    folder = fields.text(body, "dir", chars_max=_PATH_CHARS)
+    host = fields.text(body, "host", "", chars_max=253)
+    if not folder.startswith("/") or "\0" in folder:
+        raise UsageError(f"'{folder[:200]}' is not an absolute path", hint="write --to HOST:/the/whole/path")
+    path = fields.text(body, "path", chars_max=_PATH_CHARS) if body.get("path") is not None else None
+    # What is not there is told with names that are like it, but for those that the caller may not know of.
+    known = seen_by(parts.journal, sight(request, "operator"))
+    found = await asyncio.to_thread(streams.find, known, address)
+    for name in (found.group, (parts.desired.address(found.id) or address).split("/")[0]):
+        need_group(request, "operator", name)
+    return {
+        "address": address,
+        "stream": found.id,
+        "path": path,
+        "at": fields.text(body, "at", "latest", chars_max=200),
+        "host": host,
+        "dir": folder,
+        "verify": body.get("verify") is True,
+        "dry_run": body.get("dry_run") is True,
+        "by": _by(request, body),
+    }
+
+
+def _by(request: Request, body: Mapping[str, Any]) -> str:
+    """Who asks. The Unix socket tells nobody's name, so its callers' word is taken, as for all their acts."""
+    if caller_of(request).kind == "local":
+        return fields.text(body, "who", "", chars_max=1_000) or who(request)
+    return who(request)
+
+
+async def _prepared(parts: Parts, id: str, asked: Mapping[str, Any]) -> tuple[Point, Sent]:
+    """The point that answers, and all that is sent of it; worked out on a reader's thread."""
+    now, stream = parts.clock.now(), str(asked["stream"])
+    moment = parse_moment(asked["at"], now)
+    gap = None if moment.at is None else await asyncio.to_thread(_open_gap, parts, stream)
+    path = None if asked["path"] is None else os.fsencode(asked["path"])
+
+    def work() -> tuple[Point, Sent]:
+        with Session(parts.journal) as session:
+            point = points.point_for(session, stream, moment, now, gap)
+            return point, prepared_to_send(parts.journal, session, id, stream, lambda: point, path)
+
+    reading = parts.readers.submit(work)
+    parts.reads.add(reading)
+    reading.add_done_callback(parts.reads.discard)
+    return await asyncio.wrap_future(reading)
+
+
+def _open_gap(parts: Parts, stream: str) -> Gap | None:
+    """The gap that only this node knows of: the agent says that it is catching up, or says nothing."""
+    address = parts.desired.address(stream)
+    if address is None:
+        return None
+    group = address.split("/")[0]
+    status = site_status(parts, lambda name: name == group, delays=False)
+    rows = (row for each in status["groups"] for row in each["sources"] if row["address"] == address)
+    for row in rows:
+        if row["gap_open_since"]:
+            return Gap(parse_time(row["gap_open_since"], 0), None, row["message"] or "the agent is catching up")
+        if row["healthy"] in _SILENT and row["through_at"]:
+            return Gap(parse_time(row["through_at"], 0), None, "the agent is silent")
+    return None
+
+
+def _refuse_too_many(parts: Parts) -> None:
+    if sum(each.end is None for each in parts.restores.known.values()) >= OPEN_MAX:
+        raise Refused(f"{OPEN_MAX} restores are open already", hint="wait until one of them has ended")
+
+
+def _refuse_without_agent(parts: Parts, host: str) -> None:
+    """A host is restored to by its own agent."""
+    if not host:
+        return
+    agent = parts.agents.get(host)
+    if agent is None or parts.clock.now() - agent.heard_at > LIVING_WITHIN:
+        silent = "" if agent is None else " any more"
+        raise Refused(
+            f"no agent of host '{host}' is heard of{silent}, and only its own agent can restore to it",
+            hint="name the host under `agent.hosts` of its Site and run `bcsctl apply`; see `bcsctl status --hosts`",
+        )
+
+
+def _may_receive(request: Request, grant: Grant) -> bool:
+    caller = caller_of(request)
+    if grant.host:
+        named = request.query_params.get("host") == grant.host
+        return named and (caller.kind == "local" or (caller.kind == "agent" and caller.host == grant.host))
+    return caller.kind in ("local", "user") and [caller.kind, caller.name, caller.token] == grant.receiver
+
+
+async def _end(parts: Parts, request: Request, restore: Restore, end: End) -> None:
+    """Record an end, in the journal and in the audit. One that came before stays."""
+    if restore.end is not None or not await parts.restores.close(restore, end):
+        return
+    grant = restore.grant
+    details = {**_details(grant), **_done(end)}
+    await parts.desired.news()
+    await asyncio.to_thread(parts.audit.act, ENDED, grant.by, with_origin(request, details))
+
+
+def _done(end: End) -> dict[str, Any]:
+    """How it ended, as the audit keeps it. Nothing that was not done to its end is verified."""
+    told = {"state": end.state, **act_json(end.outcome)}
+    if end.state != DONE:
+        told |= {"verified": False, "error": str(end.error.get("message", ""))[:500]}
+        told |= {"code": str(end.error.get("code", ""))[:40]} if end.error else {}
+    if end.state == CANCELLED:
+        told["cancelled_by"] = end.by
+    return told
+
+
+def _details(grant: Grant) -> dict[str, Any]:
+    """Who, what, where: of a restore's beginning and of its end."""
+    return {
+        "restore": grant.id,
+        "address": grant.address,
+        "stream": grant.stream,
+        **path_json(os.fsencode(grant.base)),
+        "point": grant.position,
+        "at": format_time(grant.point_at),
+        "class": grant.point_class,
+        **path_json(os.fsencode(grant.dir), "target"),
+        **({"host": grant.host} if grant.host else {}),
+    }
+
+
+def _group(grant: Grant) -> str:
+    return parse_address(grant.address).group

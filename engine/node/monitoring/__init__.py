@@ -1,0 +1,1 @@
+"""How a site is, for people and for monitoring systems."""

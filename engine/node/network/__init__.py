@@ -1,0 +1,1 @@
+"""The edge of a node: connections, TLS, who they come from."""
