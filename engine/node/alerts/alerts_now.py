@@ -64,7 +64,7 @@ class Beside:
 
 
 def alerts_in(found: Mapping[str, Any], beside: Beside) -> dict[str, Alert]:
-    """What is the matter by key (`Alert.key`); `found` is the status as `engine.node.monitoring.overview` answers it."""
+    """What is the matter by key (`Alert.key`); `found` is what `monitoring.overview.site_status` answers."""
     now = parse_time(found["at"], 0)
     alerts: list[Alert] = []
     for group in found["groups"]:
