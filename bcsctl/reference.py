@@ -26,7 +26,9 @@ WIDTH = 100
 
 def page() -> str:
     """The whole page, Markdown."""
-    top = click.Context(cli, info_name="bcsctl", max_content_width=WIDTH, terminal_width=WIDTH)
+    # click keeps a command's help option as its first context had it: all contexts have the same names for it.
+    names = cli.context_settings["help_option_names"]
+    top = click.Context(cli, info_name="bcsctl", max_content_width=WIDTH, terminal_width=WIDTH, help_option_names=names)
     parts = [HEAD, _block("bcsctl", cli.get_help(top))]
     for name in COMMANDS:
         command = cli.get_command(top, name)

@@ -9,7 +9,7 @@ from typing import Any
 from bcsctl.commands import notify
 from engine.model.ids import parse_address, stream_id
 from tests.embedded import Site
-from tests.unit.engine.node.receivers import mail_server, web_server
+from tests.receivers import mail_server, web_server
 
 from .conftest import Run
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.nodes import process_node, source, wait_for
-from tests.unit.engine.node.receivers import web_server
+from tests.receivers import web_server
 
 
 def kept(home: Path) -> dict[str, Any]:
