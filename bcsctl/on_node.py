@@ -67,7 +67,8 @@ def check(argv: Sequence[str]) -> None:
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
     try:
-        context = command.make_context(name, list(argv[1:]))
+        # The settings of the program around it: click keeps what a command's first context was told.
+        context = command.make_context(name, list(argv[1:]), **cli.context_settings)
     except click.exceptions.Exit:
         raise UsageError("help is shown where you are") from None
     for parameter in command.params:
