@@ -16,7 +16,7 @@ from bcsctl.sites import SiteCommand, site_option
 from engine.model.errors import UsageError
 
 
-@click.command("cat", cls=SiteCommand, epilog=exits(5, 6))
+@click.command("cat", cls=SiteCommand, epilog=exits(4, 5, 6))
 @click.argument("address", metavar="ADDRESS:PATH")
 @at_option
 @site_option

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LISTED = 20
 
 
-@click.command("check", cls=SiteCommand, epilog=exits(6))
+@click.command("check", cls=SiteCommand, epilog=exits(4, 6))
 @click.option("--read-data", is_flag=True, help="Open every frame and compare every hash.")
 @click.option("--sample", metavar="SHARE", help="Read this share of the data only, as 1%.")
 @site_option

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SIGNS = {"added": ("+", GOOD), "changed": ("~", BUSY), "removed": ("-", BAD), "renamed": (">", "cyan")}
 
 
-@click.command("diff", cls=SiteCommand, epilog=exits(5))
+@click.command("diff", cls=SiteCommand, epilog=exits(4, 5))
 @click.argument("address", metavar="ADDRESS[:PATH]")
 @click.option("--from", "before", required=True, metavar="MOMENT", help="The earlier moment, as --at of `ls` takes it.")
 @click.option("--to", "after", default="latest", show_default=True, metavar="MOMENT", help="The later one.")

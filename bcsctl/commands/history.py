@@ -15,7 +15,7 @@ from bcsctl.settings import home_option, settings
 from bcsctl.sites import SiteCommand, site_option
 
 
-@click.command("history", cls=SiteCommand, epilog=exits(5))
+@click.command("history", cls=SiteCommand, epilog=exits(4, 5))
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many, the newest last.")
 @site_option
 @home_option

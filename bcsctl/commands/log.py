@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 COLOURS = {"created": GOOD, "removed": BAD}
 
 
-@click.command("log", cls=SiteCommand, epilog=exits(5))
+@click.command("log", cls=SiteCommand, epilog=exits(4, 5))
 @click.argument("address", metavar="ADDRESS:PATH")
 @click.option("--limit", type=click.IntRange(min=1), help="How many, the latest last.")
 @site_option

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 COLOURS = {"d": "blue", "l": "cyan", "p": "yellow", "s": "magenta", "b": "yellow", "c": "yellow"}
 
 
-@click.command("ls", cls=SiteCommand, epilog=exits(5))
+@click.command("ls", cls=SiteCommand, epilog=exits(4, 5))
 @click.argument("address", metavar="ADDRESS[:PATH]")
 @at_option
 @click.option("--recursive", "-R", is_flag=True, help="All that is below, not only the directory's own entries.")

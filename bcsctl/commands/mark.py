@@ -13,7 +13,7 @@ from engine.env.clock import SYSTEM
 from engine.model.errors import Unreachable, UsageError
 
 
-@click.command("mark", epilog=exits(5))
+@click.command("mark", epilog=exits(4, 5))
 @click.argument("group")
 @click.option("--label", required=True, help="The mark's name; `--at mark:LABEL` finds it again.")
 @click.option("--wait", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds to wait for it.")

@@ -20,7 +20,7 @@ COLOURS = {APPLICATION: GOOD, CRASH: GOOD, QUIET: "cyan", FUZZY: BUSY}
 SHOWN = 20
 
 
-@click.command("points", cls=SiteCommand, epilog=exits(5))
+@click.command("points", cls=SiteCommand, epilog=exits(4, 5))
 @click.argument("address")
 @click.option("--from", "from_at", metavar="TIME", help="The first moment of the range.")
 @click.option("--to", "to_at", metavar="TIME", help="The last moment of the range.")

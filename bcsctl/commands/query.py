@@ -18,7 +18,7 @@ from bcsctl.settings import home_option, settings
 from bcsctl.sites import SiteCommand, site_option
 
 
-@click.command("query", cls=SiteCommand, epilog=exits())
+@click.command("query", cls=SiteCommand, epilog=exits(4))
 @click.argument("sql")
 @site_option
 @home_option

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FORMATS = ("md", "html", "json")
 
 
-@click.command("report", epilog=exits(5))
+@click.command("report", epilog=exits(4, 5))
 @click.argument("name")
 @click.option("--from", "from_at", metavar="TIME", default="-30d", show_default=True, help="Where the period begins.")
 @click.option("--to", "to_at", metavar="TIME", help="Where it ends (default: now).")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from engine.query.search import Hit
 
 
-@click.command("search", cls=SiteCommand, epilog=exits(5))
+@click.command("search", cls=SiteCommand, epilog=exits(4, 5))
 @click.argument("pattern")
 @click.option("--source", "address", metavar="ADDRESS", help="In this source alone.")
 @click.option("--from", "from_at", metavar="TIME", help="There at this time or later.")

@@ -28,7 +28,7 @@ WATCH_SECONDS = 2.0
 _Row = Mapping[str, Any]
 
 
-@click.command("status", epilog=exits(5))
+@click.command("status", epilog=exits(4, 5))
 @click.argument("group", required=False)
 @click.option("--hosts", is_flag=True, help="Show hosts: agent, state and since when, clock, certificate.")
 @click.option("--host", metavar="GLOB", help="Only sources on hosts whose names match.")
