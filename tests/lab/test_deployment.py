@@ -24,6 +24,7 @@ from tests.embedded import ROOT
 from tests.lab import topology
 from tests.lab.fixture import running
 from tests.lab.lab import Lab
+from tests.lab.policies import site
 from tests.lab.roots import cache
 from tests.lab.topology import PYTHON_OF_BOOKWORM, Host
 
@@ -36,24 +37,6 @@ HOSTS = (
     Host(NO_PYTHON, "sf", 14, hidden=PYTHON_OF_BOOKWORM), Host(FULL, "sf", 15), Host(NO_SUDO, "sf", 16),
     Host(NEW, "sf", 17), Host(OFF, "sf", 18), Host(HALF, "sf", 19),
 )  # fmt: skip
-POLICY = """
-apiVersion: bcs/v1alpha1
-kind: Site
-metadata: {{name: sf}}
-spec:
-  inventory: {inventory}
-  nodes: [{{host: sf-bcs1, url: "https://sf-bcs1:8440"}}]
-  storage: {{url: "file:///var/lib/bcs/journal"}}
-  encryption: {{masterKeyFile: /etc/bcs/master.key}}
----
-apiVersion: bcs/v1alpha1
-kind: ProtectionGroup
-metadata: {{name: work}}
-spec:
-  site: sf
-  hosts: "sf-db1:sf-mail1"
-  sources: [{{files: {{paths: [/srv/work]}}}}]
-"""
 READY_SECONDS = 90
 UNTIL_KILLED = "until pkill -KILL -f '^/usr/bin/python[^ ]* -c import sys;exec'; do sleep 0.02; done"
 TRACES = "/opt/bcs-node /opt/bcs-agent /var/lib/bcs /var/lib/bcs-agent /etc/bcs /etc/systemd/system/bcs-*"
@@ -140,7 +123,7 @@ def scene() -> Iterator[Scene]:
         plain = json.loads(lab.inventory.read_text().replace("-o StrictHostKeyChecking=yes", ""))
         assert plain["all"]["vars"].pop("ansible_become")
         inventory.write_text(json.dumps(plain))
-        (policies / "site.yaml").write_text(POLICY.format(inventory=inventory))
+        (policies / "site.yaml").write_text(site(inventory, "sf-db1:sf-mail1"))
         for host in GOOD:
             lab.hosts[host].write("/srv/work/file", "here\n")
         yield Scene(lab, home, policies)

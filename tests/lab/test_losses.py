@@ -22,32 +22,12 @@ from tests.lab import topology
 from tests.lab.fixture import running
 from tests.lab.lab import Lab
 from tests.lab.machine import Machine
+from tests.lab.policies import TREE, site
 
 SECONDS = float(os.environ.get("BCS_LAB_SECONDS", "45"))
 ON_HOSTS = Path(__file__).parent / "on_hosts"
-TREE = "/srv/work"
 PROTECTED = ("sf-db1", "sf-mail1")
 NODE, SPARE = "sf-bcs1", "sf-db3"
-POLICY = """
-apiVersion: bcs/v1alpha1
-kind: Site
-metadata: {{name: sf}}
-spec:
-  inventory: {inventory}
-  nodes: [{{host: sf-bcs1, url: "https://sf-bcs1:8440"}}]
-  storage: {{url: "file:///var/lib/bcs/journal"}}
-  encryption: {{masterKeyFile: /etc/bcs/master.key}}
-  agent: {{hosts: sf-db3}}
----
-apiVersion: bcs/v1alpha1
-kind: ProtectionGroup
-metadata: {{name: work}}
-spec:
-  site: sf
-  hosts: "sf-db1:sf-mail1"
-  sources: [{{files: {{paths: [/srv/work]}}}}]
-  objectives: {{rpo: 5s}}
-"""
 
 
 @dataclass
@@ -109,7 +89,7 @@ class Scene:
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with running(topology.default("losses")) as lab:
         policies = tmp_path_factory.mktemp("policies")
-        (policies / "site.yaml").write_text(POLICY.format(inventory=lab.inventory))
+        (policies / "site.yaml").write_text(site(lab.inventory, "sf-db1:sf-mail1", spare="sf-db3"))
         made = Scene(lab, policies, {})
         for host in PROTECTED:
             lab.hosts[host].run(["mkdir", "-p", TREE])

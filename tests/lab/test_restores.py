@@ -15,31 +15,11 @@ from tests.embedded import ROOT
 from tests.lab import topology
 from tests.lab.fixture import running
 from tests.lab.lab import Lab
+from tests.lab.policies import TREE, site
 
 ON_HOSTS = Path(__file__).parent / "on_hosts"
-TREE = "/srv/work"
 NODE, SOURCE, SPARE = "sf-bcs1", "sf-db1", "sf-db3"
 FILES, FILE_BYTES, HALF_WAY = 150, 1 << 20, 10
-POLICY = """
-apiVersion: bcs/v1alpha1
-kind: Site
-metadata: {{name: sf}}
-spec:
-  inventory: {inventory}
-  nodes: [{{host: sf-bcs1, url: "https://sf-bcs1:8440"}}]
-  storage: {{url: "file:///var/lib/bcs/journal"}}
-  encryption: {{masterKeyFile: /etc/bcs/master.key}}
-  agent: {{hosts: sf-db3}}
----
-apiVersion: bcs/v1alpha1
-kind: ProtectionGroup
-metadata: {{name: work}}
-spec:
-  site: sf
-  hosts: sf-db1
-  sources: [{{files: {{paths: [/srv/work]}}}}]
-  objectives: {{rpo: 5s}}
-"""
 FILL = f"""
 import os, pathlib, sys
 sys.path.insert(0, "/root")
@@ -112,7 +92,7 @@ class Scene:
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with running(topology.default("restores")) as lab:
         policies = tmp_path_factory.mktemp("policies")
-        (policies / "site.yaml").write_text(POLICY.format(inventory=lab.inventory))
+        (policies / "site.yaml").write_text(site(lab.inventory, "sf-db1", spare="sf-db3"))
         source = lab.hosts[SOURCE]
         source.write("/root/sample_tree.py", (ROOT / "tests" / "sample_tree.py").read_text())
         source.write("/root/fill.py", FILL)
