@@ -33,7 +33,7 @@ apply: venv
 test: .venv/.test
 	@scripts/test-packages
 	@$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest $(ARGS)
+	@scripts/run-tests $(ARGS)
 
 check: .venv/.test
 	@$(MAKE) --no-print-directory lint
