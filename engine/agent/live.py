@@ -240,6 +240,7 @@ class Live:
             return True
         if not (self._dirty or self._own or polled or asked):
             self._idle()
+            self._view.pending = self._waiting()  # what waited at a pass's end may be acknowledged since
             return False
         if self._eventful:
             self._eventful = self._nap()
