@@ -19,7 +19,6 @@ from tests.lab.errors import LabError, LabImpossible
 from tests.lab.shell import sh
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-PUBLIC_MIRROR = "http://deb.debian.org/debian"
 PACKAGES = (
     "systemd systemd-sysv dbus openssh-server python3 sudo rsync iproute2 iputils-ping procps kmod less "
     "ca-certificates tzdata acl attr nftables"
@@ -79,11 +78,13 @@ def _build(recipe: Recipe, root: Path) -> None:
 
 
 def mirror() -> str:
-    """The Debian mirror that this machine uses, or the public one."""
+    """The Debian mirror that this machine's apt uses. Raises LabImpossible when its sources name none."""
     places = [*sorted(Path("/etc/apt/sources.list.d").glob("*.sources")), Path("/etc/apt/sources.list")]
     text = "\n".join(path.read_text() for path in places if path.is_file())
     found = re.search(r"^(?:URIs:|deb)\s+(?:\[.*\]\s+)?(https?://\S*/debian)/?(?:\s|$)", text, re.MULTILINE)
-    return found[1] if found else PUBLIC_MIRROR
+    if found is None:
+        raise LabImpossible("the sources of this machine's apt name no Debian mirror to build hosts' roots from")
+    return found[1]
 
 
 @contextmanager
