@@ -11,16 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from engine.journal.data import DataReader
 from engine.journal.open import Journal
 from engine.model.errors import BcsError
-from engine.model.events import DIRECTORY, FILE, SYMLINK
+from engine.model.events import DIRECTORY, FILE
 from engine.model.extents import Piece
 from engine.plan.restore import Made, RestorePlan
 from engine.recovery.restore import Restored
 from engine.tree.attributes import CannotRead, from_inode, read_attributes
 from engine.tree.paths import shown
+from engine.tree.readback import between, differing, first_not_zero, is_one
 from engine.tree.settle import drop_pages
-from engine.tree.sparse import data_ranges
-
-_STEP_BYTES = 1 << 20
 
 
 def read_back(
@@ -40,30 +38,19 @@ def read_back(
     for made in (*plan.directories, *plan.files, *plan.others):
         if made.target in failed or (made.target == plan.target and made.inode.type == DIRECTORY):
             continue
-        attributes = [] if shown(made.target) in excused else _attribute_names(made.inode.type, owners)
-        found += [(made.target, what) for what in _differences(made, attributes, pieces, reader, stream)]
-        found += [
-            (name, "further name") for name in made.links if name not in failed and not _is_one(made.target, name)
-        ]
+        differences = _differences(made, shown(made.target) in excused, owners, pieces, reader, stream)
+        found += [(made.target, what) for what in differences]
+        found += [(name, "further name") for name in made.links if name not in failed and not is_one(made.target, name)]
     return found
 
 
-def _is_one(target: bytes, name: bytes) -> bool:
-    """Whether two names lead to one inode."""
-    try:
-        return os.path.samestat(os.lstat(target), os.lstat(name))
-    except OSError:
-        return False
-
-
-def _attribute_names(kind: str, owners: bool) -> list[str]:
-    names = ["rdev", "mtime_ns", "xattrs"]
-    names += ["mode"] if kind != SYMLINK else []
-    return names + (["uid", "gid"] if owners else [])
-
-
 def _differences(
-    made: Made, attributes: Sequence[str], pieces: Mapping[int, Sequence[Piece]], reader: DataReader, stream: str
+    made: Made,
+    excused: bool,
+    owners: bool,
+    pieces: Mapping[int, Sequence[Piece]],
+    reader: DataReader,
+    stream: str,
 ) -> Iterator[str]:
     wanted = from_inode(made.inode)
     try:
@@ -71,10 +58,7 @@ def _differences(
     except CannotRead as error:
         yield os.strerror(error.errno)
         return
-    for name in ("type", "size", "target", *attributes):
-        # A directory's size is the file system's own affair, and a link's is its target's.
-        if getattr(there, name) != getattr(wanted, name) and (name != "size" or made.inode.type == FILE):
-            yield name
+    yield from differing(there, wanted, excused=excused, owners=owners)
     if made.inode.type == FILE and there.size == wanted.size:
         try:
             yield from _content_differs(made, pieces.get(made.inode.file_id, ()), reader, stream)
@@ -90,26 +74,11 @@ def _content_differs(made: Made, pieces: Sequence[Piece], reader: DataReader, st
             if os.pread(fd, piece.length, piece.offset) != reader.read(piece, stream):
                 yield f"content at byte {piece.offset}"
                 return
-        ranges = data_ranges(fd, made.inode.size)
-        for start, end in _between(pieces, made.inode.size):
-            for first, length in ranges:
-                at, stop = max(start, first), min(end, first + length)
-                while at < stop:
-                    part = os.pread(fd, min(_STEP_BYTES, stop - at), at)
-                    if any(part) or not part:
-                        yield f"content at byte {at}"
-                        return
-                    at += len(part)
+        covered = [(piece.offset, piece.length) for piece in pieces]
+        for start, end in between(covered, 0, made.inode.size):
+            at = first_not_zero(fd, start, end)
+            if at is not None:
+                yield f"content at byte {at}"
+                return
     finally:
         os.close(fd)
-
-
-def _between(pieces: Sequence[Piece], size: int) -> Iterator[tuple[int, int]]:
-    """The holes: [start, end) that no piece covers."""
-    at = 0
-    for piece in pieces:
-        if piece.offset > at:
-            yield at, piece.offset
-        at = piece.offset + piece.length
-    if at < size:
-        yield at, size

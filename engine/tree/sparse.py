@@ -13,28 +13,28 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 
 
-def data_ranges(fd: int, size: int) -> list[tuple[int, int]]:
-    """(offset, length) of each range of data in the first `size` bytes of an open file, ascending.
+def data_ranges(fd: int, size: int, start: int = 0) -> list[tuple[int, int]]:
+    """(offset, length) of each range of data from `start` on in the first `size` bytes of an open file, ascending.
 
     What lies between is a hole and reads as zeros. A file system that cannot tell answers with one range.
     A file that shrank meanwhile ends where it ends now. Moves the file offset; raises OSError.
     """
     ranges: list[tuple[int, int]] = []
-    at = 0
+    at = start
     while at < size:
         try:
-            start = os.lseek(fd, at, os.SEEK_DATA)
-            end = os.lseek(fd, start, os.SEEK_HOLE) if start < size else start
+            begins = os.lseek(fd, at, os.SEEK_DATA)
+            ends = os.lseek(fd, begins, os.SEEK_HOLE) if begins < size else begins
         except OSError as error:
             if error.errno == errno.ENXIO:  # no data from here to the end
                 break
             if error.errno in _NO_SUCH_QUESTION:
-                return [(0, size)]
+                return [(start, size - start)]
             raise
-        if start >= size:
+        if begins >= size:
             break
-        ranges.append((start, min(end, size) - start))
-        at = end
+        ranges.append((begins, min(ends, size) - begins))
+        at = ends
     return ranges
 
 

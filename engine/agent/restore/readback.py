@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from blake3 import blake3
 
 from engine.agent.restore.landing import Landing
-from engine.agent.restore.receive import Done, Extent, Node, read_nodes
+from engine.agent.restore.receive import Done, Node, read_nodes
 from engine.model.errors import BcsError
-from engine.model.events import FILE, ROOT_ID, SYMLINK
-from engine.tree.attributes import Attributes, CannotRead, read_attributes
+from engine.model.events import FILE, ROOT_ID
+from engine.tree.attributes import CannotRead, read_attributes
 from engine.tree.paths import shown
+from engine.tree.readback import between, differing, first_not_zero, is_one
 from engine.tree.settle import drop_pages
-from engine.tree.sparse import data_ranges
 from engine.wire.batch import HASH_BYTES, Batch
-
-_STEP_BYTES = 1 << 20
 
 
 class ReadBack:
@@ -65,7 +63,7 @@ class ReadBack:
         try:
             if node.attributes is not None:
                 excused = shown(self._landing.named(path)) in self._excused
-                found += differing(read_attributes(path), node.attributes, excused, self._owners)
+                found += differing(read_attributes(path), node.attributes, excused=excused, owners=self._owners)
                 found += [f"further name {shown(name)}" for name in self._lost_links(node)]
             if node.extents or (node.attributes is not None and node.attributes.type == FILE):
                 found += _content(path, node, start)
@@ -77,18 +75,8 @@ class ReadBack:
 
     def _lost_links(self, node: Node) -> Iterator[bytes]:
         for name in node.names[1:]:
-            if self._landing.named(name) not in self._failed and not _is_one(node.names[0], name):
+            if self._landing.named(name) not in self._failed and not is_one(node.names[0], name):
                 yield self._landing.named(name)
-
-
-def differing(there: Attributes, wanted: Attributes, excused: bool, owners: bool) -> list[str]:
-    """Which attributes differ. `excused`: some could not be set, which was said; only what a file is counts then."""
-    names = ["type", "target"] + (["size"] if wanted.type == FILE else [])
-    if not excused:
-        names += ["rdev", "mtime_ns", "xattrs"]
-        names += ["mode"] if wanted.type != SYMLINK else []
-        names += ["uid", "gid"] if owners else []
-    return [name for name in names if getattr(there, name) != getattr(wanted, name)]
 
 
 def _content(path: bytes, node: Node, start: int) -> Iterator[str]:
@@ -102,36 +90,11 @@ def _content(path: bytes, node: Node, start: int) -> Iterator[str]:
                 yield f"content at byte {extent.offset}"
                 return
         end = node.attributes.size if node.attributes is not None else None
-        for at, stop in _holes(node.extents, start, end):
-            yield from _not_zero(fd, at, stop)
-    finally:
-        os.close(fd)
-
-
-def _holes(extents: Sequence[Extent], start: int, end: int | None) -> Iterator[tuple[int, int]]:
-    """[start, end) of what no extent covers."""
-    at = start
-    for extent in extents:
-        if extent.offset > at:
-            yield at, extent.offset
-        at = max(at, extent.offset + extent.length)
-    if end is not None and at < end:
-        yield at, end
-
-
-def _not_zero(fd: int, start: int, end: int) -> Iterator[str]:
-    for first, length in data_ranges(fd, end):
-        at, stop = max(start, first), min(end, first + length)
-        while at < stop:
-            part = os.pread(fd, min(_STEP_BYTES, stop - at), at)
-            if any(part) or not part:
+        covered = [(extent.offset, extent.length) for extent in node.extents]
+        for first, last in between(covered, start, end):
+            at = first_not_zero(fd, first, last)
+            if at is not None:
                 yield f"content at byte {at}"
                 return
-            at += len(part)
-
-
-def _is_one(target: bytes, name: bytes) -> bool:
-    try:
-        return os.path.samestat(os.lstat(target), os.lstat(name))
-    except OSError:
-        return False
+    finally:
+        os.close(fd)
