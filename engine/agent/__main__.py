@@ -10,8 +10,8 @@ import sys
 import threading
 from pathlib import Path
 
+from engine.agent.host.where import find
 from engine.agent.run import run
-from engine.agent.where import find
 from engine.env import durable
 from engine.model.errors import BcsError, Failed
 from engine.model.times import parse_size

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from engine.agent.baseline import Walk
-from engine.agent.capture import Capture, Where
-from engine.agent.outbox import Outbox
-from engine.agent.places import Places
-from engine.agent.record import Record, signed
+from engine.agent.capture.look import Capture, Where
+from engine.agent.capture.outbox import Outbox
+from engine.agent.capture.places import Places
+from engine.agent.capture.walk import Walk
+from engine.agent.kept.record import Record, signed
+from engine.agent.kept.spool import Spool, SpoolDamaged
 from engine.agent.settings import Begun
-from engine.agent.ship import Shipper
-from engine.agent.spool import Spool, SpoolDamaged
+from engine.agent.ship.shipper import Shipper
 from engine.agent.watch.base import Watcher
 from engine.model.events import BASELINE, BOOKMARK, GAP, PASS
 from engine.model.points import FUZZY, QUIET

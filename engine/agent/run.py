@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.agent.client import HttpNode, Node
-from engine.agent.clock import SiteClock
-from engine.agent.identity import Identity
+from engine.agent.host.clock import SiteClock
+from engine.agent.host.identity import Identity
+from engine.agent.host.where import Remote, Where
 from engine.agent.log import INFO, WARNING, Changes
-from engine.agent.pace import Pace
 from engine.agent.restore.restores import Restores
 from engine.agent.settings import Settings, View
+from engine.agent.ship.client import HttpNode, Node
+from engine.agent.ship.pace import Pace
 from engine.agent.source import Source
-from engine.agent.where import Remote, Where
 from engine.drivers.files import Scope
 from engine.env import durable, notify, processes
 from engine.env.clock import SYSTEM, Clock

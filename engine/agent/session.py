@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 
-from engine.agent import opening
-from engine.agent.client import Head, is_refusal
+from engine.agent.capture.outbox import Outbox
+from engine.agent.kept.record import NOWHERE, Record
+from engine.agent.kept.spool import Spool, SpoolDamaged
 from engine.agent.live import Live, Resync, Stopped
-from engine.agent.outbox import Outbox
-from engine.agent.record import NOWHERE, Record
 from engine.agent.settings import Begun
-from engine.agent.ship import Parcel, Shipper
-from engine.agent.spool import Spool, SpoolDamaged
+from engine.agent.ship import opening
+from engine.agent.ship.client import Head, is_refusal
+from engine.agent.ship.shipper import Parcel, Shipper
 from engine.agent.watch.choose import open_watcher
 from engine.model.errors import BcsError
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.agent.client import Node
-from engine.agent.clock import SiteClock
+from engine.agent.host.clock import SiteClock
+from engine.agent.ship.client import Node
 from engine.drivers.files import Scope
 from engine.env.clock import Clock
 

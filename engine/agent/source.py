@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from engine.agent.capture.outbox import SpoolFull
+from engine.agent.kept.spool import SpoolDamaged
 from engine.agent.live import Resync, Stopped
-from engine.agent.outbox import SpoolFull
 from engine.agent.session import Session
 from engine.agent.settings import Begun, Marked, Settings
-from engine.agent.spool import SpoolDamaged
 from engine.agent.watch.base import WatchRefused
 from engine.env import durable
 from engine.model.errors import BcsError

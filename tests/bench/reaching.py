@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from engine.agent.client import HttpNode
+from engine.agent.ship.client import HttpNode
 from engine.env.endpoint import Endpoint, TlsEndpoint, UnixEndpoint
 from engine.identity import contexts
 from engine.model.errors import Refused
@@ -24,7 +24,7 @@ Plan = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Fixed:
-    """engine.agent.where.Where for one endpoint that never changes."""
+    """engine.agent.host.where.Where for one endpoint that never changes."""
 
     _endpoint: Endpoint
 

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.agent.client import HttpNode
+from engine.agent.ship.client import HttpNode
 from engine.model.errors import BcsError
 from engine.model.ids import parse_address, stream_id
 from tests.bench import idle, reaching

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bcsctl.open_gaps import word_of
-from engine.agent.client import HttpNode
+from engine.agent.ship.client import HttpNode
 from engine.env.clock import SYSTEM
 from engine.model.points import Gap
 from engine.model.times import format_time

@@ -15,9 +15,9 @@ import threading
 from pathlib import Path
 
 import engine
+from engine.agent.host.where import find
 from engine.agent.restore.client import RestoreClient, Stopped
 from engine.agent.restore.restoring import Job, Untold, receive
-from engine.agent.where import find
 from engine.env.processes import end_with
 from engine.model.errors import BcsError
 

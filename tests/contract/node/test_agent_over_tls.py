@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from engine.agent.client import HttpNode
-from engine.agent.pace import Pace
-from engine.agent.where import Remote
+from engine.agent.host.where import Remote
+from engine.agent.ship.client import HttpNode
+from engine.agent.ship.pace import Pace
 from engine.env.endpoint import connect, request_json
 from engine.identity import requests
 from engine.model.errors import Unauthenticated

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.agent.client import HttpNode, OutOfOrder
+from engine.agent.ship.client import HttpNode, OutOfOrder
 from engine.env import processes
 from engine.env.endpoint import request_json
 from engine.model.errors import BcsError, Failed, Refused

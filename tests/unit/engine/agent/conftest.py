@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from disk import differences, disk_image
 from fake_node import FakeNode
 
-from engine.agent.clock import SiteClock
+from engine.agent.host.clock import SiteClock
 from engine.agent.settings import Settings
 from engine.agent.source import Source
 from engine.drivers.files import Scope

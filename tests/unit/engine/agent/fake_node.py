@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from engine.agent.client import Head, OutOfOrder
+from engine.agent.ship.client import Head, OutOfOrder
 from engine.env.clock import SYSTEM
 from engine.model import events as ev
 from engine.model.errors import Refused, Unreachable

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from fake_node import FakeNode
 
-from engine.agent.client import OutOfOrder
+from engine.agent.ship.client import OutOfOrder
 from engine.model.errors import BcsError, Unreachable
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from conftest import Site, wait_for
 
-from engine.agent import ship
-from engine.agent.client import Head
+from engine.agent.ship import shipper as ship
+from engine.agent.ship.client import Head
 from engine.model.errors import Refused, Unauthenticated, Unreachable
 
 

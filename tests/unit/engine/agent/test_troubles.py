@@ -14,8 +14,10 @@ from conftest import Site, wait_for
 from disk import differences, disk_image
 from random_changes import Changes
 
-from engine.agent import baseline, capture, live
-from engine.agent.record import Record as AgentRecord
+from engine.agent import live
+from engine.agent.capture import look as capture
+from engine.agent.capture import walk as baseline
+from engine.agent.kept.record import Record as AgentRecord
 from engine.agent.watch.base import Drained
 from engine.agent.watch.inotify import InotifyWatcher
 from engine.drivers.files import Scope

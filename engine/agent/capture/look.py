@@ -15,10 +15,10 @@ import stat as st
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from engine.agent.inodes import Inodes, open_file
-from engine.agent.outbox import Outbox
-from engine.agent.places import Moved, Places, join
-from engine.agent.record import Known, Record, number_of
+from engine.agent.capture.inodes import Inodes, open_file
+from engine.agent.capture.outbox import Outbox
+from engine.agent.capture.places import Moved, Places, join
+from engine.agent.kept.record import Known, Record, number_of
 from engine.agent.watch.base import Watcher
 from engine.drivers.files import Scope
 from engine.env.clock import Clock

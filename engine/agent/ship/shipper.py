@@ -12,10 +12,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from engine.agent.client import Head, Node, OutOfOrder, is_refusal
+from engine.agent.kept.spool import Spool, SpoolDamaged
 from engine.agent.log import batch_sent
-from engine.agent.spool import Spool, SpoolDamaged
-from engine.agent.window import BATCHES_MAX, Parcel, Window
+from engine.agent.ship.client import Head, Node, OutOfOrder, is_refusal
+from engine.agent.ship.window import BATCHES_MAX, Parcel, Window
 from engine.env.clock import SYSTEM
 from engine.env.crash import crash
 from engine.model.errors import BcsError, Unauthenticated, Unreachable

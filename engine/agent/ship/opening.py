@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.agent.client import Head
-from engine.agent.record import Record, Sent
+from engine.agent.kept.record import Record, Sent
+from engine.agent.ship.client import Head
 from engine.wire.batch import NO_HASH
 
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as s
 
-from engine.agent import signature
-from engine.agent.inodes import Inodes
-from engine.agent.record import Record
+from engine.agent.capture import content
+from engine.agent.capture.inodes import Inodes
+from engine.agent.kept.record import Record
 from engine.tree.sparse import make_hole
 
-BLOCK = signature.BLOCK_BYTES
+BLOCK = content.BLOCK_BYTES
 
 
 class Image:
@@ -90,9 +90,9 @@ class Looked:
 def small_chunks() -> Iterator[None]:
     """Chunks of four blocks, so that small files have many of them."""
     with pytest.MonkeyPatch.context() as patch:
-        from engine.agent import inodes
+        from engine.agent.capture import inodes
 
-        patch.setattr(signature, "CHUNK_BYTES", 4 * BLOCK)
+        patch.setattr(content, "CHUNK_BYTES", 4 * BLOCK)
         patch.setattr(inodes, "CHUNK_BYTES", 4 * BLOCK)
         yield
 
@@ -158,9 +158,9 @@ def test_a_hole_is_never_read_nor_sent(tmp_path: Path) -> None:
 
 
 def test_runs_of_changed_blocks() -> None:
-    one, two, hole = b"1" * 16, b"2" * 16, signature.HOLE
-    assert signature.changed_runs(None, one + two) == [(0, 2)]
-    assert signature.changed_runs(b"", hole + one) == [(1, 2)]
-    assert signature.changed_runs(one + two + one, one + one) == [(1, 2)]
-    assert signature.changed_runs(one + one, one + one) == []
-    assert signature.changed_runs(one, hole + two + two) == [(0, 3)]
+    one, two, hole = b"1" * 16, b"2" * 16, content.HOLE
+    assert content.changed_runs(None, one + two) == [(0, 2)]
+    assert content.changed_runs(b"", hole + one) == [(1, 2)]
+    assert content.changed_runs(one + two + one, one + one) == [(1, 2)]
+    assert content.changed_runs(one + one, one + one) == []
+    assert content.changed_runs(one, hole + two + two) == [(0, 3)]

@@ -9,9 +9,7 @@ import errno
 import os
 import stat as st
 
-from engine.agent.outbox import Outbox
-from engine.agent.record import Known, Record
-from engine.agent.signature import (
+from engine.agent.capture.content import (
     CHUNK_BYTES,
     Content,
     CutShort,
@@ -21,6 +19,8 @@ from engine.agent.signature import (
     ranges_of,
     read_chunk,
 )
+from engine.agent.capture.outbox import Outbox
+from engine.agent.kept.record import Known, Record
 from engine.model.events import BLOCK, CHARACTER, FILE, SYMLINK
 from engine.tree.attributes import TYPES, read_xattrs
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from engine.agent import ship, window
-from engine.agent.client import Head, OutOfOrder
-from engine.agent.record import NOWHERE
-from engine.agent.ship import Parcel, Shipper
-from engine.agent.spool import Spool
+from engine.agent.kept.record import NOWHERE
+from engine.agent.kept.spool import Spool
+from engine.agent.ship import shipper as ship
+from engine.agent.ship import window
+from engine.agent.ship.client import Head, OutOfOrder
+from engine.agent.ship.shipper import Parcel, Shipper
 from engine.model.errors import BcsError, Refused, Unreachable
 from engine.wire.batch import NO_HASH
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.agent.where import Local, Remote, find
+from engine.agent.host.where import Local, Remote, find
 from engine.env.endpoint import TlsEndpoint, UnixEndpoint
 from engine.identity import requests
 from engine.identity.authority import issue_to_host, make_authority

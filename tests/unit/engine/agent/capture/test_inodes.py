@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from conftest import Site, wait_for
 
-from engine.agent import baseline
-from engine.agent.inodes import settled_ctime
+from engine.agent.capture import walk as baseline
+from engine.agent.capture.inodes import settled_ctime
 
 SECOND = 1_000_000_000
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from engine.agent.host.where import AGAIN, Remote
 from engine.agent.log import WARNING, log
-from engine.agent.where import AGAIN, Remote
 from engine.env import durable
 from engine.env.clock import Clock
 from engine.env.endpoint import request_json

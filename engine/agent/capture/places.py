@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from engine.agent.record import Record, number_of
+from engine.agent.kept.record import Record, number_of
 from engine.drivers.files import Scope
 from engine.model.events import ROOT_ID
 

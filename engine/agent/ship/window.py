@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.agent.record import Place
+from engine.agent.kept.record import Place
 
 BATCHES_MAX = 4
 BYTES_MAX = 32 << 20

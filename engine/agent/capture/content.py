@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from xxhash import xxh3_128_digest
 
-from engine.agent.outbox import Outbox
-from engine.agent.record import UNKNOWN_SIZE, Record
+from engine.agent.capture.outbox import Outbox
+from engine.agent.kept.record import UNKNOWN_SIZE, Record
 from engine.tree.sparse import data_ranges
 from engine.wire.limits import FRAME_BYTES
 

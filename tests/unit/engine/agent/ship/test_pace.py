@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from engine.agent.pace import PIECE_BYTES_MAX, UNBOUND, Pace
+from engine.agent.ship.pace import PIECE_BYTES_MAX, UNBOUND, Pace
 from engine.env.clock import Clock
 
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.agent.record import NOWHERE, Place
+from engine.agent.kept.record import NOWHERE, Place
 from engine.env import durable
 from engine.env.crash import crash
 from engine.model.errors import Failed

@@ -11,10 +11,10 @@ import stat as st
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from engine.agent.capture import GONE, Capture, unchanged
-from engine.agent.inodes import open_file
-from engine.agent.places import Moved, join
-from engine.agent.record import Known, number_of
+from engine.agent.capture.inodes import open_file
+from engine.agent.capture.look import GONE, Capture, unchanged
+from engine.agent.capture.places import Moved, join
+from engine.agent.kept.record import Known, number_of
 from engine.model.events import ROOT_ID
 from engine.tree.attributes import read_xattrs
 

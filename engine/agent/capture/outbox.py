@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Executor
 
-from engine.agent.clock import SiteClock
-from engine.agent.record import NOWHERE, Record, Sent
-from engine.agent.ship import Parcel, Shipper
-from engine.agent.spool import Spool
+from engine.agent.host.clock import SiteClock
+from engine.agent.kept.record import NOWHERE, Record, Sent
+from engine.agent.kept.spool import Spool
+from engine.agent.ship.shipper import Parcel, Shipper
 from engine.env.crash import crash
 from engine.model.errors import Failed
 from engine.wire.batch import BatchBuilder

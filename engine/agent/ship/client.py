@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from engine.agent.pace import UNBOUND, Pace
-from engine.agent.where import Local, Where
+from engine.agent.host.where import Local, Where
+from engine.agent.ship.pace import UNBOUND, Pace
 from engine.env.endpoint import Endpoint, TlsEndpoint, as_error, connect, not_answered
 from engine.model.errors import BcsError, Failed, Refused, Unreachable
 from engine.wire.batch import NO_HASH

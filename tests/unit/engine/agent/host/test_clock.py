@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.agent.clock import SiteClock
+from engine.agent.host.clock import SiteClock
 from engine.env.clock import Clock
 
 

@@ -1,0 +1,1 @@
+"""Looking at the tree, and what differs from the record as events."""

@@ -1,0 +1,1 @@
+"""Who this host is, where its nodes are, what time it is there."""

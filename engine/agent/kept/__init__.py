@@ -1,0 +1,1 @@
+"""What the agent keeps on disk: the record of the tree, the spool of batches."""
