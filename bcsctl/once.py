@@ -18,10 +18,10 @@ output_option = click.option(
 )
 
 
-def ask_and_show(ask: Callable[[], Mapping[str, Any]], output: str | None, as_json: bool, said: str) -> None:
+def ask_and_show(ask: Callable[[], Mapping[str, Any]], output: str | None, as_json: bool, said: str) -> dict[str, Any]:
     """Ask for a secret and show its `token`. What could keep it from being written is looked for before it is made.
 
-    `said` is what people are told of it.
+    `said` is what people are told of it. The answer; without the token if that was written.
     """
     file = Path(output).expanduser().absolute() if output else None
     if file and (file.exists() or not os.access(file.parent, os.W_OK | os.X_OK)):
@@ -31,7 +31,8 @@ def ask_and_show(ask: Callable[[], Mapping[str, Any]], output: str | None, as_js
         durable.create(file.parent, file.name, f"{made.pop('token')}\n".encode(), mode=0o600)
     if as_json:
         print_json(made)
-        return
+        return made
     say(said + (f", in {file}" if file else ""), DIM)
     if not file:
         tell(str(made["token"]))
+    return made

@@ -7,6 +7,9 @@ from typing import Any, TypeVar
 
 import click
 
+from engine.model.errors import UsageError
+from engine.model.times import parse_time
+
 MEANINGS = {
     0: "done",
     1: "failed",
@@ -35,3 +38,11 @@ def at_option(command: _Command) -> _Command:
         metavar="MOMENT",
         help="As of when: latest, 2026-11-22T10:00:00Z, -5m, point:1.1234 or mark:LABEL.",
     )(command)
+
+
+def period(from_at: str | None, to_at: str | None, now: int) -> tuple[int | None, int | None]:
+    """`--from` and `--to` as times, microseconds, None for one not given. UsageError when they are reversed."""
+    first, last = (parse_time(text, now) if text else None for text in (from_at, to_at))
+    if first is not None and last is not None and first > last:
+        raise UsageError(f"the period from {from_at} to {to_at} is empty", hint="--from comes before --to")
+    return first, last

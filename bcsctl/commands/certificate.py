@@ -84,7 +84,11 @@ def enrol(host: str, lasting: str, output: str | None, home: str | None, as_json
     """
     at = settings(home)
     body = {"host": host, "seconds": max(1, parse_duration(lasting) // SECOND)}
-    ask_and_show(lambda: post(at, "/v1/enrolments", body), output, as_json, f"for {host}, once, within {lasting}")
+    made = ask_and_show(
+        lambda: post(at, "/v1/enrolments", body), output, as_json, f"for {host}, once, within {lasting}"
+    )
+    if not as_json and not made.get("known", True):
+        say(f"no policy names a host {host} yet: is that its name? Without one it will be enrolled and idle", BUSY)
 
 
 def render(found: Sequence[Mapping[str, Any]]) -> None:

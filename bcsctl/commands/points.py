@@ -8,13 +8,13 @@ import click
 
 from bcsctl.commands.validate import counted
 from bcsctl.opening import scene
-from bcsctl.options import exits
+from bcsctl.options import exits, period
 from bcsctl.output import BAD, BUSY, DIM, GOOD, json_option, local_time, print_json, say, table, tell
 from bcsctl.settings import home_option, settings
 from bcsctl.sites import SiteCommand, site_option
 from engine.env.clock import SYSTEM
 from engine.model.points import APPLICATION, CRASH, FUZZY, QUIET, Gap, Point
-from engine.model.times import format_about, format_time, parse_time
+from engine.model.times import format_about, format_time
 
 COLOURS = {APPLICATION: GOOD, CRASH: GOOD, QUIET: "cyan", FUZZY: BUSY}
 SHOWN = 20
@@ -43,8 +43,7 @@ def command(
     Example:  bcsctl points finance/sf-db1/files --from -1h
     """
     now = SYSTEM.now()
-    first = parse_time(from_at, now) if from_at else None
-    last = parse_time(to_at, now) if to_at else None
+    first, last = period(from_at, to_at, now)
     with scene(settings(home), address) as at:
         from engine.query.points import count as count_of
         from engine.query.points import gaps, points

@@ -11,12 +11,12 @@ import click
 from bcsctl.commands.validate import counted
 from bcsctl.entries import path_json
 from bcsctl.opening import journal
-from bcsctl.options import exits
+from bcsctl.options import exits, period
 from bcsctl.output import BAD, DIM, json_option, local_time, print_json, say, table
 from bcsctl.settings import home_option, settings
 from bcsctl.sites import SiteCommand, site_option
 from engine.env.clock import SYSTEM
-from engine.model.times import format_size, format_time, parse_size, parse_time
+from engine.model.times import format_size, format_time, parse_size
 
 if TYPE_CHECKING:
     from engine.query.search import Hit
@@ -52,7 +52,7 @@ def command(
     Example:  bcsctl search 'q3*.ods' --source finance/sf-db1/files
     """
     now = SYSTEM.now()
-    first, last = (parse_time(text, now) if text else None for text in (from_at, to_at))
+    first, last = period(from_at, to_at, now)
     least, most = (parse_size(text) if text else None for text in (larger, smaller))
     opened = journal(settings(home))
     from engine.query.search import search

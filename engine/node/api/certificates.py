@@ -34,7 +34,7 @@ def routes(parts: Parts) -> list[Route]:
         token, expires_at = await asyncio.to_thread(_certificates(parts).enrolment, host, seconds, who(request))
         details = with_origin(request, {"host": host, "expires_at": format_time(expires_at)})
         await asyncio.to_thread(parts.audit.act, "enrolment", who(request), details)
-        return Answer({"token": token, "expires_at": expires_at}, 201)
+        return Answer({"token": token, "expires_at": expires_at, "known": _is_known(parts, host)}, 201)
 
     async def enrol(request: Request) -> Response:
         body = await read_json(request, parts.bodies, REQUEST_BYTES_MAX)
@@ -60,7 +60,7 @@ def routes(parts: Parts) -> list[Route]:
     async def revoke(request: Request) -> Response:
         body = await read_json(request, parts.bodies, REQUEST_BYTES_MAX)
         host = fields.label(body, "host", chars_max=_HOST_CHARS)
-        known = host in parts.agents or host in parts.desired.agents or host in _certificates(parts).certified()
+        known = _is_known(parts, host)
         at = await asyncio.to_thread(_certificates(parts).revoke, host, who(request))
         details = with_origin(request, {"host": host, "issued_until": format_time(at)})
         await parts.desired.news()  # whoever waits for an answer has it now: that it was revoked
@@ -104,6 +104,11 @@ def listed(parts: Parts, certificates: Certificates) -> list[dict[str, object]]:
             }
         )
     return rows
+
+
+def _is_known(parts: Parts, host: str) -> bool:
+    """Whether anything says that there is such a host: a policy, an agent, a certificate."""
+    return host in parts.agents or host in parts.desired.agents or host in _certificates(parts).certified()
 
 
 async def _answer(

@@ -208,6 +208,7 @@ def test_an_agents_certificate_serves_nobody(node: SecuredNode) -> None:
 
 def test_enrolments_count_once_for_one_host_and_one_key(node: SecuredNode, good: Writer) -> None:
     told = node.admin("POST", "/v1/enrolments", {"host": "web5", "seconds": 60}).json
+    assert told["known"] is False  # so that a name mistyped shows
     key = requests.new_key()
     asked = {"token": told["token"], "host": "web5", "csr": requests.request(key, "web5")}
 
@@ -228,6 +229,7 @@ def test_enrolments_count_once_for_one_host_and_one_key(node: SecuredNode, good:
     with pytest.raises(Unauthenticated, match="has ended"):
         enrol(token=short["token"])
     revoked = node.admin("POST", "/v1/enrolments", {"host": "web5"}).json
+    assert revoked["known"] is True
     node.admin("POST", "/v1/certificates/revoke", {"host": "web5"})
     with pytest.raises(Unauthenticated, match="was revoked after"):
         enrol(token=revoked["token"])
