@@ -5,9 +5,11 @@ from __future__ import annotations
 from concurrent.futures import Executor
 
 from engine.agent.capture.outbox import Outbox
+from engine.agent.endings import Resync, Stopped
 from engine.agent.kept.record import NOWHERE, Record
 from engine.agent.kept.spool import Spool, SpoolDamaged
-from engine.agent.live import Live, Resync, Stopped
+from engine.agent.live import Live
+from engine.agent.parts import assemble
 from engine.agent.settings import Begun
 from engine.agent.ship import opening
 from engine.agent.ship.client import Head, is_refusal
@@ -74,8 +76,8 @@ class Session:
         )
         view.mechanism, view.costs = watcher.mechanism, watcher.costs
         try:
-            live = Live(self._begun, record, outbox, self._spool, self._shipper, watcher, self._reopen)
-            live.catch_up(self._why())
+            live = Live(assemble(self._begun, record, outbox, self._spool, self._shipper, watcher, self._reopen))
+            live.begin(self._why())
             self._begun.reason = ""
             live.run()
         finally:

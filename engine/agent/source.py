@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from engine.agent.capture.outbox import SpoolFull
+from engine.agent.endings import Resync, Stopped
 from engine.agent.kept.spool import SpoolDamaged
-from engine.agent.live import Resync, Stopped
 from engine.agent.session import Session
 from engine.agent.settings import Begun, Marked, Settings
 from engine.agent.watch.base import WatchRefused

@@ -14,7 +14,7 @@ from conftest import Site, wait_for
 from disk import differences, disk_image
 from random_changes import Changes
 
-from engine.agent import live
+from engine.agent.capture import hints
 from engine.agent.capture import look as capture
 from engine.agent.capture import walk as baseline
 from engine.agent.kept.record import Record as AgentRecord
@@ -306,7 +306,7 @@ def test_an_overflow_is_a_gap_that_closes_itself(site: Site, monkeypatch: pytest
 
 def test_large_directories_and_long_queues_take_other_ways(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baseline, "HELD_MAX", 3)
-    monkeypatch.setattr(live, "DIRTY_MAX", 5)
+    monkeypatch.setattr(hints, "DIRTY_MAX", 5)
     changes = Changes(site.tree, site.base / "outside", 5)
     for _ in range(2):
         for _ in range(60):

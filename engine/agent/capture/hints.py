@@ -1,0 +1,79 @@
+"""What the watcher's events said and nobody has looked at yet: names, directories, or everything.
+
+On a whole file system there is much that isn't ours: files without a name that others make, such as a node's commits,
+and names beside the source's paths. They must not make a quiet moment look busy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from engine.agent.capture.look import Where
+from engine.agent.host.clock import SiteClock
+from engine.agent.kept.record import Record, signed
+from engine.agent.watch.base import Watcher
+
+DIRTY_MAX = 200_000
+
+
+class Hints:
+    """`dirty` names and `own` directories are to be looked at; `overflowed` and `everywhere` say: all of it.
+
+    `eventful`: something happened since a pass set it to False, the last of it at `last_event_at` (site time).
+    `drained_at` is the last time that the watcher was asked; `blind`: it sees no events at all.
+    """
+
+    def __init__(
+        self, watcher: Watcher, record: Record, site: SiteClock, watched_stems: Mapping[int, frozenset[bytes]]
+    ) -> None:
+        self._watcher, self._record, self._site, self._stems = watcher, record, site, watched_stems
+        self.blind = watcher.mechanism == "scan"
+        self.dirty: set[Where] = set()
+        self.own: set[int] = set()
+        self.overflowed = False
+        self.everywhere = False
+        self.eventful = False
+        self.last_event_at = 0
+        self.drained_at = 0
+
+    def drain(self) -> bool:
+        """Take what the watcher has; whether any of it was ours."""
+        self.drained_at = self._site.now()
+        drained = self._watcher.drain()
+        if not drained:
+            return False
+        for dev, ino in drained.inodes:
+            known = self._record.by_number(*signed(dev, ino))
+            if known is not None:
+                drained.dirty.update(self._record.places_of(known.file_id))
+        if self._stems:
+            drained.dirty = {
+                each for each in drained.dirty if each[0] not in self._stems or each[1] in self._stems[each[0]]
+            }
+        if not (drained.dirty or drained.self_dirty or drained.overflowed):
+            return False
+        self.last_event_at = self._site.now()
+        self.eventful = True
+        if len(self.dirty) > DIRTY_MAX:
+            # Looking at everything, a directory at a time, takes less memory than remembering where to look.
+            self.dirty.clear()
+            self.everywhere = True
+        self.dirty |= drained.dirty
+        self.own |= drained.self_dirty
+        self.overflowed |= drained.overflowed
+        return True
+
+    @property
+    def all_of_it(self) -> bool:
+        """Whether everything is to be looked at."""
+        return self.overflowed or self.everywhere
+
+    def begin_anew(self) -> None:
+        """Everything is about to be looked at."""
+        self.overflowed = self.everywhere = self.eventful = False
+
+    def take(self) -> tuple[set[Where], set[int]]:
+        """The names and directories that are to be looked at now."""
+        taken = self.dirty, self.own
+        self.dirty, self.own = set(), set()
+        return taken

@@ -1,0 +1,62 @@
+"""Catching up: everything is looked at, at the beginning of a session and after an overflow.
+
+What it finds ends in the baseline's mark, or in a gap and a pass mark.
+"""
+
+from __future__ import annotations
+
+from engine.agent.parts import Parts
+from engine.model.events import BASELINE, PASS
+from engine.model.points import FUZZY, QUIET
+
+SETTLING_ROUNDS = 5
+
+
+def catch_up(parts: Parts, reason: str) -> None:
+    """Look at everything.
+
+    `reason` says why changes may have been missed; "" that none were, so there is no gap: a watcher that only ever
+    scans has its passes that far apart, and its `costs` say so.
+    """
+    record, outbox, view, marks = parts.record, parts.outbox, parts.begun.view, parts.marks
+    first = not record.fact("baseline_lsn")
+    view.state = "baseline" if first else "catching-up"
+    gap_from = max(record.fact("through_at", 0), record.fact("mark_at", 0))
+    view.gap_from = gap_from if reason else 0
+    outbox.direct = parts.reopen()
+    before = outbox.builder.lsn_next
+    through_at = look_at_everything(parts)
+    at = max(parts.begun.settings.site_clock.now(), outbox.at)
+    pending = parts.capture.pending
+    unsure = parts.hints.blind or parts.hints.eventful or pending.again or pending.later
+    if pending.later:
+        through_at = 0  # of these files changes are known and not looked at yet
+    if gap_from and reason:
+        marks.gap(at, reason, gap_from)
+    if first or reason or outbox.builder.lsn_next > before:
+        marks.mark(BASELINE if first else PASS, FUZZY if unsure or not first else QUIET, at, through_at)
+    record.set_fact("clean", 0)
+    outbox.close_batch(at, through_at)
+    outbox.direct = False
+    view.state, view.gap_from = "protected", 0
+    marks.note_baseline()
+
+
+def look_at_everything(parts: Parts) -> int:
+    """Bring the record in line with the disk; the time up to which it is complete then."""
+    hints, record = parts.hints, parts.record
+    hints.begin_anew()
+    hints.drain()
+    through_at = hints.drained_at
+    parts.walk.everything()
+    for _ in range(SETTLING_ROUNDS):
+        hints.drain()
+        if not hints.blind:
+            through_at = hints.drained_at
+        if not hints.dirty and not hints.own:
+            break
+        parts.capture.look(*hints.take())
+    for orphan in record.orphans():
+        parts.capture.forget(orphan)
+    record.forget_stray_blocks()
+    return through_at

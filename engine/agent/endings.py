@@ -1,0 +1,15 @@
+"""What ends a session of a source, beside failures: being stopped, and having to look at everything again."""
+
+from __future__ import annotations
+
+
+class Stopped(Exception):
+    """The source is to end."""
+
+
+class Resync(Exception):
+    """Open the stream again and look at everything; `reason` becomes the gap's label."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
