@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.agent.capture.cache import OldBytes
 from engine.agent.host.clock import SiteClock
 from engine.agent.host.identity import Identity
 from engine.agent.host.where import Remote, Where
@@ -69,6 +70,7 @@ class Agent:
         self._spool_limit_bytes = spool_limit_bytes
         self._directory = home / "agent"
         self._sources: dict[str, Protected] = {}
+        self._old_bytes = OldBytes()
         self._lock = threading.Lock()
         self._generation = UNKNOWN
         self._writer = ""
@@ -220,7 +222,7 @@ class Agent:
         directory = self._directory / stream
         settings = Settings(
             stream, self._host, self._writer, directory, scope, self._connect, self._clock, self._site_clock,
-            spool_limit_bytes=self._spool_limit_bytes,
+            spool_limit_bytes=self._spool_limit_bytes, old_bytes=self._old_bytes,
         )  # fmt: skip
         source = Source(settings, reason)
         source.start()
@@ -230,6 +232,7 @@ class Agent:
         protected = self._sources.pop(stream)
         if protected.source is not None:
             protected.source.stop()
+        self._old_bytes.drop(stream)
 
     def _report(self, node: Node) -> None:
         with self._lock:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from engine.agent.capture.cache import OldBytes
 from engine.agent.host.clock import SiteClock
 from engine.agent.ship.client import Node
 from engine.drivers.files import Scope
@@ -38,6 +39,8 @@ class Settings:
     spool_limit_bytes: int = 10 << 30
     scan_interval_seconds: float = 60.0
     watch: str | None = None
+    old_bytes: OldBytes = field(default_factory=OldBytes)
+    """Shared by all sources of an agent."""
 
 
 @dataclass(slots=True)

@@ -2,7 +2,8 @@
 
 A file that grew is compared like any other: growth is no evidence of an append. Digests (XXH3, 128 bits; nobody's
 adversary, only a memory) stand for 8 KiB blocks; a block that lies wholly in a hole has zeros for its digest. What was
-shipped and what the digests say always go into the record together, chunk by chunk.
+shipped and what the digests say always go into the record together, chunk by chunk. Of a block whose old bytes are
+still there only the ranges are shipped that differ; bytes are the old ones if they have the digest that the record has.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 from xxhash import xxh3_128_digest
 
+from engine.agent.capture.cache import NEAR_BYTES, OldBlocks, OldBytes, differing
 from engine.agent.capture.outbox import Outbox
 from engine.agent.kept.record import UNKNOWN_SIZE, Record
 from engine.tree.sparse import data_ranges
@@ -22,6 +24,8 @@ DIGEST_BYTES = 16
 CHUNK_BLOCKS = 512
 CHUNK_BYTES = CHUNK_BLOCKS * BLOCK_BYTES
 HOLE = bytes(DIGEST_BYTES)
+KEPT_NEW_BYTES = 16 * BLOCK_BYTES
+"""Of new content so much is kept as old bytes: a large new file would only drive out what is written to again."""
 END_OF_FILES = 1 << 62
 """Beyond any file: a hole up to here covers whatever a node may still have."""
 
@@ -127,7 +131,9 @@ class Content:
     def __init__(self, record: Record, outbox: Outbox) -> None:
         self._record, self._outbox = record, outbox
         self.buffer = Buffer.make()
+        self.old = OldBlocks("", OldBytes(0))
         self.bytes_read = 0
+        self.bytes_changed = 0
 
     def write(self, file_id: int, start: int, length: int, parts: Ranges, new: bytes, old: bytes | None) -> bool:
         """Emit what differs in the chunk at `start` that the buffer holds; whether anything did.
@@ -135,12 +141,34 @@ class Content:
         `old` are the digests that the node's content has, b"" for a range that it has nothing of.
         """
         runs = changed_runs(old, new)
-        for first, end in runs:
-            self._write_run(file_id, start, first * BLOCK_BYTES, min(end * BLOCK_BYTES, length), parts, old != b"")
+        for first, end in self._ranges(file_id, start, length, runs, new, old or b"") if runs else ():
+            self._write_run(file_id, start, first, end, parts, old != b"")
         if runs or old is None or len(old) != len(new):
             lsn = self._outbox.builder.lsn_next - 1
             self._record.put_blocks(file_id, start // CHUNK_BYTES, lsn, new)
         return bool(runs)
+
+    def _ranges(self, file_id: int, start: int, length: int, runs: Ranges, new: bytes, old: bytes) -> Ranges:
+        """(begin, end) in the chunk of what differs in runs of blocks; these are the old bytes from now on."""
+        found: Ranges = []
+        for block in (block for first, last in runs for block in range(first, last)):
+            begin, end = block * BLOCK_BYTES, min(block * BLOCK_BYTES + BLOCK_BYTES, length)
+            digest = slice(block * DIGEST_BYTES, block * DIGEST_BYTES + DIGEST_BYTES)
+            differ: Ranges | None = None
+            if new[digest] != HOLE and (old[digest] or length <= KEPT_NEW_BYTES or end - begin < BLOCK_BYTES):
+                now = bytes(self.buffer.view[begin:end])
+                number = start // BLOCK_BYTES + block
+                before = self.old.get(file_id, number) if old[digest] else None
+                if before is not None and xxh3_128_digest(before) == old[digest]:
+                    differ = differing(before, now)
+                self.old.put(file_id, number, now)
+            for first, last in [(0, end - begin)] if differ is None else differ:
+                if found and begin + first - found[-1][1] < NEAR_BYTES:
+                    found[-1] = (found[-1][0], begin + last)
+                else:
+                    found.append((begin + first, begin + last))
+        self.bytes_changed += sum(last - first for first, last in found)
+        return found
 
     def _write_run(self, file_id: int, start: int, first: int, end: int, parts: Ranges, holes: bool) -> None:
         builder, view = self._outbox.builder, self.buffer.view

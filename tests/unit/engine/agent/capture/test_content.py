@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as s
 
 from engine.agent.capture import content
+from engine.agent.capture.cache import OldBlocks, OldBytes
 from engine.agent.capture.inodes import Inodes
 from engine.agent.kept.record import Record
 from engine.tree.sparse import make_hole
@@ -70,9 +71,10 @@ class Image:
 class Looked:
     """One file, and the record of it."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, old_bytes: int = 0) -> None:
         self.record, self.image = Record(base / "record"), Image()
         self.inodes = Inodes(self.record, self.image)  # type: ignore[arg-type]
+        self.inodes.content.old = OldBlocks("s", OldBytes(old_bytes))
         self.path = base / "file"
         self.path.write_bytes(b"")
         self.file_id = self.look(None)
@@ -99,7 +101,7 @@ def small_chunks() -> Iterator[None]:
 
 AT = s.integers(0, 12 * BLOCK) | s.sampled_from([0, BLOCK, 4 * BLOCK, 8 * BLOCK])
 CHANGES = s.lists(
-    s.tuples(s.just("write"), AT, s.integers(1, 2 * BLOCK))
+    s.tuples(s.just("write"), AT, s.integers(1, 2 * BLOCK) | s.integers(1, 100))
     | s.tuples(s.just("truncate"), AT, s.just(0))
     | s.tuples(s.just("punch"), AT, s.sampled_from([4096, BLOCK, 4 * BLOCK]))
     | s.tuples(s.just("look"), s.just(0), s.just(0)),
@@ -108,11 +110,11 @@ CHANGES = s.lists(
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
-@given(changes=CHANGES)
+@given(changes=CHANGES, old_bytes=s.sampled_from([0, 3 * BLOCK, 1 << 20]))
 def test_extents_overlaid_are_the_file(
-    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[str, int, int]]
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[str, int, int]], old_bytes: int
 ) -> None:
-    file = Looked(tmp_path_factory.mktemp("s"))
+    file = Looked(tmp_path_factory.mktemp("s"), old_bytes)
     for number, (what, at, length) in enumerate([*changes, ("look", 0, 0)]):
         with file.path.open("r+b") as opened:
             if what == "write":
@@ -164,3 +166,75 @@ def test_runs_of_changed_blocks() -> None:
     assert content.changed_runs(one + two + one, one + one) == [(1, 2)]
     assert content.changed_runs(one + one, one + one) == []
     assert content.changed_runs(one, hole + two + two) == [(0, 3)]
+
+
+def test_of_a_hot_block_only_what_differs_is_sent(tmp_path: Path) -> None:
+    file = Looked(tmp_path, 1 << 20)
+    file.path.write_bytes(os.urandom(100 * 1024))
+    file.look(file.file_id)
+    before = file.image.sent
+    with file.path.open("r+b") as opened:
+        opened.seek(50_000)
+        opened.write(os.urandom(100))
+    file.look(file.file_id)
+    assert file.image.sent - before <= 100
+    assert file.image.content(file.file_id) == file.path.read_bytes()
+    file.record.close()
+
+
+def test_what_was_appended_in_a_block_is_sent_alone(tmp_path: Path) -> None:
+    file = Looked(tmp_path, 1 << 20)
+    file.path.write_bytes(os.urandom(10 * BLOCK + 5000))
+    file.look(file.file_id)
+    before = file.image.sent
+    with file.path.open("ab") as opened:
+        opened.write(os.urandom(1000))
+    file.look(file.file_id)
+    assert file.image.sent - before == 1000
+    assert file.image.content(file.file_id) == file.path.read_bytes()
+    file.record.close()
+
+
+def test_growth_hides_no_change_before_it(tmp_path: Path) -> None:
+    file = Looked(tmp_path, 1 << 20)
+    file.path.write_bytes(os.urandom(6 * BLOCK + 5000))
+    file.look(file.file_id)
+    for _ in range(3):
+        with file.path.open("r+b") as opened:
+            opened.write(os.urandom(10))
+            opened.seek(0, os.SEEK_END)
+            opened.write(os.urandom(BLOCK + 700))
+        file.look(file.file_id)
+        assert file.image.content(file.file_id) == file.path.read_bytes()
+    file.record.close()
+
+
+def test_old_bytes_that_the_node_does_not_have_are_not_relied_on(tmp_path: Path) -> None:
+    """After a roll-back the record has no digest of a block, or an older one: its bytes go whole."""
+    file = Looked(tmp_path, 1 << 20)
+    file.path.write_bytes(os.urandom(2 * BLOCK))
+    file.look(file.file_id)
+    kept = file.record.blocks(file.file_id, 0)
+    rolled_back = file.image.content(file.file_id)
+    for _ in range(2):
+        with file.path.open("r+b") as opened:
+            opened.write(os.urandom(10))
+        file.look(file.file_id)
+    assert kept is not None
+    file.record.put_blocks(file.file_id, 0, 1, kept)
+    file.image.files[file.file_id] = bytearray(rolled_back)
+    file.look(file.file_id)
+    assert file.image.content(file.file_id) == file.path.read_bytes()
+    file.record.close()
+
+
+def test_a_hole_is_sent_even_where_zeros_were(tmp_path: Path) -> None:
+    file = Looked(tmp_path, 1 << 20)
+    file.path.write_bytes(bytes(4 * BLOCK))
+    file.look(file.file_id)
+    with file.path.open("r+b") as opened:
+        make_hole(opened.fileno(), BLOCK, BLOCK)
+    before = file.image.lsn_next
+    file.look(file.file_id)
+    assert file.image.lsn_next > before + 1
+    file.record.close()
