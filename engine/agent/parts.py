@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from engine.agent.capture.cache import OldBlocks
 from engine.agent.capture.hints import Hints
 from engine.agent.capture.look import Capture
 from engine.agent.capture.outbox import Outbox
@@ -48,6 +49,7 @@ def assemble(
     settings = begun.settings
     places = Places(record, settings.scope)
     capture = Capture(settings.scope, record, outbox, watcher, settings.clock, places)
+    capture.inodes.content.old = OldBlocks(settings.stream, settings.old_bytes)
     walk = Walk(capture)
     capture.scan = walk.directories
     hints = Hints(watcher, record, settings.site_clock, walk.watched_stems)
