@@ -6,6 +6,7 @@ What it finds ends in the baseline's mark, or in a gap and a pass mark.
 from __future__ import annotations
 
 from engine.agent.parts import Parts
+from engine.env.crash import crash
 from engine.model.events import BASELINE, PASS
 from engine.model.points import FUZZY, QUIET
 
@@ -26,6 +27,7 @@ def catch_up(parts: Parts, reason: str) -> None:
     outbox.direct = parts.reopen()
     before = outbox.builder.lsn_next
     through_at = look_at_everything(parts)
+    crash("everything-looked-at")
     at = max(parts.begun.settings.site_clock.now(), outbox.at)
     pending = parts.capture.pending
     unsure = parts.hints.blind or parts.hints.eventful or pending.again or pending.later
@@ -36,7 +38,9 @@ def catch_up(parts: Parts, reason: str) -> None:
     if first or reason or outbox.builder.lsn_next > before:
         marks.mark(BASELINE if first else PASS, FUZZY if unsure or not first else QUIET, at, through_at)
     record.set_fact("clean", 0)
+    crash("catch-up-marked")
     outbox.close_batch(at, through_at)
+    crash("caught-up")
     outbox.direct = False
     view.state, view.gap_from = "protected", 0
     marks.note_baseline()

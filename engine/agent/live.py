@@ -13,6 +13,7 @@ from engine.agent.catching_up import catch_up
 from engine.agent.endings import Resync, Stopped
 from engine.agent.kept.spool import SpoolDamaged
 from engine.agent.parts import Parts
+from engine.env.crash import crash
 from engine.model.events import PASS
 from engine.model.points import FUZZY, QUIET
 
@@ -58,10 +59,13 @@ class Live:
                 self._clock.sleep(NAP_SECONDS / 2)
         self._finishing = True
         self._pass()
+        crash("last-pass-made")
         self._record.set_fact("clean", 1)
         self._shipper.wait_until(0, STOP_SECONDS if self._parts.reopen() else 0)
         self._take_acknowledgements()
+        crash("ending")
         self._record.commit()
+        crash("ended")
 
     def _wait_seconds(self) -> float:
         return AGAIN_SECONDS if self._capture.pending.again or self._hints.dirty or self._hints.own else WAIT_SECONDS
@@ -89,7 +93,9 @@ class Live:
         through_at = hints.drained_at
         if hints.all_of_it:
             return True
+        crash("events-gathered")
         capture.look(*hints.take())
+        crash("looked")
         if polled:
             self._parts.walk.stems()
             capture.finish()
@@ -124,6 +130,7 @@ class Live:
                 self._view.last_change_at = at
             marks.mark(PASS, QUIET if quiet else FUZZY, at, through_at)
             marks.bookmark(at, settle=quiet or hints.blind)
+            crash("pass-marked")
             outbox.close_batch(at, through_at)
         elif quiet:
             self._idle()
@@ -188,6 +195,7 @@ class Live:
             view.message = self._shipper.message
         self._capture.forget_the_left()
         self._record.commit(lazily=True)
+        crash("housekeeping-committed")
         self._parts.spool.release(self._record.first_spooled())
         view.pending, view.unreadable = self._waiting(), len(self._capture.unreadable)
         view.unreadable_paths = self._capture.unreadable_paths(UNREADABLE_SHOWN)
@@ -207,4 +215,6 @@ class Live:
     def _take_acknowledgements(self) -> None:
         parcel = self._shipper.acknowledged
         if parcel is not None and parcel.lsn_last > self._record.fact("acked_lsn", 0):
+            crash("acknowledgement-heard")
             self._marks.acknowledged(parcel)
+            crash("acknowledgement-taken")

@@ -27,6 +27,7 @@ from engine.agent.source import Source
 from engine.drivers.files import Scope
 from engine.env import durable, notify, processes
 from engine.env.clock import SYSTEM, Clock
+from engine.env.crash import crash
 from engine.env.randomness import token_hex
 from engine.model.errors import BcsError, Refused
 
@@ -155,6 +156,7 @@ class Agent:
                     # A mark belongs to its moment: an agent that starts again takes none that it may have taken.
                     # A restore is granted by the node alone, as long as it says so.
                     lasting = {name: value for name, value in desired.items() if name not in ("marks", "restores")}
+                    crash("desired-followed")
                     durable.replace(self._directory / "desired.json", json.dumps(lasting).encode())
             except (BcsError, OSError):
                 greeted = False

@@ -15,6 +15,7 @@ from engine.agent.ship import opening
 from engine.agent.ship.client import Head, is_refusal
 from engine.agent.ship.shipper import Parcel, Shipper
 from engine.agent.watch.choose import open_watcher
+from engine.env.crash import crash
 from engine.model.errors import BcsError
 
 OPEN_SECONDS = 1.0
@@ -35,6 +36,7 @@ class Session:
     def run(self) -> None:
         settings = self._settings
         self._record = Record(settings.directory / "record.sqlite")
+        crash("record-opened")
         try:
             if self._begun.spool_lost:
                 self._record.lose_spooled()
@@ -75,6 +77,7 @@ class Session:
             clock=settings.clock,
         )
         view.mechanism, view.costs = watcher.mechanism, watcher.costs
+        crash("watcher-opened")
         try:
             live = Live(assemble(self._begun, record, outbox, self._spool, self._shipper, watcher, self._reopen))
             live.begin(self._why())
@@ -127,7 +130,9 @@ class Session:
             self._begun.reason = NODE_LOST  # acknowledged means restorable: that this did not hold must show
             for fact in ("through_at", "mark_at"):  # the gap begins where the node's history ends now
                 record.set_fact(fact, min(record.fact(fact, 0), head.through_at or record.fact(fact, 0)))
+        crash("stream-opened")
         left, _ = opening.follow(record, head)
+        crash("record-followed")
         if not left:
             self._spool.drop()
         self._opened = True

@@ -16,6 +16,7 @@ from xxhash import xxh3_128_digest
 from engine.agent.capture.cache import NEAR_BYTES, OldBlocks, OldBytes, differing
 from engine.agent.capture.outbox import Outbox
 from engine.agent.kept.record import UNKNOWN_SIZE, Record
+from engine.env.crash import crash
 from engine.tree.sparse import data_ranges
 from engine.wire.limits import FRAME_BYTES
 
@@ -201,6 +202,7 @@ class Content:
             self.bytes_read += length
             old = self.old_digests(file_id, start, size_known)
             changed |= self.write(file_id, start, length, parts, chunk_digests(self.buffer, length, parts), old)
+            crash("chunk-captured")
             self._outbox.close_if_full()
             self._outbox.breathe()
         return changed

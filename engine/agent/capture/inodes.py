@@ -21,6 +21,7 @@ from engine.agent.capture.content import (
 )
 from engine.agent.capture.outbox import Outbox
 from engine.agent.kept.record import Known, Record
+from engine.env.crash import crash
 from engine.model.events import BLOCK, CHARACTER, FILE, SYMLINK
 from engine.tree.attributes import TYPES, read_xattrs
 
@@ -79,6 +80,7 @@ class Inodes:
                 return self._large(fd, status, known, wall_ns)
         else:
             parts = self._read_still(fd, status)
+        crash("file-read")
         xattrs = read_xattrs(fd)
         return self._small(status, parts, xattrs, known, wall_ns), still
 
@@ -112,12 +114,14 @@ class Inodes:
             if size:
                 content.write(file_id, 0, size, parts, new, b"")
             self._record.put_inode(file_id, file_id, status, b"", xattrs, settled_ctime(status, wall_ns))
+            crash("new-file-captured")
             return file_id
         file_id = known.file_id
         content.cut(file_id, size, known.size)
         if size:
             content.write(file_id, 0, size, parts, new, content.old_digests(file_id, 0, known.size))
         self._finish(known, status, b"", xattrs, wall_ns)
+        crash("file-captured")
         return file_id
 
     def _large(self, fd: int, status: os.stat_result, known: Known | None, wall_ns: int) -> tuple[int, bool]:
@@ -134,6 +138,7 @@ class Inodes:
             self._record.put_inode(file_id, file_id, status, b"", xattrs, settled_ctime(status, wall_ns))
         else:
             self._finish(known, status, b"", xattrs, wall_ns)
+        crash("large-file-captured")
         return file_id, _same(status, os.fstat(fd))
 
     def other(self, name: bytes, dir_fd: int | None, status: os.stat_result, known: Known | None, wall_ns: int) -> int:

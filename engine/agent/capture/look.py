@@ -22,6 +22,7 @@ from engine.agent.kept.record import Known, Record, number_of
 from engine.agent.watch.base import Watcher
 from engine.drivers.files import Scope
 from engine.env.clock import Clock
+from engine.env.crash import crash
 from engine.model.events import ROOT_ID
 from engine.tree.attributes import read_xattrs
 from engine.tree.paths import shown
@@ -280,6 +281,7 @@ class Capture:
         if row is None:
             return
         self._unlink(where)
+        crash("name-unlinked")
         if isinstance(row, Known):
             self._left(row.file_id)
             if row.mode >> 12 == 4:

@@ -79,6 +79,7 @@ class Outbox:
         builder.settle(self.at)
         events = len(builder)
         buffers, hash = builder.encode()
+        crash("batch-encoded")
         if self.direct:
             while not self._shipper.wait_until(DIRECT_WAITING_MAX, 0.2):
                 self.breathe()
@@ -91,6 +92,7 @@ class Outbox:
         lsn_last = builder.lsn_next - 1
         self._record.add_sent(Sent(builder.lsn_first, lsn_last, hash, self.at, through_at, place))
         self._record.set_fact("at", self.at)
+        crash("batch-recorded")
         self._record.commit()
         crash("record-committed")
         size = sum(map(len, buffers))

@@ -67,6 +67,7 @@ class Spool:
                     count = os.write(self._fd, view)
                     view = view[count:]
                     written += count
+            crash("spool-written")
             os.fdatasync(self._fd)
         except OSError:
             os.ftruncate(self._fd, offset)
@@ -100,7 +101,9 @@ class Spool:
                 os.close(self._fd)
                 self._fd = -1
                 self._number += 1
+            crash("segment-released")
             self._path(number).unlink(missing_ok=True)
+            crash("segment-removed")
             del self._sizes[number]
 
     def drop(self) -> None:
@@ -121,5 +124,6 @@ class Spool:
             self._number += 1
         flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
         self._fd = os.open(self._path(self._number), flags, 0o600)
+        crash("segment-made")
         durable.sync_directory(self._directory)
         self._sizes[self._number] = 0

@@ -12,6 +12,7 @@ from typing import Any
 
 from engine.agent.kept.record import Record, Sent
 from engine.agent.ship.client import Head
+from engine.env.crash import crash
 from engine.wire.batch import NO_HASH
 
 
@@ -57,5 +58,6 @@ def follow(record: Record, head: Head) -> tuple[list[Sent], bool]:
         record.roll_back(head.lsn)
         left = []
     record.set_fact("epoch", head.epoch)
+    crash("record-following")
     record.commit()
     return left, lost

@@ -123,6 +123,7 @@ class Shipper:
     def _send(self, node: Node, parcel: Parcel) -> None:
         try:
             buffers = parcel.buffers or [self._from_spool(parcel)]
+            crash("sending")
             node.send(self._stream, self._host, buffers, lambda: self._left(parcel))
             crash("sent")
         finally:
@@ -160,6 +161,7 @@ class Shipper:
     def _done(self, parcel: Parcel) -> None:
         with self._changed:
             self._acknowledge(parcel.lsn_last, parcel.hash)
+            crash("answer-taken")
             self.message, self.refused, self._retry_seconds = "", False, RETRY_SECONDS_FIRST
             self._changed.notify_all()
 
