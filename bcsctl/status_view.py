@@ -34,15 +34,17 @@ _OF_THE_AGENT = ("refused", "never-seen", "silent")
 Said = list[tuple[str, str | None]]
 
 
-def lines(found: Mapping[str, Any], *, hosts: bool = False, said: str = "") -> list[str]:
-    """The lines of a status; `hosts` shows those instead of the groups. `said` is the answer, where the status holds
-    only a part of what that is about."""
+def lines(found: Mapping[str, Any], *, hosts: bool = False, traffic: bool = False, said: str = "") -> list[str]:
+    """The lines of a status; `hosts` shows those instead of the groups, `traffic` what sources move. `said` is the
+    answer, where the status holds only a part of what that is about."""
     if not found["groups"] and not said and not (hosts and found.get("hosts")):
         return ["nothing is protected yet: see `bcsctl apply`"]
     rows = [row for group in found["groups"] for row in group["sources"]]
     drawn = [painted(said or answer(found["groups"], local_time), _mood(rows)), ""]
     if hosts:
         return drawn + host_lines(found.get("hosts") or [])
+    if traffic:
+        return drawn + traffic_lines(rows)
     for number, group in enumerate(found["groups"]):
         drawn += [""] * bool(number) + [painted(group["name"], BOLD)] + source_lines(group["sources"])
         drawn += [painted(f"  {text}", colour) for text, colour in of_agents(group["sources"])]
@@ -68,6 +70,15 @@ def source_lines(sources: Sequence[Mapping[str, Any]]) -> list[str]:
         for row in sources
     ]
     return table_lines(titles, rows, right=("GAPS", "PENDING", "LAG", "RPO"))
+
+
+def traffic_lines(sources: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A row a source: what its agent read and found changed, what it sent, and what that took in the journal."""
+    titles = ("READ", "CHANGED", "SENT", "STORED")
+    rows = [
+        [row["address"], *(format_size(row.get(f"bytes_{title.lower()}") or 0) for title in titles)] for row in sources
+    ]
+    return table_lines(["SOURCE", *titles], rows, right=titles)
 
 
 def host_lines(hosts: Sequence[Mapping[str, Any]]) -> list[str]:

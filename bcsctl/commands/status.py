@@ -31,6 +31,7 @@ _Row = Mapping[str, Any]
 @click.command("status", epilog=exits(4, 5))
 @click.argument("group", required=False)
 @click.option("--hosts", is_flag=True, help="Show hosts: agent, state and since when, clock, certificate.")
+@click.option("--traffic", is_flag=True, help="Show bytes: read and changed on the host, sent, stored.")
 @click.option("--host", metavar="GLOB", help="Only sources on hosts whose names match.")
 @click.option("--selector", metavar="LABEL=VALUE,...", help="Only sources that have these labels.")
 @click.option("--state", "states", multiple=True, type=click.Choice(STATES), help="Only what is so; may be repeated.")
@@ -44,6 +45,7 @@ _Row = Mapping[str, Any]
 def command(
     group: str | None,
     hosts: bool,
+    traffic: bool,
     host: str | None,
     selector: str | None,
     states: tuple[str, ...],
@@ -61,6 +63,7 @@ def command(
     Example:  bcsctl status
               bcsctl status finance --json
               bcsctl status --hosts --state silent --state never-seen
+              bcsctl status --traffic
               bcsctl status --watch 1
     """
     at = settings(home)
@@ -72,7 +75,7 @@ def command(
         return narrowed(site(at, group), host, labels)
 
     def drawn() -> list[str]:
-        return with_hint(found(), hosts, states)
+        return with_hint(found(), hosts, states, traffic=traffic)
 
     if as_json:
         print_json(with_states(found(), states))
@@ -80,7 +83,8 @@ def command(
         redraw(drawn, watch)
     else:
         whole = found()
-        render(with_states(whole, states), hosts=hosts, said=answer(whole["groups"], local_time) if states else "")
+        said = answer(whole["groups"], local_time) if states else ""
+        render(with_states(whole, states), hosts=hosts, traffic=traffic, said=said)
 
 
 def site(at: Settings, group: str | None = None) -> dict[str, Any]:
@@ -140,18 +144,18 @@ def read_selector(text: str | None) -> dict[str, str]:
     return labels
 
 
-def render(found: Mapping[str, Any], *, hosts: bool = False, said: str = "") -> None:
+def render(found: Mapping[str, Any], *, hosts: bool = False, traffic: bool = False, said: str = "") -> None:
     """The answer, a table a group, and what needs words below it."""
     if found.get("node") is None:
         say(START_HINT, BUSY)
-    tell("\n".join(lines(found, hosts=hosts, said=said)))
+    tell("\n".join(lines(found, hosts=hosts, traffic=traffic, said=said)))
 
 
-def with_hint(found: Mapping[str, Any], hosts: bool, states: Sequence[str]) -> list[str]:
+def with_hint(found: Mapping[str, Any], hosts: bool, states: Sequence[str], *, traffic: bool = False) -> list[str]:
     """All lines of one round of --watch."""
     hint = [painted(START_HINT, BUSY)] if found.get("node") is None else []
     said = answer(found["groups"], local_time) if states else ""
-    return [*hint, *lines(with_states(found, states), hosts=hosts, said=said)]
+    return [*hint, *lines(with_states(found, states), hosts=hosts, traffic=traffic, said=said)]
 
 
 def _matches(row: _Row, host: str | None, labels: Mapping[str, str]) -> bool:

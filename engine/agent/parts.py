@@ -50,6 +50,7 @@ def assemble(
     places = Places(record, settings.scope)
     capture = Capture(settings.scope, record, outbox, watcher, settings.clock, places)
     capture.inodes.content.old = OldBlocks(settings.stream, settings.old_bytes)
+    capture.inodes.content.traffic = shipper.traffic = settings.traffic
     walk = Walk(capture)
     capture.scan = walk.directories
     hints = Hints(watcher, record, settings.site_clock, walk.watched_stems)

@@ -24,6 +24,7 @@ from engine.agent.settings import Settings, View
 from engine.agent.ship.client import HttpNode, Node
 from engine.agent.ship.pace import Pace
 from engine.agent.source import Source
+from engine.agent.traffic import Traffic
 from engine.drivers.files import Scope
 from engine.env import durable, notify, processes
 from engine.env.clock import SYSTEM, Clock
@@ -72,6 +73,7 @@ class Agent:
         self._directory = home / "agent"
         self._sources: dict[str, Protected] = {}
         self._old_bytes = OldBytes()
+        self._traffic: dict[str, Traffic] = {}
         self._lock = threading.Lock()
         self._generation = UNKNOWN
         self._writer = ""
@@ -225,6 +227,7 @@ class Agent:
         settings = Settings(
             stream, self._host, self._writer, directory, scope, self._connect, self._clock, self._site_clock,
             spool_limit_bytes=self._spool_limit_bytes, old_bytes=self._old_bytes,
+            traffic=self._traffic.setdefault(stream, Traffic()),
         )  # fmt: skip
         source = Source(settings, reason)
         source.start()

@@ -10,6 +10,7 @@ from pathlib import Path
 from engine.agent.capture.cache import OldBytes
 from engine.agent.host.clock import SiteClock
 from engine.agent.ship.client import Node
+from engine.agent.traffic import Traffic
 from engine.drivers.files import Scope
 from engine.env.clock import Clock
 
@@ -41,6 +42,7 @@ class Settings:
     watch: str | None = None
     old_bytes: OldBytes = field(default_factory=OldBytes)
     """Shared by all sources of an agent."""
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 @dataclass(slots=True)

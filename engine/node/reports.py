@@ -19,6 +19,9 @@ _UNREADABLE_SHOWN_MAX = 100
 _PATH_CHARS = 20_000
 """A path of 4096 bytes, each of them escaped."""
 
+TRAFFIC = ("bytes_read", "bytes_changed", "bytes_sent")
+"""What an agent counts of each source since it started."""
+
 AGENTS_A_SECOND = 250
 EVERY_SECONDS_MAX = 2.0
 """With more between two reports, one that is lost would make an agent look silent."""
@@ -56,6 +59,7 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
         "last_change_at": fields.time_or_none(row, "last_change_at"),
         "gap_from": fields.time_or_none(row, "gap_from"),
         "pending": fields.whole(row, "pending", 0),
+        **{name: fields.whole(row, name, 0) for name in TRAFFIC},
         "unreadable": fields.whole(row, "unreadable", 0),
         "unreadable_paths": _unreadable_paths(row),
         "baseline": _baseline(row),

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from engine.format.sealing import FRAME_OVERHEAD_BYTES
 from engine.model.events import BASELINE, GAP, PASS
 from engine.model.ids import Position
 from engine.node.monitoring.status import Stored
@@ -21,7 +22,11 @@ DELAYS_WINDOW = 5 * 60 * 1_000_000
 
 @dataclass(slots=True)
 class Known:
-    """Running facts of one stream. `gap_last`: (from, to, reason) of the newest gap that came while this node runs."""
+    """Running facts of one stream. `gap_last`: (from, to, reason) of the newest gap that came while this node runs.
+
+    `bytes_stored` since this node started; `told` what the agent last counted, `traffic` the same carried on when the
+    agent begins to count anew.
+    """
 
     point: Position | None = None
     point_at: int | None = None
@@ -30,6 +35,9 @@ class Known:
     gaps: int = 0
     gap_last: tuple[int, int, str] | None = None
     started: bool = False
+    bytes_stored: int = 0
+    told: dict[str, int] = field(default_factory=dict)
+    traffic: dict[str, int] = field(default_factory=dict)
     delays: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=DELAYS_KEPT))
 
 
@@ -49,6 +57,7 @@ class StreamFacts:
         """Take in a batch that has just become durable."""
         with self._lock:
             known = self._known.setdefault(batch.stream, Known())
+            known.bytes_stored += sum(len(frame.data) + FRAME_OVERHEAD_BYTES for frame in batch.frames)
             live = known.point is not None  # the baseline's own changes were there long before
             self._take_marks(known, batch)
             changes = [columns["at"] for name, columns in batch.tables.items() if name in ("dentry", "inode", "extent")]
@@ -78,6 +87,15 @@ class StreamFacts:
             known = self._known.setdefault(stream, Known())
             known.through_at = max(at, known.through_at or 0)
 
+    def counted(self, stream: str, told: Mapping[str, int]) -> None:
+        """What an agent has counted since it started. Counters here only grow, however often it starts."""
+        with self._lock:
+            known = self._known.setdefault(stream, Known())
+            for name, count in told.items():
+                before = known.told.get(name, 0)
+                known.traffic[name] = known.traffic.get(name, 0) + count - (before if count >= before else 0)
+                known.told[name] = count
+
     def stored(self, stream: str, now: int, *, delays: bool = True) -> Stored:
         """The facts as `engine.node.monitoring.status` judges them; without `delays` at less cost."""
         with self._lock:
@@ -91,6 +109,7 @@ class StreamFacts:
                 known.gaps,
                 recent,
                 max((at for at in (known.through_at, known.point_at) if at and at <= now), default=None),
+                {**known.traffic, "bytes_stored": known.bytes_stored},
             )
 
     def gap_last(self, stream: str) -> tuple[int, int, str] | None:

@@ -84,6 +84,15 @@ def test_status(golden: Golden) -> None:
     golden("status")
 
 
+def test_status_of_traffic(golden: Golden) -> None:
+    moved = {"bytes_read": 5 << 30, "bytes_changed": 1 << 20, "bytes_sent": 300_000, "bytes_stored": 200_000}
+    sources = [row("finance/sf-db1/files", **moved), row("finance/sf-db2/files")]
+    groups = [{"name": "finance", "sources": sources}]
+    found = {"at": "2026-11-22T12:00:00.000000Z", "node": "n1", "policies": 3, "groups": groups}
+    status.render(found, traffic=True)
+    golden("status-traffic")
+
+
 def test_status_of_hosts(golden: Golden) -> None:
     def host(name: str, **changes: Any) -> dict[str, Any]:
         return {

@@ -16,6 +16,7 @@ from xxhash import xxh3_128_digest
 from engine.agent.capture.cache import NEAR_BYTES, OldBlocks, OldBytes, differing
 from engine.agent.capture.outbox import Outbox
 from engine.agent.kept.record import UNKNOWN_SIZE, Record
+from engine.agent.traffic import Traffic
 from engine.env.crash import crash
 from engine.tree.sparse import data_ranges
 from engine.wire.limits import FRAME_BYTES
@@ -133,8 +134,13 @@ class Content:
         self._record, self._outbox = record, outbox
         self.buffer = Buffer.make()
         self.old = OldBlocks("", OldBytes(0))
+        self.traffic = Traffic()
         self.bytes_read = 0
-        self.bytes_changed = 0
+
+    def read(self, count: int) -> None:
+        """So many bytes were read of files."""
+        self.bytes_read += count
+        self.traffic.read += count
 
     def write(self, file_id: int, start: int, length: int, parts: Ranges, new: bytes, old: bytes | None) -> bool:
         """Emit what differs in the chunk at `start` that the buffer holds; whether anything did.
@@ -168,7 +174,7 @@ class Content:
                     found[-1] = (found[-1][0], begin + last)
                 else:
                     found.append((begin + first, begin + last))
-        self.bytes_changed += sum(last - first for first, last in found)
+        self.traffic.changed += sum(last - first for first, last in found)
         return found
 
     def _write_run(self, file_id: int, start: int, first: int, end: int, parts: Ranges, holes: bool) -> None:
@@ -199,7 +205,7 @@ class Content:
         for start in range(0, size, CHUNK_BYTES):
             length = min(CHUNK_BYTES, size - start)
             parts = read_chunk(fd, self.buffer, start, length, ranges)
-            self.bytes_read += length
+            self.read(length)
             old = self.old_digests(file_id, start, size_known)
             changed |= self.write(file_id, start, length, parts, chunk_digests(self.buffer, length, parts), old)
             crash("chunk-captured")

@@ -104,7 +104,7 @@ class Inodes:
 
     def _small(self, status: os.stat_result, parts: Ranges, xattrs: bytes, known: Known | None, wall_ns: int) -> int:
         size, content = status.st_size, self.content
-        content.bytes_read += size
+        content.read(size)
         buffer = content.buffer
         new = digests_of(buffer.view[:size]) if len(parts) == 1 and parts[0][1] == size else b""
         if not new and size:

@@ -16,6 +16,7 @@ from engine.agent.kept.spool import Spool, SpoolDamaged
 from engine.agent.log import batch_sent
 from engine.agent.ship.client import Head, Node, OutOfOrder, is_refusal
 from engine.agent.ship.window import BATCHES_MAX, Parcel, Window
+from engine.agent.traffic import Traffic
 from engine.env.clock import SYSTEM
 from engine.env.crash import crash
 from engine.model.errors import BcsError, Unauthenticated, Unreachable
@@ -35,6 +36,7 @@ class Shipper:
 
     def __init__(self, connect: Callable[[], Node], stream: str, host: str, spool: Spool) -> None:
         self._connect, self._stream, self._host, self._spool = connect, stream, host, spool
+        self.traffic = Traffic()
         self._changed = threading.Condition()
         self._window = Window()
         self._bytes_in_memory = 0
@@ -124,7 +126,7 @@ class Shipper:
         try:
             buffers = parcel.buffers or [self._from_spool(parcel)]
             crash("sending")
-            node.send(self._stream, self._host, buffers, lambda: self._left(parcel))
+            node.send(self._stream, self._host, buffers, lambda: self._left(parcel, sent=True))
             crash("sent")
         finally:
             self._left(parcel)
@@ -145,10 +147,11 @@ class Shipper:
         held_up = self._sending is not None or self._resting or self.spool_damaged
         return None if held_up or not self._released or self.trouble is not None else self._window.next()
 
-    def _left(self, parcel: Parcel) -> None:
+    def _left(self, parcel: Parcel, *, sent: bool = False) -> None:
         """A body has left, or will not: the next one may. Idempotent."""
         with self._changed:
             if self._sending is parcel:
+                self.traffic.sent += parcel.bytes if sent else 0
                 self._sending = None
                 self._changed.notify_all()
 

@@ -238,6 +238,7 @@ def take_report(parts: Parts, host: str, body: Mapping[str, Any]) -> None:
         if parts.desired.owner(stream, host) is None:
             continue
         parts.reports[stream] = Report(now, generation, row)
+        parts.facts.counted(stream, {name: row[name] for name in reports.TRAFFIC})
         # An agent's word about the future is bounded by what the node's own clock has reached.
         through_at = row["through_at"]
         if through_at and through_at <= now:

@@ -14,6 +14,7 @@ from engine.model.times import parse_time
 from engine.node.alerts.alerts_now import EVENTS
 from engine.node.monitoring.metric_names import COUNTER, METRICS
 from engine.node.monitoring.overview import site_status
+from engine.node.monitoring.status import TRAFFIC
 from engine.node.parts import Parts
 
 VERSIONS_MAX = 20
@@ -81,6 +82,7 @@ def _source(families: Families, row: _Row) -> None:
         ("bcs_source_pending_changes", row["pending"]),
         ("bcs_source_unreadable_paths", row["unreadable"]),
         ("bcs_source_lag_seconds", row["lag_seconds"]),
+        *((f"bcs_source_{name.removeprefix('bytes_')}_bytes_total", row[name]) for name in TRAFFIC),
     ):
         if value is not None:
             families.add(name, value, group, host, source)

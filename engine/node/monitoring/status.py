@@ -48,7 +48,8 @@ class Stored:
     """What the node itself has of a stream: the newest point, complete-until, gaps, delays.
 
     `delays_ms` are those between a change being seen on its host and being durable here. `heard_at` is the last sign
-    of the source's agent that the journal holds, for a node that has not heard of it since it started.
+    of the source's agent that the journal holds, for a node that has not heard of it since it started. `traffic` holds
+    counts of bytes by name.
     """
 
     point: str | None = None
@@ -58,6 +59,10 @@ class Stored:
     gaps: int = 0
     delays_ms: Sequence[float] = ()
     heard_at: int | None = None
+    traffic: Mapping[str, int] = field(default_factory=dict)
+
+
+TRAFFIC = ("bytes_read", "bytes_changed", "bytes_sent", "bytes_stored")
 
 
 def source_status(
@@ -105,6 +110,7 @@ def source_status(
         "gaps": stored.gaps + (1 if open_gap else 0),
         "gap_open_since": _time(open_gap),
         "pending": body.get("pending", 0),
+        **{name: stored.traffic.get(name, 0) for name in TRAFFIC},
         "unreadable": body.get("unreadable", 0),
         "unreadable_paths": body.get("unreadable_paths", []),
         "baseline": body.get("baseline") or {"files": 0, "bytes": 0, "done": stored.point is not None},

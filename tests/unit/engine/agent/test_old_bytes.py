@@ -31,10 +31,14 @@ def test_a_small_change_costs_about_its_size(site: Site, size: int) -> None:
     patch(file, 50_000, os.urandom(100))  # of a large file the old bytes are kept from its first change on
     site.settle()
     for number in range(5):
-        before = site.node.raw_bytes
+        before, counted = site.node.raw_bytes, replace(site.settings.traffic)
         patch(file, 50_000 + 150 * number, os.urandom(100))
         site.settle()
         assert site.node.raw_bytes - before <= 200
+        told = site.source.report()
+        assert 90 <= told["bytes_changed"] - counted.changed <= 200  # bytes may be equal by chance
+        assert 100 <= told["bytes_sent"] - counted.sent <= 2000
+        assert told["bytes_read"] - counted.read >= size
 
 
 @pytest.mark.parametrize("budget_bytes", [0, 20 * BLOCK, 64 << 20])

@@ -37,6 +37,14 @@ def test_gaps_are_counted() -> None:
     assert facts.stored(STREAM, 10).gaps == 2
 
 
+def test_counters_only_grow_however_often_the_agent_begins_anew() -> None:
+    facts, seen = StreamFacts(), []
+    for count in (100, 150, 20, 20, 60):
+        facts.counted("s", {"bytes_sent": count})
+        seen.append(facts.stored("s", 0).traffic["bytes_sent"])
+    assert seen == [100, 150, 170, 170, 210]
+
+
 def test_completeness_never_goes_back() -> None:
     facts = StreamFacts()
     for at in (5, 9, 7):

@@ -37,6 +37,7 @@ def busy(node: InProcessNode, clock: TurnedClock) -> Writer:
     writer = Writer(node, "g/h1/files", host="h1").protect()
     writer.send(file_of(b"x" * 1000, kind="baseline", at=clock.at - SECOND))
     told = {"stream": writer.stream, "state": "protected", "through_at": clock.at, "pending": 7, "unreadable": 2}
+    told |= {"bytes_read": 3000, "bytes_changed": 1000, "bytes_sent": 400}
     body = {
         "sources": [told],
         "generation": node.parts.desired.generation,
@@ -69,6 +70,10 @@ def test_values(node: InProcessNode, clock: TurnedClock) -> None:
     assert found[("bcs_source_rpo_seconds", *h1)] == 5.0
     assert found[("bcs_source_pending_changes", *h1)] == 7
     assert found[("bcs_source_unreadable_paths", *h1)] == 2
+    assert found[("bcs_source_read_bytes_total", *h1)] == 3000
+    assert found[("bcs_source_changed_bytes_total", *h1)] == 1000
+    assert found[("bcs_source_sent_bytes_total", *h1)] == 400
+    assert 0 < found[("bcs_source_stored_bytes_total", *h1)] < 1000 == len(b"x" * 1000)
     assert found[("bcs_source_condition", "g", "h2", "files", "never-seen")] == 1
     assert ("bcs_source_lag_seconds", "g", "h2", "files") not in found
     assert found["bcs_host_state", "h2", "never-seen"] == 1
