@@ -11,9 +11,11 @@ import threading
 from pathlib import Path
 
 from engine.agent.host.where import find
+from engine.agent.limits import Limits
 from engine.agent.run import run
 from engine.env import durable
 from engine.model.errors import BcsError, Failed
+from engine.model.policy.agents import schedule
 from engine.model.times import parse_size
 
 
@@ -25,8 +27,8 @@ def main() -> int:
     parser.add_argument("--host", default="localhost", help="the name by which policies call this host")
     parser.add_argument("--socket", type=Path, help="the node's socket; by default run/node.sock below the home")
     parser.add_argument("--node", action="append", default=[], help="a node's URL, https://host:port; several, if any")
-    parser.add_argument("--spool-limit", default="10GiB", help="how much may wait on disk while the node is away")
-    parser.add_argument("--bandwidth", help="how much of the line batches may take, as 50MiB/s; by default any")
+    parser.add_argument("--spool-limit", default="10GiB", help="how much may wait on disk, until the node says more")
+    parser.add_argument("--bandwidth", help="how fast to send, as 50MiB/s, until the node says more")
     arguments = parser.parse_args()
     if arguments.home is None:
         parser.error("name a home: --home, or BCS_HOME in the environment")
@@ -35,11 +37,11 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     try:
-        limit = parse_size(arguments.spool_limit)
-        bandwidth = parse_size(arguments.bandwidth.removesuffix("/s")) if arguments.bandwidth else None
+        bandwidth = schedule(arguments.bandwidth) if arguments.bandwidth else ()
+        otherwise = Limits(parse_size(arguments.spool_limit), bandwidth)
         where = find(home, arguments.host, arguments.socket, arguments.node)
         lock = held(home)
-        run(home, arguments.host, where, stopping, spool_limit_bytes=limit, bandwidth_bytes=bandwidth)
+        run(home, arguments.host, where, stopping, otherwise=otherwise)
     except (BcsError, OSError) as error:
         print(f"agent: {error}", file=sys.stderr, flush=True)
         return error.exit_code if isinstance(error, BcsError) else 1

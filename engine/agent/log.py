@@ -41,5 +41,10 @@ class Changes:
             self._told[subject] = text
             log(f"{subject}: {text}", self._clock, level=level, **fields)
 
+    def over(self, subject: str, text: str, *, level: str = INFO, **fields: object) -> None:
+        """What was told of `subject` holds no more; silent where nothing was."""
+        if self._told.pop(subject, None) is not None:
+            log(f"{subject}: {text}", self._clock, level=level, **fields)
+
     def forget(self, subject: str) -> None:
         self._told.pop(subject, None)

@@ -18,11 +18,13 @@ from engine.agent.capture.cache import OldBytes
 from engine.agent.host.clock import SiteClock
 from engine.agent.host.identity import Identity
 from engine.agent.host.where import Remote, Where
-from engine.agent.log import INFO, WARNING, Changes
+from engine.agent.kept.spool import Spool
+from engine.agent.limits import USUAL, InForce, Limits, shown
+from engine.agent.log import INFO, WARNING, Changes, log
 from engine.agent.restore.restores import Restores
 from engine.agent.settings import Settings, View
 from engine.agent.ship.client import HttpNode, Node
-from engine.agent.ship.pace import Pace
+from engine.agent.ship.pace import Pace, Slower
 from engine.agent.source import Source
 from engine.agent.traffic import Traffic
 from engine.drivers.files import Scope
@@ -59,17 +61,21 @@ class Agent:
         self,
         home: Path,
         host: str,
-        connect: Callable[[], Node],
+        connect: Callable[[Pace | Slower], Node],
         stopping: threading.Event,
         *,
         clock: Clock = SYSTEM,
-        spool_limit_bytes: int = 10 << 30,
+        otherwise: Limits = USUAL,
         restores: Restores | None = None,
     ) -> None:
+        """`connect` makes a client whose batches keep to a pace; `otherwise` holds until a node says more."""
         self._restores = restores
-        self._home, self._host, self._connect, self._stopping = home, host, connect, stopping
+        self._home, self._host, self._connect_at, self._stopping = home, host, connect, stopping
         self._clock, self._site_clock = clock, SiteClock(clock)
-        self._spool_limit_bytes = spool_limit_bytes
+        self._limits = InForce(otherwise, self._site_clock.now)
+        self._pace = Pace(self._limits.bandwidth, clock)
+        self._baseline_pace = Pace(self._limits.baseline_bandwidth, clock)
+        self._spools: dict[str, Spool] = {}
         self._directory = home / "agent"
         self._sources: dict[str, Protected] = {}
         self._old_bytes = OldBytes()
@@ -77,11 +83,10 @@ class Agent:
         self._lock = threading.Lock()
         self._generation = UNKNOWN
         self._writer = ""
-        self._changes = Changes(clock)
+        self._changes, self._obeyed = Changes(clock), Changes(clock)
         self._greeted = False
         self._status_seconds = STATUS_SECONDS
         self._version = os.environ.get("BCS_AGENT_VERSION", "")
-        self._settings = os.environ.get("BCS_AGENT_SETTINGS", "")
 
     def run(self) -> None:
         """Protect until told to stop; then end every source in good order."""
@@ -115,9 +120,22 @@ class Agent:
         self._report(node)
         node.close()
 
+    def _connect(self) -> Node:
+        return self._connect_at(self._pace)
+
+    def _lane(self, baseline: Callable[[], bool]) -> Node:
+        return self._connect_at(Slower(self._baseline_pace, self._pace, baseline))
+
     def site_time(self) -> int:
         """Site time now, microseconds, as far as it has been measured."""
         return self._site_clock.now()
+
+    def _bounds(self) -> str:
+        """The digest of what bounds this service: of the unit in force, which may change while this process lives."""
+        try:
+            return (self._directory / "bounds").read_text("ascii", "replace")
+        except OSError:
+            return os.environ.get("BCS_AGENT_SETTINGS", "")
 
     def _news(self) -> object:
         """What someone may be waiting for, and is told at once: a state, a mark that is done, policies taken over."""
@@ -190,6 +208,7 @@ class Agent:
 
     def _apply(self, desired: Mapping[str, Any]) -> None:
         """Start, restart and end sources so that they are as desired."""
+        self._obey(desired.get("agent"))
         wanted = {each["stream"]: each for each in desired.get("sources", ())}
         with self._lock:
             for stream in [each for each in self._sources if each not in wanted]:
@@ -210,6 +229,27 @@ class Agent:
             self._generation = desired.get("generation", UNKNOWN)
         self._follow_restores(desired)
 
+    def _obey(self, told: Mapping[str, Any] | None) -> None:
+        """Take over what the agent may use. What makes no sense changes nothing, and is told."""
+        try:
+            changed = self._limits.tell(told)
+        except ValueError as error:
+            self._obeyed.now("settings", str(error), level=WARNING)
+            return
+        if self._limits.message:
+            self._obeyed.now("settings", self._limits.message, level=WARNING)
+        else:
+            self._obeyed.over("settings", "as the policies say")
+        limits = self._limits.limits
+        self._old_bytes.budget_bytes = limits.cache_bytes
+        with self._lock:
+            running = [each.source.settings for each in self._sources.values() if each.source is not None]
+        for settings in running:
+            settings.spool_limit_bytes = limits.spool_limit_bytes
+            settings.big_file_bytes_a_second = limits.big_file_bytes_a_second
+        if changed:
+            log("the policies say what this agent may use", self._clock, **shown(limits))
+
     def _follow_restores(self, desired: Mapping[str, Any]) -> None:
         if self._restores is not None and "restores" in desired:
             own = [path for each in desired.get("sources", ()) for path in each.get("paths", ())]
@@ -226,8 +266,9 @@ class Agent:
         directory = self._directory / stream
         settings = Settings(
             stream, self._host, self._writer, directory, scope, self._connect, self._clock, self._site_clock,
-            spool_limit_bytes=self._spool_limit_bytes, old_bytes=self._old_bytes,
+            spool_limit_bytes=self._limits.limits.spool_limit_bytes, old_bytes=self._old_bytes, spools=self._spools,
             traffic=self._traffic.setdefault(stream, Traffic()),
+            lane=self._lane, big_file_bytes_a_second=self._limits.limits.big_file_bytes_a_second,
         )  # fmt: skip
         source = Source(settings, reason)
         source.start()
@@ -238,6 +279,7 @@ class Agent:
         if protected.source is not None:
             protected.source.stop()
         self._old_bytes.drop(stream)
+        self._spools.pop(stream, None)
 
     def _report(self, node: Node) -> None:
         with self._lock:
@@ -255,7 +297,7 @@ class Agent:
         body = {
             "sources": rows,
             "version": self._version,
-            "settings": self._settings,
+            "settings": self._bounds(),
             "marks_done": done,
             "generation": generation,
             "clock_skew": self._site_clock.skew_microseconds,
@@ -296,18 +338,16 @@ def run(
     where: Where,
     stopping: threading.Event,
     *,
-    spool_limit_bytes: int = 10 << 30,
-    bandwidth_bytes: int | None = None,
+    otherwise: Limits = USUAL,
 ) -> None:
-    """Run the agent of `host` until `stopping` is set. Its pid is in run/agent.pid meanwhile. `bandwidth_bytes` a
-    second is what its batches may take of the line, None for no bound."""
+    """Run the agent of `host` until `stopping` is set. Its pid is in run/agent.pid meanwhile. `otherwise` is what it
+    may use until its node says more."""
     pid_path = home / "run" / "agent.pid"
     durable.make_directories(pid_path.parent)
     processes.write_pid_file(pid_path)
     restores = Restores(home, host, where.arguments())
-    pace = Pace(bandwidth_bytes)
     agent = Agent(
-        home, host, lambda: HttpNode(where, pace=pace), stopping, spool_limit_bytes=spool_limit_bytes, restores=restores
+        home, host, lambda pace: HttpNode(where, pace=pace), stopping, otherwise=otherwise, restores=restores
     )
     if isinstance(where, Remote):
         identity = Identity(where, host, agent.site_time, SYSTEM)

@@ -12,7 +12,7 @@ from engine.agent.live import Live
 from engine.agent.parts import assemble
 from engine.agent.settings import Begun
 from engine.agent.ship import opening
-from engine.agent.ship.client import Head, is_refusal
+from engine.agent.ship.client import Head, Node, is_refusal
 from engine.agent.ship.shipper import Parcel, Shipper
 from engine.agent.watch.choose import open_watcher
 from engine.env.crash import crash
@@ -47,7 +47,8 @@ class Session:
             self._spool = Spool(
                 settings.directory / "spool", places[-1] if places else NOWHERE, places[0] if places else NOWHERE
             )
-            self._shipper = Shipper(settings.connect, settings.stream, settings.host, self._spool)
+            settings.spools[settings.stream] = self._spool
+            self._shipper = Shipper(self._lane, settings.stream, settings.host, self._spool)
             try:
                 self._with_shipper()
             finally:
@@ -57,6 +58,10 @@ class Session:
             self._record.close()
             self._node.close()
 
+    def _lane(self) -> Node:
+        lane = self._settings.lane
+        return lane(lambda: self._view.state == "baseline") if lane else self._settings.connect()
+
     def _with_shipper(self) -> None:
         settings, view, record = self._settings, self._view, self._record
         view.state = "opening"
@@ -64,7 +69,7 @@ class Session:
         must = not record.fact("epoch") or any(each.place.segment < 0 for each in record.sent())
         self._open_at_node(must=must)
         outbox = Outbox(settings.stream, record, self._spool, self._shipper, settings.site_clock, self._executor)
-        outbox.spool_limit_bytes = settings.spool_limit_bytes
+        outbox.spool_room = lambda: settings.spool_room_bytes
         last = ([None, *record.sent()])[-1]
         lsn, hash = (last.lsn_last, last.hash) if last else (record.fact("acked_lsn"), record.fact("acked_hash"))
         outbox.begin(record.fact("epoch"), lsn, hash, record.fact("at", 0))
@@ -94,7 +99,7 @@ class Session:
 
     def _wait_for_room(self) -> None:
         """A spool that was full must drain first: else the catch-up would fill it at once."""
-        while self._spool.size_bytes > self._settings.spool_limit_bytes // 2:
+        while self._spool.size_bytes > self._settings.spool_room_bytes // 2:
             if not self._opened:
                 self._reopen()
             self._shipper.wait_until(0, 0.2)

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from engine.agent.capture.cache import OldBytes
 from engine.agent.host.clock import SiteClock
+from engine.agent.kept.spool import Spool
 from engine.agent.ship.client import Node
 from engine.agent.traffic import Traffic
 from engine.drivers.files import Scope
 from engine.env.clock import Clock
+from engine.model.policy.agents import SPOOL_LIMIT_DEFAULT
 
 
 @dataclass(slots=True)
@@ -37,12 +39,25 @@ class Settings:
     connect: Callable[[], Node]
     clock: Clock
     site_clock: SiteClock
-    spool_limit_bytes: int = 10 << 30
+    spool_limit_bytes: int = SPOOL_LIMIT_DEFAULT
     scan_interval_seconds: float = 60.0
     watch: str | None = None
     old_bytes: OldBytes = field(default_factory=OldBytes)
     """Shared by all sources of an agent."""
     traffic: Traffic = field(default_factory=Traffic)
+    spools: dict[str, Spool] = field(default_factory=dict)
+    """By stream, of all sources of an agent: `spool_limit_bytes` is for all of them together."""
+    lane: Callable[[Callable[[], bool]], Node] | None = None
+    """Makes a client for batches, which belong to a baseline as long as the function says so; by default `connect`."""
+    big_file_bytes_a_second: int | None = None
+
+    @property
+    def spool_room_bytes(self) -> int:
+        """How large this source's spool may be now. Half of the limit is set aside for all in equal parts, so that a
+        source whose batches the node does not take leaves something to the others."""
+        others = [each.size_bytes for stream, each in list(self.spools.items()) if stream != self.stream]
+        set_aside = self.spool_limit_bytes // 2 // (len(others) + 1)
+        return self.spool_limit_bytes - sum(max(size, set_aside) for size in others)
 
 
 @dataclass(slots=True)
@@ -66,6 +81,7 @@ class View:
     bytes: int = 0
     baseline_done: bool = False
     message: str = ""
+    spool_bytes: int = 0
     not_opened: str = ""
     not_taken: str = ""
     marks_done: list[str] = field(default_factory=list)

@@ -90,12 +90,11 @@ def absent(host: str, inventory: Path) -> HostOutcome:
 
 
 def settings_digest(site: Site) -> str:
-    """What an agent of the site tells its node of its settings: the role hands it to the agent's process."""
+    """What an agent of the site tells its node of what bounds its service: the role leaves it on the host."""
     return hashlib.sha1(json.dumps(_settings(site), sort_keys=True).encode()).hexdigest()
 
 
 def _settings(site: Site) -> dict[str, int]:
-    settings = {"spool_limit_bytes": site.agent.spool_limit}
-    if site.agent.bandwidth is not None:
-        settings["bandwidth_bytes"] = site.agent.bandwidth
-    return settings
+    """What bounds the service from outside; a running agent is told the rest by its node."""
+    agent = site.agent
+    return {"memory_limit_bytes": agent.memory_limit, "cpu_weight": agent.cpu_weight, "io_weight": agent.io_weight}

@@ -10,9 +10,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from engine.model.errors import UsageError
+from engine.model.errors import BcsError, UsageError
 from engine.model.ids import parse_address
 from engine.model.policy import SOURCE_KINDS
+from engine.model.policy.agents import settings_of
 from engine.model.times import parse_duration
 from engine.node.api import fields
 
@@ -37,10 +38,22 @@ def read_applied(body: Mapping[str, Any]) -> dict[str, Any]:
         "by": fields.text(body, "by", "", chars_max=1_000),
         "commit": None if commit is None else fields.text(body, "commit", chars_max=1_000),
         "dirty": dirty,
-        "documents": fields.mapping(body, "documents"),
+        "documents": check_sites(fields.mapping(body, "documents")),
         "sources": check_sources(fields.mapping(body, "sources")),
         "agents": fields.texts(body, "agents", count_max=_LISTED_MAX, chars_max=_HOST_CHARS),
     }
+
+
+def check_sites(documents: Mapping[str, Any]) -> dict[str, Any]:
+    """The documents, if what their sites say of agents can be told to these. Raises UsageError."""
+    for key in documents:
+        kind, _, name = key.partition("/")
+        if kind == "Site":
+            try:
+                settings_of(documents, name)
+            except (BcsError, AttributeError, KeyError, TypeError, ValueError):
+                raise UsageError(f"what {key[:200]} says of agents makes no sense") from None
+    return dict(documents)
 
 
 def check_sources(sources: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -14,6 +14,8 @@ from typing import Any
 
 from engine.env import randomness
 from engine.model.policy.access import AccessPolicy, Notification
+from engine.model.policy.agents import USUAL, AgentSettings, settings_of
+from engine.model.policy.site import EMBEDDED_SITE
 from engine.model.times import parse_time
 from engine.plan.access import access_policies
 from engine.plan.desired import for_agent
@@ -48,7 +50,8 @@ class Desired:
 
     `sources` by address. `sources_generation` is the one since which they are as they are: an agent that has it is in
     step with the policies, whatever marks were asked for since. `since` tells for each address when the policies began
-    to name it, microseconds. `agents` are the hosts that have an agent by the policies, with sources or without.
+    to name it, microseconds. `agents` are the hosts that have an agent by the policies, with sources or without;
+    `agent` is what these may use, by the document of `site`.
     """
 
     number: int = 0
@@ -63,6 +66,8 @@ class Desired:
     notifications: tuple[Notification, ...] = ()
     agents: tuple[str, ...] = ()
     applied_at: int = 0
+    site: str = EMBEDDED_SITE
+    agent: AgentSettings = USUAL
     _addresses: dict[str, str] = field(default_factory=dict)
 
     def begin(self, boot: int, applied: dict[str, Any] | None) -> None:
@@ -87,6 +92,7 @@ class Desired:
         self.access = access_policies(applied.get("documents") or {})
         self.agents = tuple(applied.get("agents") or ())
         self.notifications = notifications_in(applied.get("documents") or {})
+        self.agent = settings_of(applied.get("documents") or {}, self.site)
 
     async def ask_marks(self, group: str, label: str) -> list[MarkRequest]:
         """Ask for a mark on every stream of a group; none where there is no such group."""
@@ -125,11 +131,12 @@ class Desired:
             self.changed.notify_all()
 
     def for_host(self, host: str) -> dict[str, Any]:
-        """{generation, sources, marks} as the agent of that host gets them."""
+        """{generation, agent, sources, marks} as the agent of that host gets them."""
         mine = {address: source for address, source in self.sources.items() if address.split("/")[1] == host}
         streams = {source["stream"] for source in mine.values()}
         return {
             "generation": self.generation,
+            "agent": self.agent.as_json(),
             "sources": [for_agent(address, source) for address, source in sorted(mine.items())],
             "marks": [
                 {"id": mark.id, "stream": mark.stream, "label": mark.label}

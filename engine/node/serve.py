@@ -196,6 +196,7 @@ def wire(home: Path, journal: Journal, clock: Clock) -> Parts:
             authority = ensure_authority(journal, settings.site, clock)
             parts.certificates = Certificates(journal, authority, settings.site, settings.certificate_seconds, clock)
             parts.certified = parts.certificates.certified
+        parts.desired.site = settings.site
         parts.desired.begin(committer.boot, _applied(journal, clock))
         unheard = [each for each, source in parts.desired.sources.items() if not facts.has(source["stream"])]
         parts.desired.since |= expected_since(journal.store, unheard, parts.desired.number)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zoneinfo import available_timezones
 
 from engine.model.errors import UsageError
 from engine.model.points import parse_moment
+from engine.model.policy.agents import MINUTES_A_DAY, schedule
 from engine.model.policy.documents import Fault
 from engine.model.policy.site import EMBEDDED_SITE
 from engine.model.times import parse_duration
@@ -76,11 +78,34 @@ def _site(placed: Placed, names: _Names, index: Index) -> Iterator[Fault]:
     if "inventory" not in spec and "hosts" in spec.get("agent", {}):
         message = f"there is no inventory to find {shown(spec['agent']['hosts'])} in"
         yield placed.fault(("spec", "agent", "hosts"), message, "add inventory: to this document")
+    yield from _agent(placed, spec.get("agent", {}))
     if "inventory" in spec and placed.document.file:
         inventory = Path(placed.document.file).parent / spec["inventory"]
         if not inventory.exists():
             message = f"there is no inventory at {shown(spec['inventory'])}"
             yield placed.fault(("spec", "inventory"), message, "the path is relative to this file")
+
+
+def _agent(placed: Placed, agent: Mapping[str, Any]) -> Iterator[Fault]:
+    for key in ("bandwidth", "baselineBandwidth"):
+        if isinstance(agent.get(key), list):
+            yield from _bounds(placed, ("spec", "agent", key), agent[key])
+    if "timezone" in agent and agent["timezone"] not in available_timezones():
+        message = f"there is no time zone {shown(agent['timezone'])}"
+        hint = nearest(agent["timezone"], sorted(available_timezones())) or "for example Europe/Zurich or UTC"
+        yield placed.fault(("spec", "agent", "timezone"), message, hint)
+
+
+def _bounds(placed: Placed, path: tuple[Step, ...], entries: Sequence[Mapping[str, Any]]) -> Iterator[Fault]:
+    """Every bound can hold at some time."""
+    always = False
+    for at, (entry, bound) in enumerate(zip(entries, schedule(entries), strict=True)):
+        if bound.begins == bound.ends or bound.begins == MINUTES_A_DAY:
+            message = f"the bound ends when it begins, at {entry.get('from', '00:00')}"
+            yield placed.fault((*path, at), message, "leave out from and to for the whole day")
+        elif always:
+            yield placed.fault((*path, at), "it never counts: a bound before it always holds", "put it before that one")
+        always = always or bound.always
 
 
 def _group(placed: Placed, names: _Names, index: Index) -> Iterator[Fault]:

@@ -1,7 +1,7 @@
 """The JSON Schema of policies, and what is wrong with a document by it, in words.
 
-The schema files are those editors use (policies/schema). Three keywords of our own bound
-durations: `x-durationMin`, `x-durationMax`; other programs ignore them.
+The schema files are those editors use (policies/schema). Keywords of our own bound durations (`x-durationMin`,
+`x-durationMax`), sizes and rates (`x-sizeMin`, `x-sizeMax`); other programs ignore them.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.model.errors import NothingThere, UsageError
+from engine.model.policy.agents import parse_rate
 from engine.model.policy.documents import KINDS
-from engine.model.times import DURATION_PATTERN, parse_duration
+from engine.model.times import DURATION_PATTERN, SIZE_PATTERN, parse_duration
 from engine.reconcile.load_yaml import shown
 
 FOLDER = Path(__file__).resolve().parents[2] / "policies" / "schema"
@@ -90,6 +91,7 @@ def _validator(kind: str) -> Any:
 
     extend: Any = validators.extend
     keywords = {"x-durationMin": _duration_min, "x-durationMax": _duration_max, "pattern": _pattern}
+    keywords |= {"x-sizeMin": _size_min, "x-sizeMax": _size_max}
     return extend(Draft202012Validator, keywords)(schema(kind))
 
 
@@ -117,6 +119,28 @@ def _duration_max(validator: Any, bound: str, value: Any, schema: Any) -> Iterat
     written = isinstance(value, str) and re.fullmatch(DURATION_PATTERN, value)
     if written and (duration is None or duration > parse_duration(bound)):
         yield ValidationError(f"{shown(value)} is too long: at most {bound}")
+
+
+def _size_min(validator: Any, bound: str, value: Any, schema: Any) -> Iterator[Any]:
+    from jsonschema import ValidationError
+
+    size = _size(value)
+    if size is not None and size < parse_rate(bound):
+        yield ValidationError(f"{shown(value)} is too little: at least {bound}")
+
+
+def _size_max(validator: Any, bound: str, value: Any, schema: Any) -> Iterator[Any]:
+    from jsonschema import ValidationError
+
+    size = _size(value)
+    if size is not None and size > parse_rate(bound):
+        yield ValidationError(f"{shown(value)} is too much: at most {bound}")
+
+
+def _size(value: Any) -> int | None:
+    """Bytes, or bytes a second; None for what is neither."""
+    written = isinstance(value, str) and re.fullmatch(SIZE_PATTERN, value.removesuffix("/s"))
+    return parse_rate(value) if written else None
 
 
 def _duration(value: Any) -> int | None:
@@ -166,6 +190,8 @@ def _bounds(rule: str, error: Any, about: Mapping[str, Any], value: Any) -> tupl
         "maxProperties": f"the mapping has more than {limit} keys",
         "minLength": "the text is empty",
         "maxLength": f"{_quoted(value)} is longer than {limit} characters",
+        "minimum": f"{value} is too little: at least {limit}",
+        "maximum": f"{value} is too much: at most {limit}",
     }
     return sentences.get(rule, error.message), _examples(about)
 
@@ -188,6 +214,7 @@ def _one_of(about: Mapping[str, Any], value: Mapping[str, Any]) -> tuple[str, st
 
 def _noun(about: Mapping[str, Any]) -> str:
     words = {"object": "mapping", "array": "list", "string": "text", "boolean": "truth value"}
+    words["integer"] = "whole number"
     return str(about.get("title") or words.get(str(about.get("type")), "value of this key"))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.model.policy.access import AccessPolicy, Notification, Subject, Target
+from engine.model.policy.agents import agent_settings
 from engine.model.policy.group import (
     CHECK_TIMEOUT_DEFAULT,
     CRASH_POINT_DEFAULT,
@@ -23,9 +24,7 @@ from engine.model.policy.retention import EVERY_CHANGE, RetentionPolicy, Tier, T
 from engine.model.policy.site import (
     COMMIT_EVERY_LOCAL,
     COMMIT_EVERY_REMOTE,
-    SPOOL_LIMIT_DEFAULT,
     VERIFY_EVERY_DEFAULT,
-    AgentSettings,
     Encryption,
     ObjectLock,
     Site,
@@ -40,7 +39,7 @@ from engine.model.policy.sources import (
     PostgresqlSource,
     Source,
 )
-from engine.model.times import parse_duration, parse_size
+from engine.model.times import parse_duration
 
 Raw = Mapping[str, Any]
 MARIADB_DATADIR = "/var/lib/mysql"
@@ -51,8 +50,7 @@ def _duration(raw: Raw, key: str, default: int) -> int:
 
 
 def site(name: str, spec: Raw) -> Site:
-    encryption, agent = spec.get("encryption"), spec.get("agent", {})
-    bandwidth = agent.get("bandwidth")
+    encryption = spec.get("encryption")
     return Site(
         name=name,
         nodes=tuple(SiteNode(node["host"], node["url"]) for node in spec["nodes"]),
@@ -61,11 +59,7 @@ def site(name: str, spec: Raw) -> Site:
         encryption=Encryption(encryption["masterKeyFile"], encryption.get("metadata", "sealed") == "sealed")
         if encryption
         else None,
-        agent=AgentSettings(
-            spool_limit=parse_size(agent["spoolLimit"]) if "spoolLimit" in agent else SPOOL_LIMIT_DEFAULT,
-            bandwidth=parse_size(bandwidth.removesuffix("/s")) if bandwidth else None,
-            hosts=agent.get("hosts", ""),
-        ),
+        agent=agent_settings(spec.get("agent", {})),
         verify_every=_duration(spec, "verifyEvery", VERIFY_EVERY_DEFAULT),
     )
 

@@ -2,7 +2,9 @@
 
 A process carries in its environment what it was deployed with: one with other values than `environment` was started
 before a change and is restarted, whether this run made that change or one that was cut off after it. True in check mode
-on a host that has no such unit yet. Where the service does not come up, its own last words are the message.
+on a host that has no such unit yet. `note` is a file that is written once the unit is in force: what bounds a service
+changes without a restart, so its process could not tell from its environment. Where the service does not come up, its
+own last words are the message.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["started", "stopped", "absent"], "required": True},
             "environment": {"type": "dict", "default": {}},
+            "note": {"type": "dict", "options": {"path": {"type": "path"}, "content": {"type": "str"}}},
         },
         supports_check_mode=True,
     )
@@ -34,13 +37,31 @@ def main() -> None:
     steps = to_start(found) if state == "started" else to_stop(found)
     if state == "absent" and os.path.exists(f"{DIRECTORY}/{unit}"):
         steps += ["remove", "daemon-reload"]
+    note = module.params["note"]
+    if note and not noted(note):
+        steps.append("note")
     if not module.check_mode:
         for step in steps:
-            run(module, unit, step)
+            run(module, unit, step) if step != "note" else write(note)
     older = ", started before a change" if found["ActiveState"] == "active" and found["as_deployed"] == "no" else ""
     before = f"{found['ActiveState']}, {found['UnitFileState'] or 'no unit'}{older}\n"
     diff = {"before_header": unit, "after_header": unit, "before": before, "after": f"{state}: {', '.join(steps)}\n"}
     module.exit_json(changed=bool(steps), diff=[diff] if steps else [])
+
+
+def noted(note: dict[str, str]) -> bool:
+    try:
+        return Path(note["path"]).read_text("utf-8") == note["content"]
+    except OSError:
+        return False
+
+
+def write(note: dict[str, str]) -> None:
+    path = Path(note["path"])
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(note["content"], "utf-8")
+    new.chmod(0o600)
+    new.replace(path)
 
 
 def look(unit: str) -> dict[str, str]:

@@ -163,7 +163,7 @@ def test_a_host_that_is_down_is_a_row_and_the_next_apply_heals_it(site: Site) ->
     site.settled()
     mail = site.lab.hosts["sf-mail1"]
     mail.power_off()
-    site.change("site.yaml", "spoolLimit: 2GiB", "spoolLimit: 1GiB")
+    site.change("site.yaml", "memoryLimit: 512MiB", "memoryLimit: 640MiB")
     site.change("groups.yaml", "rpo: 5s", "rpo: 9s")
     done = site.apply("--wait", "--wait-seconds", "60")
     assert done.code == 1, done.out + done.err

@@ -15,6 +15,7 @@ from engine.agent.kept.spool import Spool
 from engine.agent.ship.shipper import Parcel, Shipper
 from engine.env.crash import crash
 from engine.model.errors import Failed
+from engine.model.policy.agents import SPOOL_LIMIT_DEFAULT
 from engine.wire.batch import BatchBuilder
 
 BATCH_RAW_BYTES = 12 << 20
@@ -40,7 +41,7 @@ class Outbox:
     ) -> None:
         self._stream, self._record, self._spool, self._shipper = stream, record, spool, shipper
         self._clock, self._executor = clock, executor
-        self.spool_limit_bytes = 10 << 30
+        self.spool_room: Callable[[], int] = lambda: SPOOL_LIMIT_DEFAULT
         self.direct = False
         self.epoch = 0
         self.at = 0
@@ -70,9 +71,9 @@ class Outbox:
         builder = self.builder
         if not len(builder):
             return
-        if not self.direct and self._spool.size_bytes > self.spool_limit_bytes:
+        if not self.direct and self._spool.size_bytes > (room := self.spool_room()):
             raise SpoolFull(
-                f"the spool holds {self._spool.size_bytes} bytes, its limit is {self.spool_limit_bytes}",
+                f"the spool holds {self._spool.size_bytes} bytes, its limit is {room}",
                 hint="the node is away or too slow; protection goes on once it has taken what is there",
             )
         self.at = max(self.at, self._clock.now() if at is None else at)

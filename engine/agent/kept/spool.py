@@ -51,7 +51,7 @@ class Spool:
     @property
     def size_bytes(self) -> int:
         """Bytes that the spool takes on disk."""
-        return sum(self._sizes.values())
+        return sum(list(self._sizes.values()))  # others ask too: a list is made at once
 
     def append(self, buffers: Sequence[bytes]) -> Place:
         """Add a batch, durably."""

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from engine.agent.host.where import Local, Where
-from engine.agent.ship.pace import UNBOUND, Pace
+from engine.agent.ship.pace import UNBOUND, Pace, Slower
 from engine.env.endpoint import Endpoint, TlsEndpoint, as_error, connect, not_answered
 from engine.model.errors import BcsError, Failed, Refused, Unreachable
 from engine.wire.batch import NO_HASH
@@ -81,7 +81,9 @@ class HttpNode:
     """A site's node over HTTP; a path is that of its Unix socket. Connects when it is first needed, and again after
     every failure and when the host has a new certificate."""
 
-    def __init__(self, where: Where | Path, *, answer_seconds: float = ANSWER_SECONDS, pace: Pace = UNBOUND) -> None:
+    def __init__(
+        self, where: Where | Path, *, answer_seconds: float = ANSWER_SECONDS, pace: Pace | Slower = UNBOUND
+    ) -> None:
         """`pace` bounds what batches take of the line, for all clients that share it."""
         self._where: Where = Local(where) if isinstance(where, Path) else where
         self._endpoint: Endpoint | str = "its socket"
@@ -155,7 +157,8 @@ class HttpNode:
             self._where.reached(self._connection.host, self._connection.port)
         connection = self._connection
         if isinstance(body, Mapping):
-            kind, buffers, pace = "application/json", _few([json.dumps(body).encode()]), UNBOUND
+            pace: Pace | Slower = UNBOUND
+            kind, buffers = "application/json", _few([json.dumps(body).encode()])
         else:
             kind, buffers, pace = "application/octet-stream", _few(body or ()), self._pace
         connection.putrequest(method, target, skip_accept_encoding=True)

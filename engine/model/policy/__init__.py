@@ -6,6 +6,7 @@ Durations are microseconds and sizes bytes throughout, as in `engine.model.times
 from __future__ import annotations
 
 from engine.model.policy.access import AccessPolicy, Notification, Subject, Target
+from engine.model.policy.agents import AgentSettings, Bound
 from engine.model.policy.documents import API_VERSION, KINDS, Document, Fault
 from engine.model.policy.group import (
     Check,
@@ -24,7 +25,6 @@ from engine.model.policy.retention import DEFAULT_TIERS, EVERY_CHANGE, Retention
 from engine.model.policy.site import (
     EMBEDDED_HOST,
     EMBEDDED_SITE,
-    AgentSettings,
     Encryption,
     ObjectLock,
     Site,
@@ -44,6 +44,7 @@ __all__ = [
     "API_VERSION",
     "AccessPolicy",
     "AgentSettings",
+    "Bound",
     "Check",
     "Consistency",
     "DEFAULT_TIERS",

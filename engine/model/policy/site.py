@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from engine.model.policy.agents import USUAL, AgentSettings
 from engine.model.times import DAY
 
 EMBEDDED_SITE = "local"
@@ -12,7 +13,6 @@ EMBEDDED_HOST = "localhost"
 
 COMMIT_EVERY_LOCAL = 5_000
 COMMIT_EVERY_REMOTE = 1_000_000
-SPOOL_LIMIT_DEFAULT = 10 << 30
 VERIFY_EVERY_DEFAULT = 30 * DAY
 
 
@@ -53,18 +53,6 @@ class Encryption:
 
 
 @dataclass(frozen=True, slots=True)
-class AgentSettings:
-    """What agents of a site may use: `spool_limit` bytes, `bandwidth` bytes a second (None: no bound).
-
-    `hosts` is a pattern of those that get an agent to restore to, though nothing on them is protected.
-    """
-
-    spool_limit: int = SPOOL_LIMIT_DEFAULT
-    bandwidth: int | None = None
-    hosts: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Site:
     """`inventory` is the path of an Ansible inventory; documents write it relative to themselves."""
 
@@ -73,5 +61,5 @@ class Site:
     storage: Storage
     inventory: str = ""
     encryption: Encryption | None = None
-    agent: AgentSettings = AgentSettings()
+    agent: AgentSettings = USUAL
     verify_every: int = VERIFY_EVERY_DEFAULT

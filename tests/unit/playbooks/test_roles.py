@@ -20,7 +20,7 @@ SITE = Site(
     (SiteNode("sf-bcs1", "https://sf-bcs1:9443"),),
     Storage("file:///var/lib/bcs/the%20journal", 5_000),
     inventory="/etc/bcs/hosts.yml",
-    agent=AgentSettings(bandwidth=1_000_000),
+    agent=AgentSettings(memory_limit=1 << 29, cpu_weight=20),
 )
 
 

@@ -75,7 +75,7 @@ def test_deploy_again_restart_and_remove(home: Path) -> None:
     revived = pid_of(home)
     assert revived is not None and revived != pid and processes.is_ours(revived, "agent", home)
 
-    other_settings = deploy(home, agent_settings={"spool_limit_bytes": 1 << 30})
+    other_settings = deploy(home, agent_settings={"memory_limit_bytes": 1 << 30})
     assert other_settings.changed
     assert pid_of(home) != revived and not processes.is_alive(revived)
 

@@ -116,3 +116,18 @@ def test_owners() -> None:
         assert desired.owner(stream, "h") is None
 
     asyncio.run(scene())
+
+
+def test_agents_are_told_what_they_may_use_by_their_own_site() -> None:
+    async def scene() -> None:
+        desired = Desired(site="sf")
+        spec = {"agent": {"bandwidth": "5MiB/s"}}
+        first = applied(1, "g/h/a") | {"documents": {"Site/sf": {"spec": spec}, "Site/boston": {"spec": {}}}}
+        desired.begin(3, first)
+        told = desired.for_host("h")["agent"]
+        assert told["bandwidth"] == [{"bytes_a_second": 5 << 20, "begins": 0, "ends": 1440, "days": ()}]
+        generation = desired.generation
+        await desired.replace(applied(2, "g/h/a"))
+        assert desired.generation > generation and desired.for_host("h")["agent"]["bandwidth"] == []
+
+    asyncio.run(scene())

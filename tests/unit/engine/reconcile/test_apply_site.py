@@ -226,7 +226,7 @@ def test_from_nothing_to_protected_then_what_fails_and_what_goes(scene: Scene) -
     assert applied["agents"] == ["h1", "h2", "h3"]
 
     # One host can't be reached: the others go on, the plan says what is left, the next apply does it.
-    scene.site("{hosts: h3, spoolLimit: 1GiB}")
+    scene.site("{hosts: h3, memoryLimit: 512MiB}")
     scene.group("a", "h1", rpo="9s")
     scene.hosts.down.add("h2")
     done = scene.apply()
