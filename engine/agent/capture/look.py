@@ -168,6 +168,7 @@ class Capture:
             self.unreadable.pop(where, None)
 
     def _regular(self, where: Where, at: bytes, fd: int | None, row: Known | None, status: os.stat_result) -> None:
+        self._watch_links(where, status)
         known = self._same_inode(row, status)
         if known is not None and self._must_wait(where, known, status):
             self._link(where, row, known, status)
@@ -242,7 +243,6 @@ class Capture:
     ) -> bool:
         """Make the name lead to the inode if it did not; whether it is new there."""
         if row is not None and row.file_id == file_id:
-            self._watch_links(where, status)
             return False
         self._name(where, file_id)
         if row is not None:
@@ -251,7 +251,6 @@ class Capture:
             for parent, name in self.record.places_of(file_id):
                 if (parent, name) != where:
                     self._unlink((parent, name))
-        self._watch_links(where, status)
         return True
 
     def _link(self, where: Where, row: Known | None, known: Known, status: os.stat_result) -> None:
@@ -313,14 +312,21 @@ class Capture:
             del self.unreadable[where]
 
     def _watch_links(self, where: Where, status: os.stat_result) -> None:
-        """A file with several names may be written to through one that lies elsewhere."""
-        if status.st_nlink > 1 and st.S_ISREG(status.st_mode) and where not in self._linked:
+        """A file with several names may be written to through one that lies elsewhere.
+
+        To be called before its content is read: what is written after that must show. Each time, since another file
+        may have taken the name, and its number even.
+        """
+        if status.st_nlink > 1:
             path = self.places.path(where[0])
             if path is not None:
                 with contextlib.suppress(FileNotFoundError):
                     self.watcher.add_file(*where, self.scope.real(join(path, where[1])))
+                    self.registered |= where not in self._linked
                     self._linked.add(where)
-                    self.registered = True
+        elif where in self._linked:
+            self._linked.discard(where)
+            self.watcher.remove_file(*where)
 
     def _refresh(self, directory: int) -> None:
         """Bring a directory's own attributes up to date."""
