@@ -20,9 +20,9 @@ def test_another_linked_file_takes_the_name(site: Site, mechanism: str) -> None:
     for number in range(2):
         fresh = outside / f"fresh{number}"
         fresh.write_bytes(b"first")
+        os.link(fresh, outside / f"other{number}")
         fresh.rename(name)
         site.settle()
-        os.link(name, outside / f"other{number}")
-        time.sleep(0.3)  # looked at for the link's sake, and no more
+        time.sleep(0.3)  # what happened until now has been looked at
         (outside / f"other{number}").write_bytes(b"second")
         wait_for(lambda: site.image()[b"/name"][-1] == b"second", 10)
