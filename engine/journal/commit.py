@@ -25,6 +25,7 @@ import pyarrow as pa
 from engine.env.clock import SYSTEM, Clock
 from engine.format import hashes, names, tables
 from engine.journal import boots, epochs, heads, l0
+from engine.journal.copies import Copies, CopyRefused, nothing_known
 from engine.journal.epochs import Stream
 from engine.journal.heads import Head
 from engine.journal.intake import Ack, Intake, Ticket, UnderWay, reject_all, ticket_for
@@ -36,7 +37,7 @@ from engine.model.ids import Address
 from engine.store.base import AlreadyThere
 from engine.wire.batch import Batch
 
-__all__ = ["Ack", "Committer", "Conflict", "NotCommitted", "Opened", "OutOfOrder"]
+__all__ = ["Ack", "Committer", "Conflict", "CopyRefused", "NotCommitted", "Opened", "OutOfOrder"]
 
 IDLE_SECONDS = 30.0
 _UNDER_WAY_MAX = 2
@@ -66,6 +67,7 @@ class Committer:
         self._pace = Pace(clock, commit_every_seconds, idle_seconds)
         tail = heads.recover(journal)
         self.on_committed: Callable[[int, Sequence[Batch]], None] = lambda at, batches: None  # must not raise
+        self.copies = Copies(journal, nothing_known)
         self._ledger = Ledger(tail.streams)
         self._intake = Intake(self._ledger, clock)
         self._last, self._committed_at = tail.last, tail.committed_at  # the last commit's content hash, and time
@@ -93,7 +95,8 @@ class Committer:
     def submit(self, batch: Batch, group: str | None = None) -> Future[Ack]:
         """Take a batch. Checks and hashes it on the calling thread, which waits while too much is waiting already.
 
-        The future raises Malformed, OutOfOrder, Conflict, NotCommitted, or Refused for a stream that is not registered.
+        The future raises Malformed, OutOfOrder, Conflict, NotCommitted, CopyRefused, or Refused for a stream that is not
+        registered.
         Extents are hashed with the key of the stream's own group; another `group` is a ValueError.
         """
         ticket = ticket_for(batch)
@@ -104,7 +107,7 @@ class Committer:
             if group is not None and group != stream.group:
                 raise ValueError(f"stream {stream.id} belongs to group {stream.group}, not {group}")
             key = self.journal.keyring.group_key(stream.group)
-            prepared = tables.prepare(batch, hashes.batch_hashes(batch, key))
+            prepared = tables.prepare(batch, hashes.batch_hashes(batch, key), self.copies.of(batch, key))
         except Exception as error:
             with self._lock:
                 self._intake.leave(ticket)
@@ -240,7 +243,7 @@ class Committer:
 
     def _is_over(self) -> bool:
         done = self._closing and not (self._intake or self._under_way)
-        return done and (self._broken is not None or not self._ended_with_events)
+        return done and (self._broken is not None or not (self._ended_with_events or self._ledger.advanced))
 
     def _is_due(self) -> bool:
         """Whether there is something to take now."""
@@ -275,10 +278,12 @@ class Committer:
 
     def _watermarks(self, with_events: bool) -> dict[str, int]:
         """Those for the next commit; some, even if none has advanced, for the commit that ends the boot."""
-        ending = self._ended_with_events and self._closing and not (with_events or self._intake or self._under_way)
+        ending = self._closing and not (with_events or self._intake or self._under_way)
         if not (with_events or ending or self._is_idle()):
             return {}
-        return self._ledger.take_watermarks() or (self._ledger.a_watermark() if ending else {})
+        return self._ledger.take_watermarks() or (
+            self._ledger.a_watermark() if ending and self._ended_with_events else {}
+        )
 
     def _lay_out(self, tickets: list[Ticket], watermarks: dict[str, int]) -> None:
         self._pace.begin({ticket.batch.stream for ticket in tickets})

@@ -183,6 +183,32 @@ def test_a_host_that_is_down_is_a_row_and_the_next_apply_heals_it(site: Site) ->
     assert site.plan().json["noop"] is True
 
 
+def test_agents_obey_other_settings_without_a_restart(site: Site) -> None:
+    site.settled()
+    agents = [site.lab.hosts[name] for name in ("sf-db1", "sf-mail1", "sf-db3")]
+    pids = [agent.run(["systemctl", "show", "bcs-agent", "--property=MainPID", "--value"]).stdout for agent in agents]
+    site.change("site.yaml", "limit: 20MiB/s", "limit: 30MiB/s")
+    plan = site.plan()
+    assert plan.changes == ["update Site sf"], plan.out
+    assert set(plan.json["changes"][0]["fields"]) == {"spec.agent.bandwidth[0].limit"}
+    assert site.apply("--wait").code == 0
+    told = "grep -c '\"bytes_a_second\": 31457280' /var/lib/bcs-agent/agent/desired.json"
+    assert [agent.run(["sh", "-c", told]).stdout.strip() for agent in agents] == ["1"] * 3
+
+    site.change("site.yaml", "memoryLimit: 512MiB", "memoryLimit: 640MiB")
+    plan = site.plan()
+    assert plan.changes == [
+        "update Agent sf-db1", "update Agent sf-db3", "update Agent sf-mail1", "update Site sf",
+    ], plan.out  # fmt: skip
+    done = site.apply("--wait")
+    assert done.code == 0, done.out + done.err
+    bound = ["systemctl", "show", "bcs-agent", "--property=MemoryMax,NeedDaemonReload", "--value"]
+    assert [agent.run(bound).stdout.split() for agent in agents] == [[str(640 << 20), "no"]] * 3
+    now = [agent.run(["systemctl", "show", "bcs-agent", "--property=MainPID", "--value"]).stdout for agent in agents]
+    assert now == pids
+    assert site.plan().json["noop"] is True
+
+
 def test_a_node_that_does_not_answer_is_healed_and_then_the_rest_is_done(site: Site) -> None:
     site.settled()
     number = site.plan().json["bases"]["sf"]

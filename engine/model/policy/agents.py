@@ -18,7 +18,6 @@ SPOOL_LIMIT_DEFAULT = 10 << 30
 MEMORY_LIMIT_DEFAULT = 1 << 30
 CACHE_DEFAULT = 64 << 20
 WEIGHT_DEFAULT = 50
-BYTES_A_SECOND_MIN = 1 << 10
 
 
 @dataclass(frozen=True, slots=True)

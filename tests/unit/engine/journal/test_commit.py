@@ -192,6 +192,16 @@ def test_watermarks_go_along_and_idle_ones_get_a_commit(journal: Journal) -> Non
     assert [len(entry.runs) for entry in entries] == [1, 0]
 
 
+def test_closing_commits_how_far_idle_streams_are_complete(journal: Journal) -> None:
+    with Committer(journal, "node-b", idle_seconds=3600) as committer:
+        writer = Writer(committer)
+        writer.commit(lambda builder: builder.mark(1, "pass"))
+    with Committer(journal, "node-b", idle_seconds=3600) as committer:
+        committer.watermark(writer.stream, 700)
+    with Committer(journal, "node-b") as committer:
+        assert committer.heads()[writer.stream].through_at == 700
+
+
 def test_commits_without_content_have_no_pack(journal: Journal, committer: Committer, writer: Writer) -> None:
     writer.commit(lambda builder: builder.hole(1, 1, 0, 100))
     committer.close()
