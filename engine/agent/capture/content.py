@@ -8,7 +8,9 @@ still there only the ranges are shipped that differ; bytes are the old ones if t
 
 from __future__ import annotations
 
+import heapq
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from xxhash import xxh3_128_digest
@@ -58,9 +60,8 @@ def digests_of(data: memoryview) -> bytes:
 
 
 def ranges_of(fd: int, status: os.stat_result) -> Ranges:
-    """(offset, length) of a file's data; one range unless it takes less space than it is long."""
-    if status.st_blocks * 512 >= status.st_size:
-        return [(0, status.st_size)]
+    """(offset, length) of a file's data. That it takes as much space as it is long proves nothing: the space may be
+    reserved and nothing written there, or lie beyond the end."""
     return data_ranges(fd, status.st_size)
 
 
@@ -202,8 +203,12 @@ class Content:
         size = status.st_size
         changed = self.cut(file_id, size, size_known)
         ranges = ranges_of(fd, status)
-        for start in range(0, size, CHUNK_BYTES):
+        done = 0
+        for start in self._chunks(file_id, size, ranges):
+            if size_known == UNKNOWN_SIZE and start > done:
+                self._outbox.builder.hole(0, file_id, done, start - done)
             length = min(CHUNK_BYTES, size - start)
+            done = start + length
             parts = read_chunk(fd, self.buffer, start, length, ranges)
             self.read(length)
             old = self.old_digests(file_id, start, size_known)
@@ -211,16 +216,32 @@ class Content:
             crash("chunk-captured")
             self._outbox.close_if_full()
             self._outbox.breathe()
+        if size_known == UNKNOWN_SIZE and size > done:
+            self._outbox.builder.hole(0, file_id, done, size - done)
         return changed
 
+    def _chunks(self, file_id: int, size: int, ranges: Ranges) -> Iterator[int]:
+        """Where the chunks begin in which there is data, or was: a hole of terabytes has nothing to compare."""
+        if ranges == [(0, size)]:
+            yield from range(0, size, CHUNK_BYTES)
+            return
+        last = -1
+        had = (chunk for chunk in self._record.chunks(file_id) if chunk * CHUNK_BYTES < size)
+        have = (chunk for at, length in ranges for chunk in range(at // CHUNK_BYTES, -(-(at + length) // CHUNK_BYTES)))
+        for chunk in heapq.merge(had, have):
+            if chunk > last:
+                yield chunk * CHUNK_BYTES
+                last = chunk
+
     def old_digests(self, file_id: int, start: int, size_known: int | None) -> bytes | None:
-        """Digests of what the node has in a chunk: b"" for nothing, None when that isn't known."""
+        """Digests of what the node has in a chunk: b"" for nothing, None when that isn't known.
+
+        A chunk without digests was a hole whenever it was looked at, unless the size is unknown too.
+        """
         if size_known is None:
             return b""
         old = self._record.blocks(file_id, start // CHUNK_BYTES)
-        if old is None and size_known != UNKNOWN_SIZE and start >= size_known:
-            return b""
-        return old
+        return b"" if old is None and size_known != UNKNOWN_SIZE else old
 
     def cut(self, file_id: int, size: int, size_known: int | None) -> bool:
         """Cover what a file that shrank has lost with a hole, so that old bytes can't come back when it grows."""

@@ -86,11 +86,9 @@ class Inodes:
 
     def _read_small(self, fd: int, status: os.stat_result) -> Ranges:
         """Read a whole file of at most a chunk into the buffer; where its data is."""
-        size, view = status.st_size, self.content.buffer.view
+        size = status.st_size
         if size == 0:
             return []
-        if status.st_blocks * 512 >= size and os.preadv(fd, [view[:size]], 0) == size:
-            return [(0, size)]
         return read_chunk(fd, self.content.buffer, 0, size, ranges_of(fd, status))
 
     def _read_still(self, fd: int, status: os.stat_result) -> Ranges:

@@ -173,6 +173,12 @@ class Record:
         ).fetchone()
         return row[0] if row else None
 
+    def chunks(self, file_id: int) -> list[int]:
+        """The chunks of a file that have digests, ascending."""
+        self._flush()
+        rows = self._db.execute("SELECT chunk FROM blocks WHERE file_id = ? ORDER BY chunk", (file_id,))
+        return [row[0] for row in rows]
+
     def counts(self) -> tuple[int, int]:
         """(regular files, their bytes) that the record knows."""
         self._flush()

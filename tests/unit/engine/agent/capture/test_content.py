@@ -153,9 +153,25 @@ def test_an_unchanged_file_sends_nothing(tmp_path: Path) -> None:
 
 def test_a_hole_is_never_read_nor_sent(tmp_path: Path) -> None:
     file = Looked(tmp_path)
-    os.truncate(file.path, 1 << 30)
+    os.truncate(file.path, 8 << 40)
     file.look(file.file_id)
     assert file.image.sent == 0
+    file.record.close()
+
+
+def test_holes_cover_what_a_node_may_have_when_the_record_lost_it(tmp_path: Path) -> None:
+    file = Looked(tmp_path)
+    file.path.write_bytes(os.urandom(20 * BLOCK))
+    file.look(file.file_id)
+    with file.path.open("r+b") as opened:
+        make_hole(opened.fileno(), 5 * BLOCK, 15 * BLOCK)
+    file.record.cut_blocks(file.file_id, 0)
+    known = file.record.inode(file.file_id)
+    assert known is not None
+    with file.path.open("rb") as opened:
+        status = os.fstat(opened.fileno())
+        file.inodes.regular(opened.fileno(), status, known._replace(size=content.UNKNOWN_SIZE), 1 << 62)
+    assert file.image.content(file.file_id) == file.path.read_bytes()
     file.record.close()
 
 
