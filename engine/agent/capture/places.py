@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from engine.agent.kept.record import Record, number_of
+from engine.agent.kept.record import Known, Record, number_of
 from engine.drivers.files import Scope
 from engine.model.events import ROOT_ID
 
@@ -67,6 +67,10 @@ class Places:
 
         The caller closes it.
         """
+        return self.opened(directory)[0]
+
+    def opened(self, directory: int) -> tuple[int, os.stat_result, Known]:
+        """The same, with its fstat and what the record knows of it."""
         path = self.real(directory)
         known = self._record.inode(directory)
         if path is None or known is None:
@@ -79,10 +83,11 @@ class Places:
             if error.errno == 40:  # ELOOP: a symbolic link
                 raise Moved from None
             raise
-        if number_of(os.fstat(fd)) != (known.dev, known.ino):
+        status = os.fstat(fd)
+        if number_of(status) != (known.dev, known.ino):
             os.close(fd)
             raise Moved
-        return fd
+        return fd, status, known
 
 
 def join(directory: bytes, name: bytes) -> bytes:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import stat as st
+import sys
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from engine.agent.capture.inodes import open_file
 from engine.agent.capture.look import GONE, Capture, unchanged
 from engine.agent.capture.places import Moved, join
-from engine.agent.kept.record import Known, number_of
+from engine.agent.kept.record import Entry, Known, number_of
 from engine.model.events import ROOT_ID
 from engine.tree.attributes import read_xattrs
 
@@ -22,6 +22,7 @@ HELD_MAX = 50_000
 """The record's names of larger directories are not held in memory, but looked up one by one."""
 
 _STICKY = st.S_ISVTX
+_ENCODING = sys.getfilesystemencoding()
 
 
 class Walk:
@@ -135,18 +136,20 @@ class Walk:
         real = capture.scope.real(path)
         try:
             capture.watcher.add_directory(directory, real)
-            fd = capture.places.open(directory)
+            fd, status, known = capture.places.opened(directory)
         except (Moved, FileNotFoundError):
-            capture.pending.again.update(capture.record.places_of(directory))
+            capture.pending.missed(capture.record.places_of(directory))
             return []
         except OSError as error:
             capture.missed((directory, b""), path, error)
             return []
         try:
+            if not unchanged(known, status):
+                capture.inodes.described(status, b"", read_xattrs(fd), known, capture.wall_now_ns())
             return self._compare(directory, path, fd, deep)
         except OSError as error:
             if error.errno in GONE:
-                capture.pending.again.update(capture.record.places_of(directory))
+                capture.pending.missed(capture.record.places_of(directory))
             else:
                 capture.missed((directory, b""), path, error)
             return []
@@ -155,32 +158,31 @@ class Walk:
 
     def _compare(self, directory: int, path: bytes, fd: int, deep: bool) -> list[int]:
         capture = self._capture
-        status, known = os.fstat(fd), capture.record.inode(directory)
-        if known is not None and not unchanged(known, status):
-            capture.inodes.described(status, b"", read_xattrs(fd), known, capture.wall_now_ns())
         rows = capture.record.names_in(directory, HELD_MAX)
         below: list[int] = []
         scope, number = capture.scope, 0
         with os.scandir(fd) as entries:
             for entry in entries:
                 number += 1
-                # After every file: sixteen of four MiB each are more than a batch may hold.
-                capture.outbox.close_if_full()
                 if not number & 15:
                     capture.outbox.breathe()
-                name = os.fsencode(entry.name)
+                name = entry.name.encode(_ENCODING, "surrogateescape")
                 if not scope.excludes_nothing and scope.excluded(join(path, name), entry.is_dir(follow_symlinks=False)):
                     continue
-                row = rows.pop(name, None) if rows is not None else capture.record.row(directory, name)
+                row = rows.pop(name, None) if rows is not None else capture.record.entry(directory, name)
+                if row is not None and _as_before(row, entry):
+                    if deep and entry.is_dir(follow_symlinks=False):
+                        below.append(row[1])
+                    else:
+                        self.files += 1
+                    continue
                 if row is None and self._fresh and entry.is_file(follow_symlinks=False):
                     self._new_file(directory, path, name, fd)
-                elif row is None or not self._as_before(row, entry):
-                    self.files += 1
-                    capture.look_at(directory, path, name, fd, event=False)
-                elif row[3] >> 12 == 4 and deep:
-                    below.append(row[0])
                 else:
                     self.files += 1
+                    capture.look_at(directory, path, name, fd, event=False)
+                # After every file: sixteen of four MiB each are more than a batch may hold.
+                capture.outbox.close_if_full()
         capture.gone += [(directory, name) for name in (rows if rows is not None else self._missing(directory, fd))]
         # Its attributes were read before it was listed; what comes later shows as an event.
         capture.touched.discard(directory)
@@ -204,15 +206,6 @@ class Walk:
                 continue  # one that can't be looked at was said to be unreadable when it was met
             if capture.scope.excluded(join(path, name), is_directory):
                 yield name
-
-    def _as_before(self, row: tuple[Any, ...], entry: os.DirEntry[str]) -> bool:
-        try:
-            status = entry.stat(follow_symlinks=False)
-        except OSError:
-            return False
-        if row[8] != status.st_ctime_ns or row[1] is None:
-            return False
-        return unchanged(Known._make(row), status)
 
     def _new_file(self, directory: int, path: bytes, name: bytes, fd: int) -> None:
         """A regular file of a baseline: nothing is known, so there is nothing to ask the record."""
@@ -238,3 +231,15 @@ class Walk:
             capture.missed((directory, name), join(path, name), error)
         finally:
             os.close(file)
+
+
+def _as_before(row: Entry, entry: os.DirEntry[str]) -> bool:
+    """Whether nothing of an entry has changed by its numbers and times, as `unchanged` has it: a look decides then."""
+    try:
+        s = entry.stat(follow_symlinks=False)
+    except OSError:
+        return False
+    if row[2:] == (s.st_ctime_ns, s.st_mtime_ns, s.st_size, s.st_mode, s.st_ino, s.st_dev):
+        return True
+    same = row[2:6] == (s.st_ctime_ns, s.st_mtime_ns, s.st_size, s.st_mode)
+    return same and (row[7], row[6]) == number_of(s)  # numbers too large for the record as they are

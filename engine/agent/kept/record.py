@@ -23,6 +23,14 @@ UNKNOWN_SIZE = -1
 _TOO_LARGE = 1 << 63
 _SCHEMA = Path(__file__).with_name("record.sql")
 _INODE = "i.dev, i.ino, i.mode, i.uid, i.gid, i.size, i.mtime_ns, i.ctime_ns, i.rdev, i.target, i.xattrs"
+_ENTRIES = (
+    "SELECT n.name, n.file_id, i.ctime_ns, i.mtime_ns, i.size, i.mode, i.ino, i.dev "
+    "FROM names n LEFT JOIN inodes i USING (file_id)"
+)
+
+Entry = tuple[bytes, int, int | None, int | None, int | None, int | None, int | None, int | None]
+"""(name, file_id, ctime_ns, mtime_ns, size, mode, ino, dev); all None but the first two after an UNKNOWN_ID. A bare
+tuple: a walk makes one for each entry of the tree."""
 
 
 class Known(NamedTuple):
@@ -114,24 +122,20 @@ class Record:
             return None
         return UNKNOWN_ID if row[1] is None else Known._make(row)
 
-    def names_in(self, parent: int, count_max: int) -> dict[bytes, tuple[Any, ...]] | None:
-        """name -> (file_id, ...) with the fields of Known in order; all None after an UNKNOWN_ID.
-
-        None when there are more than `count_max`: see `each_name` and `row`.
-        """
+    def names_in(self, parent: int, count_max: int) -> dict[bytes, Entry] | None:
+        """What the record has in a directory; None when that is more than `count_max`: see `each_name` and `entry`."""
         self._flush()
-        rows = self._db.execute(
-            f"SELECT n.name, n.file_id, {_INODE} FROM names n LEFT JOIN inodes i USING (file_id) "
-            "WHERE n.parent = ? AND n.file_id IS NOT NULL LIMIT ?",
-            (parent, count_max + 1),
-        )
-        found = {row[0]: row[1:] for row in rows}
+        where = "WHERE n.parent = ? AND n.file_id IS NOT NULL LIMIT ?"
+        rows = self._db.execute(f"{_ENTRIES} {where}", (parent, count_max + 1))
+        found = {row[0]: row for row in rows}
         return found if len(found) <= count_max else None
 
-    def row(self, parent: int, name: bytes) -> tuple[Any, ...] | None:
+    def entry(self, parent: int, name: bytes) -> Entry | None:
         """One name as `names_in` has it."""
-        known = self.name(parent, name)
-        return known if known is None or isinstance(known, Known) else (UNKNOWN_ID, None)
+        self._flush()
+        where = "WHERE n.parent = ? AND n.name = ? AND n.file_id IS NOT NULL"
+        row: Entry | None = self._db.execute(f"{_ENTRIES} {where}", (parent, name)).fetchone()
+        return row
 
     def each_name(self, parent: int) -> Iterator[bytes]:
         """The names in a directory, one by one."""
@@ -236,9 +240,12 @@ class Record:
     def orphans(self) -> list[int]:
         """Inodes that no name leads to."""
         self._flush()
+        named = self._db.execute("SELECT count(DISTINCT file_id) FROM names WHERE file_id > 0").fetchone()[0]
+        if self.inodes() == named + (1 if self.inode(ROOT_ID) is not None else 0):
+            return []  # each has a name: no name leads to an inode that isn't there
         rows = self._db.execute(
-            "SELECT file_id FROM inodes WHERE file_id > 0 AND file_id NOT IN "
-            "(SELECT file_id FROM names WHERE file_id IS NOT NULL)"
+            "SELECT file_id FROM inodes i WHERE file_id > 0 AND NOT EXISTS "
+            "(SELECT 1 FROM names n WHERE n.file_id = i.file_id)"
         )
         return [row[0] for row in rows]
 
@@ -287,7 +294,9 @@ class Record:
         row = self._db.execute("SELECT at, through_at FROM batches WHERE lsn_last = ?", (lsn,)).fetchone()
         if row:
             self.set_fact("acked_at", row[0])
-            self.set_fact("acked_through_at", row[1])
+            self.set_fact("acked_through_at", max(row[1], self.fact("acked_through_at", 0)))
+        if self.fact("mark_lsn", 0) <= lsn:
+            self.set_fact("acked_mark_at", self.fact("mark_at", 0))
         self.set_fact("acked_lsn", lsn)
         self.set_fact("acked_hash", hash)
         self._change("DELETE FROM batches WHERE lsn_last <= ?", [(lsn,)])
@@ -311,6 +320,9 @@ class Record:
         if self.fact("baseline_lsn", 0) > lsn:
             self.set_fact("baseline_lsn", 0)
         self.set_fact("through_at", min(self.fact("through_at", 0), self.fact("acked_through_at", 0)))
+        # A mark that the node never got ends no gap: the next one begins where the last that it has was.
+        acked = self.fact("acked_mark_at", self.fact("acked_at", 0))
+        self.set_fact("mark_at", min(self.fact("mark_at", 0), acked))
 
     def clear(self) -> None:
         """Forget the tree and all that was sent: the history begins anew."""
