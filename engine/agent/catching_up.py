@@ -31,7 +31,7 @@ def catch_up(parts: Parts, reason: str) -> None:
     at = max(parts.begun.settings.site_clock.now(), outbox.at)
     pending = parts.capture.pending
     unsure = parts.hints.blind or parts.hints.eventful or pending.again or pending.later
-    if pending.later:
+    if pending.later or pending.behind:
         through_at = 0  # of these files changes are known and not looked at yet
     if gap_from and reason:
         marks.gap(at, reason, gap_from)

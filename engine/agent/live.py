@@ -120,7 +120,7 @@ class Live:
         changed = marks.changed
         if quiet:
             through_at = hints.drained_at
-        elif pending.later or hints.blind:
+        elif pending.later or pending.behind or hints.blind:
             through_at = 0  # changes may be there, or are known and not looked at yet
         if changed or asked or (quiet and marks.last_class == FUZZY):
             since_event = quiet and not (polled or asked or self._capture.registered)
@@ -151,7 +151,7 @@ class Live:
         for where in due:
             del pending.later[where]
         hints.dirty |= due | pending.again | pending.held
-        pending.again, pending.held = set(), set()
+        pending.again, pending.held, pending.behind = set(), set(), False
         if now - self._looked_at_stems < HOUSEKEEPING_SECONDS:
             return False
         self._looked_at_stems = now

@@ -41,13 +41,28 @@ PACE = 4.0
 
 @dataclass(slots=True)
 class Pending:
-    """What a look leaves to the next ones."""
+    """What a look leaves to the next ones.
+
+    `again`: what did not hold still, or was not to be had; `behind` says that of some of it the change is known and not
+    captured. `later`: big files, and when they are due. `held`: names in directories that are on their way elsewhere.
+    """
 
     again: set[Where] = field(default_factory=set)
     later: dict[Where, float] = field(default_factory=dict)
     held: set[Where] = field(default_factory=set)
 
 
+    behind: bool = False
+
+    def big(self) -> tuple[int, int]:
+        """How many big files wait for a comparison in full, and their bytes."""
+        self.sizes = {where: size for where, size in self.sizes.items() if where in self.later}
+        return len(self.sizes), sum(self.sizes.values())
+
+    def missed(self, names: Iterable[Where]) -> None:
+        """These were not to be had: something else was there than a moment ago."""
+        self.again.update(names)
+        self.behind = True
 class Capture:
     """Looks at names and directories of one source. One thread uses it."""
 
@@ -115,8 +130,8 @@ class Capture:
             fd = self.places.open(directory)
         except Moved:
             self.places.clear()
-            self.pending.again.update((directory, name) for name in names)
-            self.pending.again.update(self.record.places_of(directory))
+            self.pending.missed((directory, name) for name in names)
+            self.pending.missed(self.record.places_of(directory))
             return
         except OSError as error:
             self.missed((directory, b""), path, error)
@@ -178,7 +193,7 @@ class Capture:
             file = open_file(at, fd)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):
-                self.pending.again.add(where)
+                self.pending.missed([where])
                 return
             if known is not None and error.errno not in GONE:
                 self._link(where, row, known, status)
@@ -186,7 +201,7 @@ class Capture:
         try:
             opened = os.fstat(file)
             if number_of(opened) != number_of(status) or not st.S_ISREG(opened.st_mode):
-                self.pending.again.add(where)
+                self.pending.missed([where])
                 return
             file_id, still = self.inodes.regular(file, opened, known, self.wall_ns)
         finally:
@@ -337,7 +352,7 @@ class Capture:
             fd = self.places.open(directory)
         except Moved:
             self.places.clear()
-            self.pending.again.update(self.record.places_of(directory))
+            self.pending.missed(self.record.places_of(directory))
             return
         except OSError as error:
             self.missed((directory, b""), path, error)
