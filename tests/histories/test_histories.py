@@ -1,0 +1,51 @@
+"""Ten thousand operations a seed: every moment that was quiet comes back as it was, every point as it can have been.
+
+A seed that fails is printed with what replays it. BCS_SEED tries another one.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.histories.digest import Digest, State, differences
+from tests.histories.one import one
+from tests.histories.operations import operations
+from tests.histories.run import Plan
+
+SEED = int(os.environ["BCS_SEED"]) if "BCS_SEED" in os.environ else random.randrange(10**9)
+
+PLANS = {
+    "bursts": Plan(SEED, bursts=10),
+    "without pause": Plan(SEED + 1, bursts=4, without_pause=True, workers=3),
+    "kills": Plan(SEED + 2, bursts=6, troubles=("agent-killed", "node-killed", "both-killed")),
+    "inotify, in a crowd": Plan(
+        SEED + 3, bursts=5, workers=4, troubles=("node-stopped", "agent-stopped"), environment={"BCS_WATCH": "inotify"}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_history(name: str, tmp_path: Path) -> None:
+    done = one(tmp_path, PLANS[name], points_max=20)
+    assert done.moments
+    assert done.points_checked >= 5
+
+
+def test_a_seed_is_always_the_same_history() -> None:
+    assert operations(7, 2000) == operations(7, 2000)
+    assert operations(7, 2000) != operations(8, 2000)
+    assert operations(7, 2000, 0) != operations(7, 2000, 1)
+
+
+def test_every_kind_of_difference_is_told() -> None:
+    plain = State("f", 0o644, 0, 0, 1, (), "", 3, (b"x",))
+    other = State("f", 0o600, 0, 0, 1, (("user.a", b"1"),), "", 3, (b"y",))
+    (told,) = differences(Digest({"p": plain}, {}), Digest({"p": other}, {}))
+    assert "mode" in told and "xattrs" in told and "content" in told
+    assert differences(Digest({"p": plain}, {}), Digest({}, {})) == ["'p': should be there"]
+    (told,) = differences(Digest({"p": plain}, {"p": "o"}), Digest({"p": plain}, {}))
+    assert "a link" in told
