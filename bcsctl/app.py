@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "diff": ("Look", "Compare two moments of a source."),
     "log": ("Look", "List every version of a path."),
     "search": ("Look", "Find names in all of the history."),
+    "mount": ("Recover", "Show any moment as a read-only file system."),
     "restore": ("Recover", "Bring back a file, a tree or a source as of any moment."),
     "report": ("Prove", "Write a report, the recovery audit for one."),
     "check": ("Prove", "Verify the journal: structure, or every byte."),

@@ -34,6 +34,14 @@ def streams(journal: Journal) -> dict[Address, StreamInfo]:
     return {one.address: one for one in sorted(found, key=lambda one: one.address)}
 
 
+def by_name(journal: Journal) -> dict[Address, StreamInfo]:
+    """Every stream that the journal's reader may know of, as the policies call it now, else as at first."""
+    numbers = control.numbers(journal.store, control.POLICIES)
+    called = {stream: parse_address(name) for name, stream in (_named(journal, numbers[-1]) if numbers else {}).items()}
+    found = {called.get(one.id, one.address): one for one in streams(journal).values()}
+    return dict(sorted(found.items()))
+
+
 def find(journal: Journal, address: str) -> StreamInfo:
     """The stream at GROUP/HOST/SOURCE: as the policies call it now, as it was called at first, or in between.
 

@@ -1,0 +1,121 @@
+"""The bytes of files of one tree: pieces found once for all files, turned into Python objects a few at a time."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from engine.journal.data import DataReader
+from engine.model.events import DataRef
+from engine.model.extents import Piece
+from engine.model.ids import Position
+from engine.query import asof
+from engine.query.extents import PIECES, extent_table, pieces
+from engine.query.session import Session
+from engine.recovery.mount.rows import numbers
+
+SINGLE_MAX = 16
+"""So many files are looked up one by one, which is soonest for someone who wants a few; then all at once."""
+
+EXTENTS_MAX = 4_000_000
+"""Trees with more extents are read file by file for ever: their pieces would take a gigabyte."""
+
+_BLOCK_ROWS = 512
+_BLOCKS_KEPT = 400
+_FILES_KEPT = 256
+
+
+class Contents:
+    """Reads of files of one stream at one position. Safe for several threads."""
+
+    def __init__(self, session: Session, reader: DataReader, stream: str, position: Position) -> None:
+        self._session, self._reader, self._stream, self._position = session, reader, stream, position
+        self._lock = threading.Lock()
+        self._single: OrderedDict[int, list[Piece]] = OrderedDict()
+        self._singles = 0
+        self._all: _All | None = None
+        self._too_many = False
+
+    def read(self, file_id: int, size: int, offset: int, length: int) -> bytes | bytearray | memoryview:
+        """`length` bytes of a file of `size` bytes from `offset` on, fewer at its end. Raises Damaged."""
+        length = min(length, size - offset)
+        if length <= 0:
+            return b""
+        whole = bytearray()
+        for piece in self._pieces(file_id, offset, offset + length):
+            data = self._reader.read(piece, self._stream)
+            first, last = max(offset, piece.offset), min(offset + length, piece.offset + piece.length)
+            part = data[first - piece.offset : last - piece.offset]
+            if len(part) == length:
+                return part
+            if not whole:
+                whole = bytearray(length)
+            whole[first - offset : last - offset] = part
+        return whole or bytes(length)
+
+    def _pieces(self, file_id: int, start: int, end: int) -> Sequence[Piece]:
+        """The pieces of a file that meet [start, end), in order."""
+        with self._lock:
+            if self._all is None and self._singles >= SINGLE_MAX and not self._too_many:
+                self._load()
+            if self._all is not None:
+                return list(self._all.between(file_id, start, end))
+            found = self._single.get(file_id)
+            if found is None:
+                found = pieces(self._session, self._stream, self._position, [file_id])[file_id]
+                self._singles += 1
+                self._single[file_id] = found
+                while len(self._single) > _FILES_KEPT:
+                    self._single.popitem(last=False)
+        first = max(0, bisect_right(found, start, key=lambda piece: piece.offset) - 1)
+        last = bisect_left(found, end, key=lambda piece: piece.offset)
+        return [piece for piece in found[first:last] if piece.offset + piece.length > start]
+
+    def _load(self) -> None:
+        as_of = asof.as_of(self._session, self._stream, self._position)
+        [(count,)] = self._session.rows(f"SELECT count(*) FROM {as_of.events} WHERE kind = 3")
+        if count > EXTENTS_MAX:
+            self._too_many = True
+            return
+        self._all = _All(extent_table(self._session, self._stream, self._position))
+        self._single.clear()
+
+
+class _All:
+    """The pieces of all files, by file and offset."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table.combine_chunks()
+        self._ids, self._offsets = numbers(self._table["file_id"]), numbers(self._table["offset"])
+        self._blocks: OrderedDict[int, list[Piece]] = OrderedDict()
+
+    def between(self, file_id: int, start: int, end: int) -> Iterator[Piece]:
+        first = bisect_left(self._ids, file_id)
+        last = bisect_right(self._ids, file_id, lo=first)
+        at = max(first, bisect_right(self._offsets, start, lo=first, hi=last) - 1)
+        while at < last and self._offsets[at] < end:
+            piece = self._piece(at)
+            if piece.offset + piece.length > start:
+                yield piece
+            at += 1
+
+    def _piece(self, row: int) -> Piece:
+        number, within = divmod(row, _BLOCK_ROWS)
+        block = self._blocks.get(number)
+        if block is None:
+            block = self._blocks[number] = _as_pieces(self._table.slice(number * _BLOCK_ROWS, _BLOCK_ROWS))
+            if len(self._blocks) > _BLOCKS_KEPT:
+                self._blocks.popitem(last=False)
+        return block[within]
+
+
+def _as_pieces(part: pa.Table) -> list[Piece]:
+    columns = [part.column(name).to_pylist() for name in PIECES.names if name != "file_id"]
+    return [
+        Piece(offset, length, DataRef(pack, frame, frame_bytes, at), skip, whole, digest)
+        for offset, length, pack, frame, frame_bytes, at, skip, whole, digest in zip(*columns, strict=True)
+    ]
