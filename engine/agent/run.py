@@ -24,6 +24,7 @@ from engine.agent.log import INFO, WARNING, Changes, log
 from engine.agent.restore.restores import Restores
 from engine.agent.settings import Settings, View
 from engine.agent.ship.client import HttpNode, Node
+from engine.agent.ship.memory import Memory
 from engine.agent.ship.pace import Pace, Slower
 from engine.agent.source import Source
 from engine.agent.traffic import Traffic
@@ -76,6 +77,7 @@ class Agent:
         self._pace = Pace(self._limits.bandwidth, clock)
         self._baseline_pace = Pace(self._limits.baseline_bandwidth, clock)
         self._spools: dict[str, Spool] = {}
+        self._memory = Memory()
         self._directory = home / "agent"
         self._sources: dict[str, Protected] = {}
         self._old_bytes = OldBytes()
@@ -268,7 +270,7 @@ class Agent:
             stream, self._host, self._writer, directory, scope, self._connect, self._clock, self._site_clock,
             spool_limit_bytes=self._limits.limits.spool_limit_bytes, old_bytes=self._old_bytes, spools=self._spools,
             traffic=self._traffic.setdefault(stream, Traffic()),
-            lane=self._lane, big_file_bytes_a_second=self._limits.limits.big_file_bytes_a_second,
+            memory=self._memory, lane=self._lane, big_file_bytes_a_second=self._limits.limits.big_file_bytes_a_second,
         )  # fmt: skip
         source = Source(settings, reason)
         source.start()

@@ -11,6 +11,7 @@ from engine.agent.capture.cache import OldBytes
 from engine.agent.host.clock import SiteClock
 from engine.agent.kept.spool import Spool
 from engine.agent.ship.client import Node
+from engine.agent.ship.memory import Memory
 from engine.agent.traffic import Traffic
 from engine.drivers.files import Scope
 from engine.env.clock import Clock
@@ -42,6 +43,7 @@ class Settings:
     spool_limit_bytes: int = SPOOL_LIMIT_DEFAULT
     scan_interval_seconds: float = 60.0
     watch: str | None = None
+    ranges: str | None = None
     old_bytes: OldBytes = field(default_factory=OldBytes)
     """Shared by all sources of an agent."""
     traffic: Traffic = field(default_factory=Traffic)
@@ -49,6 +51,8 @@ class Settings:
     """By stream, of all sources of an agent: `spool_limit_bytes` is for all of them together."""
     lane: Callable[[Callable[[], bool]], Node] | None = None
     """Makes a client for batches, which belong to a baseline as long as the function says so; by default `connect`."""
+    memory: Memory = field(default_factory=Memory)
+    """What batches that wait may take of it, shared by all sources of an agent."""
     big_file_bytes_a_second: int | None = None
 
     @property
@@ -70,11 +74,14 @@ class View:
 
     state: str = "opening"
     mechanism: str = ""
+    ranges: str = ""
     costs: str = ""
     through_at: int = 0
     last_change_at: int = 0
     gap_from: int = 0
     pending: int = 0
+    pending_big_files: int = 0
+    pending_big_bytes: int = 0
     unreadable: int = 0
     unreadable_paths: list[dict[str, str]] = field(default_factory=list)
     files: int = 0

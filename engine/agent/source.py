@@ -19,6 +19,7 @@ from engine.agent.session import Session
 from engine.agent.settings import Begun, Marked, Settings
 from engine.agent.watch.base import WatchRefused
 from engine.env import durable
+from engine.env.niceness import as_usual
 from engine.model.errors import BcsError
 
 RETRY_SECONDS = 2.0
@@ -77,10 +78,13 @@ class Source:
             "stream": self.settings.stream,
             "state": state,
             "mechanism": v.mechanism,
+            "ranges": v.ranges,
             "costs": v.costs,
             "through_at": v.through_at or None,
             "last_change_at": v.last_change_at or None,
             "pending": v.pending,
+            "pending_big_files": v.pending_big_files,
+            "pending_big_bytes": v.pending_big_bytes,
             "bytes_read": self.settings.traffic.read,
             "bytes_changed": self.settings.traffic.changed,
             "bytes_sent": self.settings.traffic.sent,
@@ -93,7 +97,7 @@ class Source:
 
     def _run(self) -> None:
         durable.make_directories(self.settings.directory)
-        executor = ThreadPoolExecutor(1, f"compress {self.settings.stream}")
+        executor = ThreadPoolExecutor(1, f"compress {self.settings.stream}", as_usual)
         try:
             while not self._begun.stopping.is_set():
                 self._session_or_wait(executor)

@@ -6,13 +6,15 @@ it means looking again. Either way the record's transaction that knows of the ch
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 
 from engine.agent.host.clock import SiteClock
 from engine.agent.kept.record import NOWHERE, Record, Sent
 from engine.agent.kept.spool import Spool
 from engine.agent.ship.shipper import Parcel, Shipper
+from engine.env import niceness
 from engine.env.crash import crash
 from engine.model.errors import Failed
 from engine.model.policy.agents import SPOOL_LIMIT_DEFAULT
@@ -54,6 +56,18 @@ class Outbox:
         self._clock.not_before(at)
         self.builder = BatchBuilder(self._stream, epoch, lsn + 1, hash, self._executor)
 
+    @contextmanager
+    def giving_way(self) -> Iterator[None]:
+        """This thread, and the one that compresses for it, give way to others meanwhile."""
+        if self._executor is not None:
+            self._executor.submit(niceness.give_way)
+        try:
+            with niceness.giving_way():
+                yield
+        finally:
+            if self._executor is not None:
+                self._executor.submit(niceness.as_usual)
+
     @property
     def full(self) -> bool:
         """Whether the batch is large enough to be closed."""
@@ -82,7 +96,7 @@ class Outbox:
         buffers, hash = builder.encode()
         crash("batch-encoded")
         if self.direct:
-            while not self._shipper.wait_until(DIRECT_WAITING_MAX, 0.2):
+            while not self._shipper.wait_until(0 if self._shipper.crowded else DIRECT_WAITING_MAX, 0.2):
                 self.breathe()
             place = NOWHERE
         else:

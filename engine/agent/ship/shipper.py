@@ -15,16 +15,17 @@ from collections.abc import Callable
 from engine.agent.kept.spool import Spool, SpoolDamaged
 from engine.agent.log import batch_sent
 from engine.agent.ship.client import Head, Node, OutOfOrder, is_refusal
+from engine.agent.ship.memory import Memory
 from engine.agent.ship.window import BATCHES_MAX, Parcel, Window
 from engine.agent.traffic import Traffic
 from engine.env.clock import SYSTEM
 from engine.env.crash import crash
+from engine.env.niceness import as_usual
 from engine.model.errors import BcsError, Unauthenticated, Unreachable
 from engine.wire.batch import hash_of
 
 __all__ = ["Parcel", "Shipper"]
 
-IN_MEMORY_BYTES = 48 << 20
 RETRY_SECONDS_FIRST, RETRY_SECONDS_MAX = 0.05, 2.0
 REFUSED_RETRY_SECONDS_FIRST, REFUSED_RETRY_SECONDS_MAX = 5.0, 60.0
 """What the node refuses, it will refuse again unless something changes there. Who is not known is asked for soon."""
@@ -34,12 +35,15 @@ STOP_SECONDS = 1.0
 class Shipper:
     """The lanes and their queue. All methods may be called from the source's thread."""
 
-    def __init__(self, connect: Callable[[], Node], stream: str, host: str, spool: Spool) -> None:
+    def __init__(
+        self, connect: Callable[[], Node], stream: str, host: str, spool: Spool, memory: Memory | None = None
+    ) -> None:
+        """`memory` is what it shares with other sources."""
         self._connect, self._stream, self._host, self._spool = connect, stream, host, spool
         self.traffic = Traffic()
         self._changed = threading.Condition()
         self._window = Window()
-        self._bytes_in_memory = 0
+        self._memory = memory or Memory()
         self.waiting_events = 0
         self._released = False
         self._stopping = False
@@ -57,10 +61,9 @@ class Shipper:
     def offer(self, parcel: Parcel) -> None:
         """Take over a batch that follows all offered before. Never blocks."""
         with self._changed:
-            if parcel.place.segment >= 0 and self._bytes_in_memory + parcel.stored_bytes > IN_MEMORY_BYTES:
+            only_copy = parcel.place.segment < 0
+            if parcel.buffers is not None and not self._memory.lend(parcel.stored_bytes, must=only_copy):
                 parcel.buffers = None
-            if parcel.buffers is not None:
-                self._bytes_in_memory += parcel.stored_bytes
             self._window.add(parcel)
             self.waiting_events += parcel.events
             self._add_lane_if_useful()
@@ -72,6 +75,11 @@ class Shipper:
             return self._changed.wait_for(
                 lambda: self.waiting <= waiting_max or self.trouble is not None, timeout_seconds
             )
+
+    @property
+    def crowded(self) -> bool:
+        """Whether batches that are nowhere else take so much memory that no more should be made. One may always."""
+        return self._memory.full and bool(self.waiting)
 
     @property
     def waiting(self) -> int:
@@ -91,6 +99,9 @@ class Shipper:
             self._changed.notify_all()
         for lane in self._lanes:
             lane.join(STOP_SECONDS / len(self._lanes))
+        with self._changed:
+            for parcel in self._window.waiting:
+                self._forget_buffers(parcel)
 
     def _add_lane_if_useful(self) -> None:
         if len(self._lanes) <= self._window.in_flight < min(self.waiting, BATCHES_MAX):
@@ -102,6 +113,7 @@ class Shipper:
         lane.start()
 
     def _run(self) -> None:
+        as_usual()  # it may have been begun by a thread that gives way
         node = self._connect()
         while (parcel := self._take()) is not None:
             begun = SYSTEM.monotonic()
@@ -171,9 +183,13 @@ class Shipper:
     def _acknowledge(self, lsn: int, hash: bytes) -> None:
         for parcel in self._window.acknowledged(lsn, hash):
             self.waiting_events -= parcel.events
-            if parcel.buffers is not None:
-                self._bytes_in_memory -= parcel.stored_bytes
+            self._forget_buffers(parcel)
             self.acknowledged = parcel
+
+    def _forget_buffers(self, parcel: Parcel) -> None:
+        if parcel.buffers is not None:
+            self._memory.give_back(parcel.stored_bytes)
+            parcel.buffers = None
 
     def _out_of_order(self, parcel: Parcel, head: Head) -> None:
         """The node is elsewhere. If it is at the end of a batch that waits here, those up to it are acknowledged."""

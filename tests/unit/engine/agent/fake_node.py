@@ -34,6 +34,7 @@ class FakeNode:
     statuses: list[dict[str, Any]] = field(default_factory=list)
     sources: list[dict[str, Any]] = field(default_factory=list)
     marks: list[dict[str, Any]] = field(default_factory=list)
+    agent: dict[str, Any] | None = None
     generation: int = 1
     lock: threading.Condition = field(default_factory=threading.Condition)
     on_batch: Callable[[Batch], None] = lambda batch: None
@@ -61,6 +62,7 @@ class FakeNode:
                 "time": SYSTEM.now(),
                 "sources": list(self.sources),
                 "marks": list(self.marks),
+                **({"agent": self.agent} if self.agent is not None else {}),
             }
 
     def change(self, **what: Any) -> None:
