@@ -16,14 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.format.schema import EVENTS
-from engine.model.events import DENTRY, EXTENT, INODE, MARK, RECORD
+from engine.model.events import DENTRY, EXTENT, INODE, MARK, RECORD, DataRef
 from engine.wire.batch import Batch
 from engine.wire.columns import BYTES, TABLES, BytesColumn, Columns
 from engine.wire.errors import Malformed
 
-_KINDS = {"dentry": DENTRY, "inode": INODE, "extent": EXTENT, "mark": MARK, "record": RECORD}
+_KINDS = {"dentry": DENTRY, "inode": INODE, "extent": EXTENT, "mark": MARK, "record": RECORD, "copy": EXTENT}
 _ARROW_TYPES = {"Q": pa.uint64(), "q": pa.int64(), "I": pa.uint32(), "i": pa.int32(), "B": pa.uint8()}
-_SUBJECTS = {"dentry": "parent", "inode": "file_id", "extent": "file_id"}
+_SUBJECTS = {"dentry": "parent", "inode": "file_id", "extent": "file_id", "copy": "file_id"}
 # Where a batch's column lands when its name differs from the column of EVENTS.
 _TARGETS = {
     ("mark", "kind"): "mark",
@@ -32,22 +32,36 @@ _TARGETS = {
     ("inode", "file_id"): None,
     ("dentry", "parent"): None,
     ("dentry", "file_id"): None,
+    **{("copy", column): None for column in ("file_id", "from_file", "from_lsn", "skip", "digest")},
 }
 _RANK = "rank"
 _SORT = [("kind", "ascending"), ("subject", "ascending"), ("lsn", "ascending")]
+_ELSEWHERE = "elsewhere"
+"""Which of the other packs an extent lies in, null for the commit's own."""
 _LATER = ("stream", "committed_at", "pack")
-_PLACED = pa.schema([pa.field(_RANK, pa.int32()), *(field for field in EVENTS if field.name not in _LATER)])
+_OWN = (pa.field(_RANK, pa.int32()), pa.field(_ELSEWHERE, pa.int32()))
+_PLACED = pa.schema([*_OWN, *(field for field in EVENTS if field.name not in _LATER)])
 _SKIP_MAX = (1 << 31) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """Where the bytes of a copy are, and their hash under the group's key."""
+
+    data: DataRef
+    hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A batch whose form is sound. `texts` are its columns of bytes by (table, column), as EVENTS has them;
-    `extent_hashes` 16 bytes for each row of its `extent`."""
+    `extent_hashes` 16 bytes for each row of its `extent`; `copies` say where the bytes of each row of its `copy` are.
+    """
 
     batch: Batch
     extent_hashes: bytes
     texts: Mapping[tuple[str, str], pa.Array]
+    copies: Sequence[Copied] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +76,18 @@ class Placed:
         return self.prepared.batch.tables[name]
 
 
-def prepare(batch: Batch, extent_hashes: bytes) -> Prepared:
-    """Check a batch; `extent_hashes` has 16 bytes for each row of `extent`, in order.
+def prepare(batch: Batch, extent_hashes: bytes, copies: Sequence[Copied] = ()) -> Prepared:
+    """Check a batch; `extent_hashes` has 16 bytes for each row of `extent`, `copies` one of each row of `copy`.
 
     Raises Malformed for names, texts or numbers that can't be.
     """
     texts: dict[tuple[str, str], pa.Array] = {}
     for name, columns in batch.tables.items():
         for column, code in TABLES[name]:
-            if code is BYTES:
+            if code is BYTES and name != "copy":
                 texts[name, column] = _text(name, column, columns[column])
         _check(name, columns, texts, batch)
-    return Prepared(batch, extent_hashes, texts)
+    return Prepared(batch, extent_hashes, texts, copies)
 
 
 def assemble(batches: Sequence[Placed], pack: str, committed_at: int) -> pa.Table:
@@ -81,10 +95,11 @@ def assemble(batches: Sequence[Placed], pack: str, committed_at: int) -> pa.Tabl
     streams = sorted({each.prepared.batch.stream for each in batches})
     ranks = {stream: rank for rank, stream in enumerate(streams)}
     parts = []
+    others = sorted({copied.data.pack for each in batches for copied in each.prepared.copies})
     for name in TABLES:
         having = [each for each in batches if name in each.prepared.batch.tables]
         if having:
-            parts.append(_arrays(name, having, ranks))
+            parts.append(_arrays(name, having, ranks, others))
     rows = _together(parts)
     if rows.num_rows > 1:
         keys = _SORT if len(streams) == 1 else [(_RANK, "ascending"), *_SORT]
@@ -92,7 +107,7 @@ def assemble(batches: Sequence[Placed], pack: str, committed_at: int) -> pa.Tabl
     columns = dict(zip(_PLACED.names, rows.columns, strict=True))
     columns["stream"] = pa.DictionaryArray.from_arrays(columns[_RANK], pa.array(streams, pa.string()))
     columns["committed_at"] = pa.repeat(pa.scalar(committed_at, pa.int64()), rows.num_rows)
-    columns["pack"] = _pack_column(columns["frame"], pack)
+    columns["pack"] = _pack_column(columns["frame"], columns[_ELSEWHERE], [pack, *others])
     return pa.Table.from_arrays([columns[field.name] for field in EVENTS], schema=EVENTS)
 
 
@@ -105,10 +120,13 @@ def sort_events(table: pa.Table) -> pa.Table:
     return table.take(order)
 
 
-def _pack_column(frame: pa.Array, pack: str) -> pa.Array:
+def _pack_column(frame: pa.Array, elsewhere: pa.Array, packs: Sequence[str]) -> pa.Array:
+    """The pack of each row with a frame: the first of `packs` is the commit's own, `elsewhere` counts the others."""
     zero = pa.scalar(0, pa.int32())
     indices = pc.if_else(pc.is_valid(frame), zero, pa.scalar(None, pa.int32()))
-    return pa.DictionaryArray.from_arrays(indices, pa.array([pack], pa.string()))
+    if len(packs) > 1:
+        indices = pc.coalesce(pc.add(elsewhere, pa.scalar(1, pa.int32())), indices)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(packs, pa.string()))
 
 
 def _together(parts: Sequence[Mapping[str, pa.Array]]) -> pa.RecordBatch:
@@ -129,8 +147,13 @@ def _together(parts: Sequence[Mapping[str, pa.Array]]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=_PLACED)
 
 
-def _arrays(name: str, batches: Sequence[Placed], ranks: Mapping[str, int]) -> dict[str, pa.Array]:
-    """The columns of one table of all batches, one behind the other, under the names of EVENTS."""
+def _arrays(
+    name: str, batches: Sequence[Placed], ranks: Mapping[str, int], others: Sequence[str]
+) -> dict[str, pa.Array]:
+    """The columns of one table of all batches, one behind the other, under the names of EVENTS.
+
+    `others` are the packs that copies lie in.
+    """
     arrays: dict[str, pa.Array] = {}
     for column, code in TABLES[name]:
         target = _TARGETS.get((name, column), column)
@@ -156,7 +179,21 @@ def _arrays(name: str, batches: Sequence[Placed], ranks: Mapping[str, int]) -> d
         arrays["file_id"] = _null_below_zero(file_ids).cast(pa.uint64())
     if name == "extent":
         arrays |= _extent_arrays(arrays, batches, counts)
+    if name == "copy":
+        arrays |= _copy_arrays([copied for each in batches for copied in each.prepared.copies], others)
     return arrays
+
+
+def _copy_arrays(copies: Sequence[Copied], others: Sequence[str]) -> dict[str, pa.Array]:
+    """Where the bytes of copies lie."""
+    numbers = {pack: number for number, pack in enumerate(others)}
+    return {
+        _ELSEWHERE: pa.array([numbers[each.data.pack] for each in copies], pa.int32()),
+        "frame": pa.array([each.data.frame for each in copies], pa.int64()),
+        "frame_bytes": pa.array([each.data.frame_bytes for each in copies], pa.int32()),
+        "skip": pa.array([each.data.skip for each in copies], pa.int32()),
+        "hash": pa.array([each.hash for each in copies], pa.binary(16)),
+    }
 
 
 def _extent_arrays(
@@ -218,7 +255,7 @@ def _check(name: str, columns: Columns, texts: Mapping[tuple[str, str], pa.Array
     if name == "dentry":
         _check_names(columns["name"], texts["dentry", "name"])
         _check_file_ids(name, columns["file_id"], batch)
-    elif name in ("inode", "extent"):
+    elif name in ("inode", "extent", "copy"):
         _check_file_ids(name, columns["file_id"], batch)
     if name == "extent" and max(columns["skip"]) > _SKIP_MAX:
         raise Malformed(f"column extent.skip holds what it can't: {max(columns['skip'])}")

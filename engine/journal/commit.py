@@ -90,13 +90,10 @@ class Committer:
         for thread in self._threads:
             thread.start()
 
-    # What a node calls.
-
     def submit(self, batch: Batch, group: str | None = None) -> Future[Ack]:
         """Take a batch. Checks and hashes it on the calling thread, which waits while too much is waiting already.
 
-        The future raises Malformed, OutOfOrder, Conflict, NotCommitted, CopyRefused, or Refused for a stream that is not
-        registered.
+        The future raises Malformed, OutOfOrder, Conflict, NotCommitted, CopyRefused, or Refused for an unknown stream.
         Extents are hashed with the key of the stream's own group; another `group` is a ValueError.
         """
         ticket = ticket_for(batch)

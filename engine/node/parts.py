@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.env.clock import Clock
 from engine.journal.commit import Committer
+from engine.journal.copies import Copies
 from engine.journal.open import Journal
 from engine.node.api.bodies import Bodies
 from engine.node.audit import AuditLog
@@ -26,6 +27,7 @@ from engine.node.restores import Restores
 from engine.node.settings import NodeSettings
 from engine.node.streams import StreamFacts
 from engine.node.sync import Sync
+from engine.query.committed import CommittedExtents
 
 if TYPE_CHECKING:
     from engine.node.alerts.watch import Watch
@@ -87,11 +89,14 @@ class Parts:
     reads: set[Future[Any]] = field(default_factory=set)
     restores: Restores = field(init=False)
     commands: Commands | None = None
+    committed: CommittedExtents = field(init=False)
 
     def __post_init__(self) -> None:
         self.metrics = Metrics(self.clock, self.desired)
         self.sparingly = Sparingly(self.clock)
         self.restores = Restores(self.journal)
+        self.committed = CommittedExtents(self.journal)
+        self.committer.copies = Copies(self.journal, self.committed.find)
 
     def heard(self, host: str) -> Agent:
         """The agent of a host, which has just come. Of too many the one that was silent longest is forgotten."""
@@ -114,3 +119,4 @@ class Parts:
             self.audit.flush(at_once=True)
         finally:
             self.committer.close()
+            self.committed.close()

@@ -16,6 +16,7 @@ from engine.model.ids import Position
 from engine.node.monitoring.status import Stored
 from engine.wire.batch import Batch
 
+CHANGES = ("dentry", "inode", "extent", "copy")
 DELAYS_KEPT = 2_000
 DELAYS_WINDOW = 5 * 60 * 1_000_000
 
@@ -60,7 +61,7 @@ class StreamFacts:
             known.bytes_stored += sum(len(frame.data) + FRAME_OVERHEAD_BYTES for frame in batch.frames)
             live = known.point is not None  # the baseline's own changes were there long before
             self._take_marks(known, batch)
-            changes = [columns["at"] for name, columns in batch.tables.items() if name in ("dentry", "inode", "extent")]
+            changes = [columns["at"] for name, columns in batch.tables.items() if name in CHANGES]
             if changes:
                 known.last_change_at = max(max(at) for at in changes)
                 if live:

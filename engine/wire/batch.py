@@ -2,7 +2,7 @@
 
     offset  bytes  what
     0       8      "BCSBATCH"
-    8       4      version, u32 (1)
+    8       4      version, u32 (1, or 2 with copies in it)
     12      4      length of the header, u32
     16      32     BLAKE3 of all that follows
     48      ...    header, JSON: stream, epoch, lsn_first, lsn_last, prev, tables, columns, frames
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import chain
@@ -26,14 +26,25 @@ from typing import Any
 import zstandard
 from blake3 import blake3
 
-from engine.wire.columns import TABLES, Columns, decode_table, encode_table
+from engine.wire.columns import FIRST_TABLES, TABLES, Columns, decode_table, encode_table
 from engine.wire.errors import Malformed
 from engine.wire.frames import Frame, FrameFiller
-from engine.wire.limits import BATCH_BYTES_MAX, COLUMNS_BYTES_MAX, EVENTS_MAX, FRAMES_MAX, HEADER_BYTES_MAX
+from engine.wire.limits import (
+    BATCH_BYTES_MAX,
+    COLUMNS_BYTES_MAX,
+    COPIED_BYTES_MAX,
+    EVENTS_MAX,
+    FRAME_BYTES_MAX,
+    FRAMES_MAX,
+    HEADER_BYTES_MAX,
+)
 
 MAGIC = b"BCSBATCH"
-VERSION = 1
+VERSION = 2
+"""The newest that is read here. A batch without copies is written as version 1, which every node reads."""
+
 HASH_BYTES = 16
+DIGEST_BYTES = 16
 NO_HASH = bytes(HASH_BYTES)
 """What the first batch of a stream names as the one before."""
 
@@ -69,14 +80,15 @@ class BatchBuilder:
         self._frames = FrameFiller(executor)
         self._rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in TABLES}
         self._settled_at: int | None = None
+        self._copied_bytes = 0
 
     def __len__(self) -> int:
         return self.lsn_next - self.lsn_first
 
     @property
     def raw_bytes(self) -> int:
-        """Bytes of content gathered so far, before compression."""
-        return self._frames.raw_bytes
+        """Bytes of content gathered so far, before compression; those that are referred to count too."""
+        return self._frames.raw_bytes + self._copied_bytes
 
     def _take(self) -> int:
         lsn = self.lsn_next
@@ -118,6 +130,15 @@ class BatchBuilder:
     def hole(self, at: int, file_id: int, offset: int, length: int) -> int:
         lsn = self._take()
         self._rows["extent"].append((lsn, at, file_id, offset, length, -1, 0))
+        return lsn
+
+    def copy(
+        self, at: int, file_id: int, offset: int, length: int, from_file: int, from_lsn: int, skip: int, digest: bytes
+    ) -> int:
+        """Bytes of a file that the stream has already, in its extent `from_lsn` (engine.wire.columns)."""
+        lsn = self._take()
+        self._copied_bytes += length
+        self._rows["copy"].append((lsn, at, file_id, offset, length, from_file, from_lsn, skip, digest))
         return lsn
 
     def mark(self, at: int, kind: str, label: str = "", point_class: str = "", gap_from: int = 0) -> int:
@@ -175,7 +196,8 @@ def encode(
     for part in body:
         hasher.update(part)
     digest = hasher.digest()
-    return [_PREFIX.pack(MAGIC, VERSION, len(header), digest), *body], digest[:HASH_BYTES]
+    version = 2 if rows.get("copy") else 1
+    return [_PREFIX.pack(MAGIC, version, len(header), digest), *body], digest[:HASH_BYTES]
 
 
 def hash_of(data: bytes | bytearray | memoryview) -> bytes:
@@ -191,13 +213,14 @@ def decode(data: bytes | bytearray | memoryview) -> Batch:
     if len(view) < _PREFIX.size:
         raise Malformed(f"a batch of {len(view)} bytes is shorter than its prefix of {_PREFIX.size}")
     magic, version, header_bytes, digest = _PREFIX.unpack_from(view)
-    if magic != MAGIC or version != VERSION:
-        raise Malformed(f"not a batch of version {VERSION}: it begins with {magic!r}, version {version}")
+    if magic != MAGIC or not 1 <= version <= VERSION:
+        raise Malformed(f"not a batch of version {VERSION} or before: it begins with {magic!r}, version {version}")
     if header_bytes > min(HEADER_BYTES_MAX, len(view) - _PREFIX.size):
         raise Malformed(f"a batch's header declares {header_bytes} bytes, more than there are or may be")
     if blake3(view[_PREFIX.size :]).digest() != digest:
         raise Malformed("a batch's bytes do not match its hash: it was changed on its way")
     header = _Header.read(bytes(view[_PREFIX.size : _PREFIX.size + header_bytes]))
+    header.check(TABLES if version > 1 else FIRST_TABLES)
     at = _PREFIX.size + header_bytes
     tables = _read_tables(header, view[at : at + header.columns_stored])
     frames = _read_frames(header, view[at + header.columns_stored :])
@@ -244,16 +267,15 @@ class _Header:
             )
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
             raise Malformed(f"a batch's header can't be read: {type(error).__name__} {error}") from None
-        header.check()
         return header
 
-    def check(self) -> None:
+    def check(self, tables: Collection[str]) -> None:
         count = self.lsn_last - self.lsn_first + 1
         if not 1 <= self.lsn_first <= self.lsn_last < 1 << 62 or not 1 <= self.epoch < 1 << 31:
             raise Malformed(f"events {self.lsn_first} to {self.lsn_last} of epoch {self.epoch} can't be")
         if count > EVENTS_MAX or len(self.frames) > FRAMES_MAX or self.columns_raw > COLUMNS_BYTES_MAX:
             raise Malformed(f"a batch of {count} events in {len(self.frames)} frames is over the limits")
-        if set(self.rows) - set(TABLES) or min(self.rows.values(), default=-1) < 1:
+        if set(self.rows) - set(tables) or min(self.rows.values(), default=-1) < 1:
             raise Malformed(f"a batch names tables {sorted(self.rows)}, not all of which can be")
         if sum(self.rows.values()) != count:
             raise Malformed(
@@ -299,6 +321,7 @@ def _check_numbers(batch: Batch) -> None:
     count = batch.lsn_last - batch.lsn_first + 1
     if len(lsns) != count or min(lsns) != batch.lsn_first or max(lsns) != batch.lsn_last:
         raise Malformed(f"a batch's events do not count from {batch.lsn_first} to {batch.lsn_last} without gap")
+    _check_copies(batch)
     extents = batch.tables.get("extent")
     if extents:
         rows = zip(extents["offset"], extents["length"], extents["frame"], extents["skip"], strict=True)
@@ -309,3 +332,20 @@ def _check_numbers(batch: Batch) -> None:
                 raise Malformed(f"an extent names frame {frame} of {len(batch.frames)}")
             if frame >= 0 and skip + length > batch.frames[frame].raw_bytes:
                 raise Malformed(f"an extent of {length} bytes at {skip} goes beyond its frame {frame}")
+
+
+def _check_copies(batch: Batch) -> None:
+    """Copies of what came before the batch, in amounts that can be read before it is answered."""
+    copies = batch.tables.get("copy")
+    if not copies:
+        return
+    if sum(copies["length"]) > COPIED_BYTES_MAX:
+        raise Malformed(f"a batch refers to {sum(copies['length'])} bytes, more than {COPIED_BYTES_MAX}")
+    names = ("offset", "length", "from_lsn", "skip", "digest")
+    for offset, length, from_lsn, skip, digest in zip(*(copies[name] for name in names), strict=True):
+        if offset < 0 or not 1 <= length <= FRAME_BYTES_MAX or offset + length >= 1 << 63:
+            raise Malformed(f"a copy at {offset} of {length} bytes can't be")
+        if skip + length > FRAME_BYTES_MAX or len(digest) != DIGEST_BYTES:
+            raise Malformed(f"a copy of {length} bytes from byte {skip} of an extent can't be")
+        if from_lsn >= batch.lsn_first:
+            raise Malformed(f"a copy names event {from_lsn}, which comes no earlier than its batch")

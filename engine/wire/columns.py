@@ -55,9 +55,26 @@ TABLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("gap_from", "q"),
     ),
     "record": (("lsn", "Q"), ("at", "q"), ("topic", BYTES), ("payload", BYTES)),
+    "copy": (
+        ("lsn", "Q"),
+        ("at", "q"),
+        ("file_id", "Q"),
+        ("offset", "q"),
+        ("length", "q"),
+        ("from_file", "Q"),
+        ("from_lsn", "Q"),
+        ("skip", "I"),
+        ("digest", BYTES),
+    ),
 }
 """Columns of each table. `dentry.file_id` is -1 for an unlinked name, `extent.frame` the index
-of the batch's frame, -1 for a hole; `inode.type` the letter's code."""
+of the batch's frame, -1 for a hole; `inode.type` the letter's code.
+
+A `copy` is an extent whose bytes the stream has already: those of the extent `from_lsn` of file `from_file`, from byte
+`skip` of it on; `digest` is XXH3, 128 bits, of the bytes meant. It came with version 2 of batches."""
+
+FIRST_TABLES = tuple(name for name in TABLES if name != "copy")
+"""Those of version 1."""
 
 
 @dataclass(frozen=True, slots=True)

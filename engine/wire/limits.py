@@ -9,6 +9,9 @@ FRAME_BYTES_MAX = 2 * FRAME_BYTES
 """Raw bytes in any one frame: small extents fill one up, so it ends below twice the target."""
 
 BATCH_BYTES_MAX = 64 << 20
+
+COPIED_BYTES_MAX = 64 << 20
+"""Bytes that a batch may refer to: the node reads them all before it answers."""
 COLUMNS_BYTES_MAX = 128 << 20
 EVENTS_MAX = 500_000
 FRAMES_MAX = 4_096

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from engine.journal.commit import Ack, Conflict, Opened
+from engine.journal.commit import Ack, Conflict, CopyRefused, Opened
 from engine.model.errors import Refused, UsageError
 from engine.model.ids import parse_address
 from engine.node import reports
@@ -25,6 +25,7 @@ from engine.node.log import BATCH_DIGITS, DEBUG, INFO, SLOW_SECONDS, log, wanted
 from engine.node.monitoring.status import Report
 from engine.node.parts import Parts
 from engine.wire.batch import HASH_BYTES, Batch, decode
+from engine.wire.batch import VERSION as BATCH_VERSION
 from engine.wire.errors import Malformed
 from engine.wire.limits import BATCH_BYTES_MAX
 
@@ -37,7 +38,13 @@ class Foreign(Refused):
     """A stream that by the applied policies is another host's, or nobody's."""
 
 
-RECORDED = {Malformed: "malformed", Conflict: "conflict", Foreign: "foreign", TooLarge: "too-large"}
+RECORDED = {
+    Malformed: "malformed",
+    Conflict: "conflict",
+    Foreign: "foreign",
+    TooLarge: "too-large",
+    CopyRefused: "copy-refused",
+}
 """Refusals that go into the audit stream, and as what kind: an agent of ours brings none of them about by itself."""
 
 
@@ -115,7 +122,7 @@ async def recording(parts: Parts, what: str, host: str, details: Mapping[str, An
     """Refusals that concern the audit are in its stream before they are answered."""
     try:
         yield
-    except (Malformed, Conflict, Foreign, TooLarge) as error:
+    except (Malformed, Conflict, Foreign, TooLarge, CopyRefused) as error:
         told = {**details, "host": host, "error": error.message}
         await asyncio.to_thread(parts.audit.refusal, what, f"agent {host}", told, RECORDED[type(error)])
         raise
@@ -184,6 +191,7 @@ def open_stream_for(
         "hash": head.hash.hex(),
         "cause": opened.cause,
         "through_at": known.through_at if known else 0,
+        "batch_version": BATCH_VERSION,
     }
 
 
