@@ -30,6 +30,7 @@ OVERFLOW = "event queue overflow"
 
 
 class Live:
+PASS_SECONDS_MAX_WHEN_STOPPING = 1.0
     """One session's capturing. `begin` first, then `run` until it is stopped or something fails."""
 
     def __init__(self, parts: Parts) -> None:
@@ -45,6 +46,7 @@ class Live:
 
     def begin(self, reason: str) -> None:
         """Look at everything; `reason` as in `catch_up`."""
+        self._stopping_since = 0.0
         catch_up(self._parts, reason)
 
     def run(self) -> None:
@@ -182,7 +184,10 @@ class Live:
             self._view.files, self._view.bytes = self._parts.walk.files, self._capture.inodes.content.bytes_read
         self._check_shipper()
         if self._stopping.is_set() and not self._finishing:
-            raise Stopped
+            # A pass is soon over, and then the record is clean; catching up may take hours.
+            self._stopping_since = self._stopping_since or now
+            if self._view.state != "protected" or now - self._stopping_since > PASS_SECONDS_MAX_WHEN_STOPPING:
+                raise Stopped
 
     def _housekeeping(self) -> None:
         self._take_acknowledgements()

@@ -41,6 +41,7 @@ class Marks:
         if kind == BASELINE:
             self._record.set_fact("baseline_lsn", self.last_lsn)
         self._record.set_fact("mark_at", at)
+        self._record.set_fact("mark_lsn", self.last_lsn)
         self.complete_through(through_at)
 
     def complete_through(self, at: int) -> None:

@@ -49,6 +49,7 @@ def follow(record: Record, head: Head) -> tuple[list[Sent], bool]:
         record.set_fact("through_at", max(record.fact("through_at"), head.through_at))
         record.set_fact("epoch", head.epoch)
         record.acknowledge(head.lsn, head.hash)
+        crash("record-beginning")
         record.commit()
         return [], True
     record.acknowledge(head.lsn, head.hash)
