@@ -14,7 +14,7 @@ from bcsctl.settings import home_option, settings
 from bcsctl.sites import SiteCommand, site_option
 from engine.env.clock import SYSTEM
 from engine.model.points import APPLICATION, CRASH, FUZZY, QUIET, Gap, Point
-from engine.model.times import format_about, format_time
+from engine.model.times import SECOND, format_about, format_time
 
 COLOURS = {APPLICATION: GOOD, CRASH: GOOD, QUIET: "cyan", FUZZY: BUSY}
 SHOWN = 20
@@ -46,18 +46,20 @@ def command(
     first, last = period(from_at, to_at, now)
     with scene(settings(home), address) as at:
         from engine.query.points import count as count_of
-        from engine.query.points import gaps, points
+        from engine.query.points import gaps, known_until, points
 
         found = points(at.session, at.stream.id, first, last, None if as_json and not limit else limit or SHOWN)
         count = count_of(at.session, at.stream.id, first, last)
         word = at.word()
         known = [*gaps(at.session, at.stream.id), *([word.gap] if word and word.gap else [])]
         missed = [gap for gap in known if _meets(gap, first, last)]
+        through = max(known_until(at.session, at.stream.id), (word.through_at if word else None) or 0)
     if as_json:
         print_json(
             {
                 "address": address,
                 "count": count,
+                "through_at": format_time(through) if through else None,
                 "points": [
                     {
                         "point": str(point.position),
@@ -79,15 +81,16 @@ def command(
             }
         )
     else:
-        render(found, missed, count, now)
+        render(found, missed, count, now, through if last is None else 0)
 
 
 def _meets(gap: Gap, first: int | None, last: int | None) -> bool:
     return (last is None or gap.from_at <= last) and (first is None or gap.to_at is None or gap.to_at >= first)
 
 
-def render(found: Sequence[Point], gaps: Sequence[Gap], count: int, now: int) -> None:
-    """A table, oldest first, with the gaps where they lie."""
+def render(found: Sequence[Point], gaps: Sequence[Gap], count: int, now: int, through: int = 0) -> None:
+    """A table, oldest first, with the gaps where they lie. `through`: up to when the source is known to be complete,
+    0 where that is not to be said."""
     if not found and not gaps:
         tell("no recovery point in this range")
         return
@@ -112,7 +115,8 @@ def render(found: Sequence[Point], gaps: Sequence[Gap], count: int, now: int) ->
     if len(found) < count:
         say(f"the last {len(found)} of {counted(count, 'point')}: --from, --to and --limit show others", DIM)
     else:
-        say(counted(count, "point"), DIM)
+        idle = bool(found) and through - found[-1].at >= SECOND
+        say(counted(count, "point") + (f"; complete up to {local_time(through)}" if idle else ""), DIM)
 
 
 def _gap_row(gap: Gap, now: int) -> list[str | tuple[str, str | None]]:
