@@ -261,7 +261,7 @@ class Capture:
             return False
         self._name(where, file_id)
         if row is not None:
-            self._left(row.file_id)
+            self._left(row)
         if known is not None and st.S_ISDIR(status.st_mode):
             for parent, name in self.record.places_of(file_id):
                 if (parent, name) != where:
@@ -297,14 +297,21 @@ class Capture:
         self._unlink(where)
         crash("name-unlinked")
         if isinstance(row, Known):
-            self._left(row.file_id)
+            self._left(row)
             if row.mode >> 12 == 4:
                 self.places.clear()
 
-    def _left(self, file_id: int) -> None:
-        """A name stopped leading to the inode: without another one it is forgotten in a while."""
-        if file_id != ROOT_ID and not self.record.places_of(file_id):
+    def _left(self, row: Known) -> None:
+        """A name stopped leading to the inode: without another one it is forgotten in a while.
+
+        What was done to a file through that name may have shown under no other one.
+        """
+        file_id = row.file_id
+        others = self.record.places_of(file_id)
+        if file_id != ROOT_ID and not others:
             self._limbo[file_id] = self._clock.monotonic() + LIMBO_SECONDS
+        elif st.S_ISREG(row.mode) and self.watcher.mechanism not in ("fanotify", "scan"):
+            self.pending.missed(others)
 
     def forget_the_left(self) -> None:
         """Forget inodes whose other name has not turned up."""

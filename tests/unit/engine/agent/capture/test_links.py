@@ -26,3 +26,19 @@ def test_another_linked_file_takes_the_name(site: Site, mechanism: str) -> None:
         time.sleep(0.3)  # what happened until now has been looked at
         (outside / f"other{number}").write_bytes(b"second")
         wait_for(lambda: site.image()[b"/name"][-1] == b"second", 10)
+
+
+@pytest.mark.parametrize("mechanism", ["inotify", "fanotify-directories", "fanotify"])
+def test_the_name_that_a_change_was_made_through_goes_at_once(site: Site, mechanism: str) -> None:
+    if mechanism != "inotify" and os.geteuid() != 0:
+        pytest.skip("needs root")
+    name, other = site.tree / "name", site.tree / "other"
+    name.write_bytes(b"first")
+    site.start(watch=mechanism)
+    os.link(name, other)
+    site.settle()
+    other.write_bytes(b"second")
+    other.chmod(0o751)
+    other.unlink()
+    wait_for(lambda: site.image()[b"/name"][-1] == b"second" and site.image()[b"/name"][1] == 0o751, 10)
+    site.settle()
