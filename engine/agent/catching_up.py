@@ -52,14 +52,19 @@ def look_at_everything(parts: Parts) -> int:
     hints.begin_anew()
     hints.drain()
     through_at = hints.drained_at
+    under_way = parts.capture.under_way
+    under_way.begin(hints.drained_wall_ns)
     parts.walk.everything()
+    parts.capture.pending.again |= under_way.found()
     for _ in range(SETTLING_ROUNDS):
         hints.drain()
         if not hints.blind:
             through_at = hints.drained_at
         if not hints.dirty and not hints.own:
             break
+        under_way.begin(hints.drained_wall_ns)
         parts.capture.look(*hints.take())
+        parts.capture.pending.again |= under_way.found()
     for orphan in record.orphans():
         parts.capture.forget(orphan)
     record.forget_stray_blocks()

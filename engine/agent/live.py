@@ -2,9 +2,10 @@
 
 An event starts a nap, the nap lets more of them gather, then everything dirty is looked at and what differs is closed
 into a batch that ends in a `pass` mark. The mark is `quiet` when nothing happened in the nap, during the look and in
-the drain after it: then the state has held since the last event, and that is the time the mark bears. Where the look
-found a directory that was not watched yet, the events in it went unseen: then the mark bears the time of the last
-drain. A watcher that only ever scans sees no events at all: nothing is quiet to it, or complete after its last look.
+the drain after it, nor was a write under way meanwhile (`engine.agent.points.under_way` says how far that can be
+known): then the state has held since the last event, and that is the time the mark bears. Where the look found a
+directory that was not watched yet, the events in it went unseen: then the mark bears the time of the last drain. A
+watcher that only ever scans sees no events at all: nothing is quiet to it, or complete after its last look.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from engine.agent.parts import Parts
 from engine.env.crash import crash
 from engine.model.events import PASS
 from engine.model.points import FUZZY, QUIET
+from engine.model.times import SECOND
 
 NAP_SECONDS = 0.02
 NAP_SLICES = 5
@@ -28,9 +30,10 @@ UNREADABLE_SHOWN = 20
 STOP_SECONDS = 3.0
 OVERFLOW = "event queue overflow"
 
+PASS_SECONDS_MAX_WHEN_STOPPING = 1.0
+
 
 class Live:
-PASS_SECONDS_MAX_WHEN_STOPPING = 1.0
     """One session's capturing. `begin` first, then `run` until it is stopped or something fails."""
 
     def __init__(self, parts: Parts) -> None:
@@ -42,11 +45,11 @@ PASS_SECONDS_MAX_WHEN_STOPPING = 1.0
         self._outbox.breathe = self._breathe
         self._breathed = 0.0
         self._kept_house = self._looked_at_stems = self._retried = 0.0
+        self._stopping_since = 0.0
         self._finishing = False
 
     def begin(self, reason: str) -> None:
         """Look at everything; `reason` as in `catch_up`."""
-        self._stopping_since = 0.0
         catch_up(self._parts, reason)
 
     def run(self) -> None:
@@ -90,17 +93,20 @@ PASS_SECONDS_MAX_WHEN_STOPPING = 1.0
             self._idle()
             self._view.pending = self._waiting()  # what waited at a pass's end may be acknowledged since
             return False
-        if hints.eventful:
+        if hints.eventful or self._site.now() - hints.last_event_at < NAP_SECONDS * SECOND:
             hints.eventful = self._nap()
         through_at = hints.drained_at
         if hints.all_of_it:
             return True
         crash("events-gathered")
+        capture.under_way.begin(hints.drained_wall_ns)
         capture.look(*hints.take())
         crash("looked")
         if polled:
             self._parts.walk.stems()
             capture.finish()
+        if not (hints.eventful or hints.blind):
+            capture.pending.again |= capture.under_way.found()
         hints.drain()
         self._end_pass(through_at, polled, asked)
         return True

@@ -64,6 +64,11 @@ class Hints:
         return True
 
     @property
+    def drained_wall_ns(self) -> int:
+        """`drained_at` as the wall time that files are stamped with, nanoseconds."""
+        return (self.drained_at + self._site.skew_microseconds) * 1000
+
+    @property
     def all_of_it(self) -> bool:
         """Whether everything is to be looked at."""
         return self.overflowed or self.everywhere

@@ -19,6 +19,7 @@ from engine.agent.capture.inodes import Inodes, open_file
 from engine.agent.capture.outbox import Outbox
 from engine.agent.capture.places import Moved, Places, join
 from engine.agent.kept.record import Known, Record, number_of
+from engine.agent.points.under_way import UnderWay
 from engine.agent.watch.base import Watcher
 from engine.drivers.files import Scope
 from engine.env.clock import Clock
@@ -73,6 +74,7 @@ class Capture:
         self._clock = clock
         self.inodes = Inodes(record, outbox)
         self.pending = Pending()
+        self.under_way = UnderWay()
         self.unreadable: dict[Where, int] = {}
         self.scan: Callable[[Iterable[int]], None]
         self.to_scan: list[int] = []
@@ -204,6 +206,7 @@ class Capture:
                 self.pending.missed([where])
                 return
             file_id, still = self.inodes.regular(file, opened, known, self.wall_ns)
+            self.under_way.looked(where, file, opened, self.wall_now_ns())
         finally:
             os.close(file)
         if not still:

@@ -223,6 +223,7 @@ class Walk:
                 capture.look_at(directory, path, name, fd, event=False)
                 return
             file_id, still = capture.inodes.regular(file, status, None, wall_ns)
+            capture.under_way.looked((directory, name), file, status, capture.wall_now_ns())
             lsn = capture.outbox.builder.dentry(0, directory, name, file_id)
             capture.record.put_name(directory, name, file_id, lsn)
             if not still:
