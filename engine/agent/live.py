@@ -14,6 +14,7 @@ from engine.agent.catching_up import catch_up
 from engine.agent.endings import Resync, Stopped
 from engine.agent.kept.spool import SpoolDamaged
 from engine.agent.parts import Parts
+from engine.agent.ship.client import CopyRefused
 from engine.env.crash import crash
 from engine.model.events import PASS
 from engine.model.points import FUZZY, QUIET
@@ -220,6 +221,8 @@ class Live:
         self._view.not_taken = self._shipper.message if self._shipper.refused else ""
         if self._shipper.trouble is not None:
             raise Resync("the node has another history")
+        if self._shipper.copy_refused:
+            raise CopyRefused(self._shipper.message)
         if self._shipper.spool_damaged:
             raise SpoolDamaged(self._shipper.message)
 

@@ -12,7 +12,7 @@ from engine.agent.live import Live
 from engine.agent.parts import assemble
 from engine.agent.settings import Begun
 from engine.agent.ship import opening
-from engine.agent.ship.client import Head, Node, is_refusal
+from engine.agent.ship.client import CopyRefused, Head, Node, is_refusal
 from engine.agent.ship.shipper import Parcel, Shipper
 from engine.agent.watch.choose import open_watcher
 from engine.env.crash import crash
@@ -110,6 +110,8 @@ class Session:
                 self._spool.release(self._record.first_spooled())
             if self._shipper.trouble is not None:
                 raise Resync("the spool was full")
+            if self._shipper.copy_refused:
+                raise CopyRefused(self._shipper.message)
             if self._shipper.spool_damaged:
                 raise SpoolDamaged(self._shipper.message)
             if self._begun.stopping.is_set():
@@ -137,6 +139,7 @@ class Session:
                 record.set_fact(fact, min(record.fact(fact, 0), head.through_at or record.fact(fact, 0)))
         crash("stream-opened")
         left, _ = opening.follow(record, head)
+        record.set_fact("batch_version", head.batch_version)
         crash("record-followed")
         if not left:
             self._spool.drop()
@@ -163,6 +166,7 @@ class Session:
             self._not_opened(error)
             return False
         self._view.message = self._view.not_opened = ""
+        record.set_fact("batch_version", head.batch_version)
         ends = [(record.fact("acked_lsn", 0), record.fact("acked_hash"))]
         ends += [(each.lsn_last, each.hash) for each in record.sent()]
         if head.epoch != record.fact("epoch") or (head.lsn, head.hash) not in ends:

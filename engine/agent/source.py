@@ -17,6 +17,7 @@ from engine.agent.endings import Resync, Stopped
 from engine.agent.kept.spool import SpoolDamaged
 from engine.agent.session import Session
 from engine.agent.settings import Begun, Marked, Settings
+from engine.agent.ship.client import CopyRefused
 from engine.agent.watch.base import WatchRefused
 from engine.env import durable
 from engine.env.niceness import as_usual
@@ -72,10 +73,10 @@ class Source:
 
     def report(self) -> dict[str, Any]:
         """The source's row in the agent's status report."""
-        v = self.view
+        v, stream = self.view, self.settings.stream
         state, message = v.shown()
         return {
-            "stream": self.settings.stream,
+            "stream": stream,
             "state": state,
             "mechanism": v.mechanism,
             "ranges": v.ranges,
@@ -89,6 +90,9 @@ class Source:
             "bytes_changed": self.settings.traffic.changed,
             "bytes_sent": self.settings.traffic.sent,
             "gap_from": v.gap_from or None,
+            "gap_reason": v.gap_reason,
+            "acknowledged_at": v.acknowledged_at or None,
+            "spool_bytes": self.settings.spools[stream].size_bytes if stream in self.settings.spools else 0,
             "unreadable": v.unreadable,
             "unreadable_paths": v.unreadable_paths,
             "baseline": {"files": v.files, "bytes": v.bytes, "done": v.baseline_done},
@@ -117,6 +121,9 @@ class Source:
         except WatchRefused as error:
             self._begun.weaker_than = error.details.get("mechanism", view.mechanism)
             self._begun.reason, view.message = "the watch mechanism was exchanged", error.message
+            return
+        except CopyRefused as error:
+            self._begun.spool_lost, self._begun.reason, view.message = True, "the node refused a copy", error.message
             return
         except SpoolDamaged as error:
             self._begun.spool_lost, self._begun.reason, view.message = True, "the spool was damaged", error.message

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from xxhash import xxh3_128_digest
 
+from engine.agent.capture import copies
 from engine.agent.capture.cache import NEAR_BYTES, OldBlocks, OldBytes, differing
 from engine.agent.capture.outbox import Outbox
 from engine.agent.kept.record import UNKNOWN_SIZE, Record
@@ -128,6 +129,20 @@ def changed_runs(old: bytes | None, new: bytes) -> Ranges:
     return runs
 
 
+def _alike(split: list[tuple[int, int, bool]]) -> int:
+    """How many blocks are another chunk's."""
+    return sum(end - first for first, end, same in split if same)
+
+
+def _is_data(parts: Ranges, begin: int, end: int) -> bool:
+    """Whether [begin, end) is data without a hole in it."""
+    at = begin
+    for offset, size in parts:
+        if offset <= at < offset + size:
+            at = offset + size
+    return at >= end
+
+
 class Content:
     """Writes contents as events into an outbox, and digests into a record."""
 
@@ -149,12 +164,55 @@ class Content:
         `old` are the digests that the node's content has, b"" for a range that it has nothing of.
         """
         runs = changed_runs(old, new)
-        for first, end in self._ranges(file_id, start, length, runs, new, old or b"") if runs else ():
-            self._write_run(file_id, start, first, end, parts, old != b"")
+        chunk, made = start // CHUNK_BYTES, copies.Placed()
+        for first, end, candidate in self._found_elsewhere(file_id, chunk, length, runs, new, old):
+            begin, stop = first * BLOCK_BYTES, min(end * BLOCK_BYTES, length)
+            copied = self._copy_run(file_id, start, begin, stop, parts, candidate) if candidate else None
+            if copied is not None:
+                made += copied
+                continue
+            for begin, stop in self._ranges(file_id, start, length, [(first, end)], new, old or b""):
+                made += self._write_run(file_id, start, begin, stop, parts, old != b"")
         if runs or old is None or len(old) != len(new):
-            lsn = self._outbox.builder.lsn_next - 1
-            self._record.put_blocks(file_id, start // CHUNK_BYTES, lsn, new)
+            placed = copies.over(self._record.placed(file_id, chunk) if old else b"", made)
+            key = copies.key_of(new, length) if placed else None
+            self._record.put_blocks(file_id, chunk, self._outbox.builder.lsn_next - 1, new, key, placed)
         return bool(runs)
+
+    def _found_elsewhere(
+        self, file_id: int, chunk: int, length: int, runs: Ranges, new: bytes, old: bytes | None
+    ) -> Iterator[tuple[int, int, copies.Candidate | None]]:
+        """Runs of blocks, cut where they begin or cease to be those of another chunk that the node has."""
+        best: list[tuple[int, int, bool]] = []
+        found: copies.Candidate | None = None
+        if runs and (not old or sum(end - first for first, end in runs) >= copies.COPIED_BLOCKS_MIN):
+            for candidate in copies.candidates(self._record, file_id, chunk, new, length):
+                split = copies.alike(candidate, new, runs)
+                if not best or _alike(split) > _alike(best):
+                    best, found = split, candidate
+        if found is None:
+            yield from ((first, end, None) for first, end in runs)
+        else:
+            yield from ((first, end, found if same else None) for first, end, same in best)
+
+    def _copy_run(
+        self, file_id: int, start: int, begin: int, end: int, parts: Ranges, candidate: copies.Candidate
+    ) -> copies.Placed | None:
+        """Refer to another chunk's bytes for [begin, end) of this one; None where that can't be."""
+        acknowledged = self._record.fact("acked_lsn", 0)
+        entries = copies.within(candidate.placed, begin, end, acknowledged)
+        if entries is None or not _is_data(parts, begin, end):
+            return None
+        builder, made = self._outbox.builder, copies.Placed()
+        for at, length, lsn, skip in entries:
+            data = self.buffer.view[at : at + length]
+            if length < copies.COPY_BYTES_MIN:
+                made.append((at, length, builder.extent(0, file_id, start + at, data), 0))
+            else:
+                source = (length, candidate.file_id, lsn, skip, xxh3_128_digest(data))
+                made.append((at, length, builder.copy(0, file_id, start + at, *source), 0))
+        self.traffic.changed += end - begin
+        return made
 
     def _ranges(self, file_id: int, start: int, length: int, runs: Ranges, new: bytes, old: bytes) -> Ranges:
         """(begin, end) in the chunk of what differs in runs of blocks; these are the old bytes from now on."""
@@ -178,8 +236,9 @@ class Content:
         self.traffic.changed += sum(last - first for first, last in found)
         return found
 
-    def _write_run(self, file_id: int, start: int, first: int, end: int, parts: Ranges, holes: bool) -> None:
-        builder, view = self._outbox.builder, self.buffer.view
+    def _write_run(self, file_id: int, start: int, first: int, end: int, parts: Ranges, holes: bool) -> copies.Placed:
+        """Emit [first, end) of the chunk; where that is in the stream now."""
+        builder, view, made = self._outbox.builder, self.buffer.view, copies.Placed()
         at = first
         for offset, size in parts:
             begin, stop = max(offset, first), min(offset + size, end)
@@ -187,11 +246,15 @@ class Content:
                 continue
             if holes and begin > at:
                 builder.hole(0, file_id, start + at, begin - at)
+                made.append((at, begin - at, 0, 0))
             for piece in range(begin, stop, FRAME_BYTES):
-                builder.extent(0, file_id, start + piece, view[piece : min(piece + FRAME_BYTES, stop)])
+                data = view[piece : min(piece + FRAME_BYTES, stop)]
+                made.append((piece, len(data), builder.extent(0, file_id, start + piece, data), 0))
             at = stop
         if holes and end > at:
             builder.hole(0, file_id, start + at, end - at)
+            made.append((at, end - at, 0, 0))
+        return made
 
     def stream(self, fd: int, file_id: int, status: os.stat_result, size_known: int | None) -> bool:
         """Compare and emit a whole file, chunk by chunk; whether anything differed.

@@ -94,12 +94,20 @@ class Record:
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute("PRAGMA wal_autocheckpoint = 4000")
         self._db.execute("PRAGMA cache_size = -16000")
+        self._add_columns("blocks", key="INTEGER", placed="BLOB")
         self._db.executescript(_SCHEMA.read_text("ascii"))
         self._inodes: list[tuple[Any, ...]] = []
         self._names: list[tuple[Any, ...]] = []
         self._blocks: list[tuple[Any, ...]] = []
         self._facts: dict[str, Any] = dict(self._db.execute("SELECT name, value FROM facts"))
         self._new_facts: dict[str, Any] = {}
+
+    def _add_columns(self, table: str, **columns: str) -> None:
+        """Add what a record that an older agent made lacks."""
+        there = {row[1] for row in self._db.execute(f"PRAGMA table_info({table})")}
+        for name, kind in columns.items():
+            if there and name not in there:
+                self._db.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
 
     # Facts: single values, such as the epoch, `through_at`, the LSN of the baseline's mark.
 
@@ -177,6 +185,20 @@ class Record:
         ).fetchone()
         return row[0] if row else None
 
+    def placed(self, file_id: int, chunk: int) -> bytes | None:
+        """Where the bytes of a chunk are in the stream, as engine.agent.capture.copies packs it; None: not known."""
+        self._flush()
+        row = self._db.execute("SELECT placed FROM blocks WHERE file_id = ? AND chunk = ?", (file_id, chunk)).fetchone()
+        return row[0] if row else None
+
+    def chunks_like(self, key: int, count_max: int) -> list[tuple[int, int, bytes, bytes]]:
+        """(file_id, chunk, digests, placed) of chunks with this key, as far as they have reached the database: what was
+        put since is not acknowledged yet, and what it replaces was so at its time."""
+        rows = self._db.execute(
+            "SELECT file_id, chunk, digests, placed FROM blocks WHERE key = ? LIMIT ?", (key, count_max)
+        )
+        return rows.fetchall()
+
     def chunks(self, file_id: int) -> list[int]:
         """The chunks of a file that have digests, ascending."""
         self._flush()
@@ -210,8 +232,11 @@ class Record:
         """`file_id` None: the name was unlinked."""
         self._names.append((parent, name, file_id, lsn))
 
-    def put_blocks(self, file_id: int, chunk: int, lsn: int, digests: bytes) -> None:
-        self._blocks.append((file_id, chunk, lsn, digests))
+    def put_blocks(
+        self, file_id: int, chunk: int, lsn: int, digests: bytes, key: int | None = None, placed: bytes | None = None
+    ) -> None:
+        """`key` and `placed` as engine.agent.capture.copies has them; None: nobody can refer to this chunk."""
+        self._blocks.append((file_id, chunk, lsn, digests, key, placed))
 
     def cut_blocks(self, file_id: int, chunk_first: int) -> None:
         """Forget the digests from a chunk on: the file has become shorter."""
@@ -277,8 +302,12 @@ class Record:
         return Place(*row) if row else NOWHERE
 
     def lose_spooled(self) -> None:
-        """The spool is damaged: batches in it are nowhere now."""
+        """The spool is damaged, or the node refuses what is in it: batches in it are nowhere now.
+
+        What they refer to is sent again, too.
+        """
         self._change("UPDATE batches SET segment = -1", [()])
+        self._change("UPDATE blocks SET key = NULL, placed = NULL WHERE placed IS NOT NULL", [()])
 
     def add_sent(self, sent: Sent) -> None:
         row = (sent.lsn_first, sent.lsn_last, sent.hash, sent.at, sent.through_at, *sent.place)
@@ -341,7 +370,7 @@ class Record:
             self._change("INSERT OR REPLACE INTO names VALUES (?, ?, ?, ?)", self._names)
             self._names = []
         if self._blocks:
-            self._change("INSERT OR REPLACE INTO blocks VALUES (?, ?, ?, ?)", self._blocks)
+            self._change("INSERT OR REPLACE INTO blocks VALUES (?, ?, ?, ?, ?, ?)", self._blocks)
             self._blocks = []
 
     def commit(self, *, lazily: bool = False) -> None:

@@ -17,11 +17,13 @@ CREATE TABLE IF NOT EXISTS names (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS names_by_file ON names (file_id);
 
--- Digests of the 8 KiB blocks of a file, 512 blocks a chunk, 16 bytes each; zeros for a hole.
+-- Digests of the 8 KiB blocks of a file, 512 blocks a chunk, 16 bytes each; zeros for a hole. key: the first 64 bits of
+-- them, where the chunk may be referred to; placed: with which events its bytes came (engine/agent/capture/copies.py).
 CREATE TABLE IF NOT EXISTS blocks (
     file_id INTEGER NOT NULL, chunk INTEGER NOT NULL, lsn INTEGER NOT NULL, digests BLOB NOT NULL,
-    PRIMARY KEY (file_id, chunk)
+    key INTEGER, placed BLOB, PRIMARY KEY (file_id, chunk)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS blocks_by_key ON blocks (key) WHERE key IS NOT NULL;
 
 -- Batches made and not yet known to be acknowledged. segment -1: not in the spool. at: site time, microseconds.
 CREATE TABLE IF NOT EXISTS batches (

@@ -39,6 +39,14 @@ class Head:
     hash: bytes
     cause: str = ""
     through_at: int = 0
+    batch_version: int = 1
+    """The newest form of batches that the node reads."""
+
+
+class CopyRefused(Failed):
+    """The node does not have what a batch refers to: it is to be looked at again, and sent."""
+
+    code = "copy-refused"
 
 
 class OutOfOrder(Failed):
@@ -204,7 +212,8 @@ def read_head(value: Mapping[str, Any]) -> Head:
     try:
         hash = bytes.fromhex(value.get("hash") or "")
         cause, through_at = str(value.get("cause") or ""), int(value.get("through_at") or 0)
-        return Head(int(value["epoch"]), int(value["lsn"]), hash or NO_HASH, cause, through_at)
+        version = int(value.get("batch_version") or 1)
+        return Head(int(value["epoch"]), int(value["lsn"]), hash or NO_HASH, cause, through_at, version)
     except (KeyError, TypeError, ValueError):
         raise Failed(f"the node answered {dict(value)!r:.200} where a position was expected") from None
 
@@ -215,4 +224,6 @@ def _error(value: Mapping[str, Any], status: int, otherwise: str) -> BcsError:
     expected = value.get("expected") or error.details.get("expected")
     if status in (409, 422) and isinstance(expected, dict):
         return OutOfOrder(read_head(expected))
+    if error.code == CopyRefused.code:
+        return CopyRefused(error.message)
     return Unreachable(error.message) if status in (408, 500, 502, 503, 504) else error

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from engine.agent.kept.spool import Spool, SpoolDamaged
 from engine.agent.log import batch_sent
-from engine.agent.ship.client import Head, Node, OutOfOrder, is_refusal
+from engine.agent.ship.client import CopyRefused, Head, Node, OutOfOrder, is_refusal
 from engine.agent.ship.memory import Memory
 from engine.agent.ship.window import BATCHES_MAX, Parcel, Window
 from engine.agent.traffic import Traffic
@@ -54,7 +54,7 @@ class Shipper:
         self.trouble: Head | None = None
         self.message = ""
         self.refused = False  # `message` says why the node does not take what it was sent
-        self.spool_damaged = False
+        self.spool_damaged = self.copy_refused = False
         self._lanes: list[threading.Thread] = []
         self._add_lane()
 
@@ -124,6 +124,10 @@ class Shipper:
             except OutOfOrder as error:
                 batch_sent(self._stream, parcel.hash, parcel.events, SYSTEM.monotonic() - begun, error.message)
                 self._out_of_order(parcel, error.head)
+            except CopyRefused as error:
+                with self._changed:
+                    self.message, self.copy_refused = error.message, True
+                    self._window.end(parcel)
             except SpoolDamaged as error:
                 with self._changed:
                     self.message, self.spool_damaged = error.message, True
@@ -156,7 +160,7 @@ class Shipper:
             return parcel
 
     def _ready(self) -> Parcel | None:
-        held_up = self._sending is not None or self._resting or self.spool_damaged
+        held_up = self._sending is not None or self._resting or self.spool_damaged or self.copy_refused
         return None if held_up or not self._released or self.trouble is not None else self._window.next()
 
     def _left(self, parcel: Parcel, *, sent: bool = False) -> None:

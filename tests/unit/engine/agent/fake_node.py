@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from engine.agent.ship.client import Head, OutOfOrder
+from xxhash import xxh3_128_digest
+
+from engine.agent.ship.client import CopyRefused, Head, OutOfOrder
 from engine.env.clock import SYSTEM
 from engine.model import events as ev
 from engine.model.errors import Refused, Unreachable
@@ -22,10 +24,13 @@ class FakeNode:
 
     events: list[ev.Event] = field(default_factory=list)
     data: dict[tuple[str, int], bytes] = field(default_factory=dict)
-    head: Head = field(default_factory=lambda: Head(0, 0, NO_HASH))
+    head: Head = field(default_factory=lambda: Head(0, 0, NO_HASH, batch_version=2))
     sent_hashes: dict[int, bytes] = field(default_factory=dict)
     committed_at: dict[int, int] = field(default_factory=dict)
     raw_bytes: int = 0
+    copied_bytes: int = 0
+    copies_refused: int = 0
+    refuse_copies: bool = False
     writer: str = ""
     away: bool = False
     refuse: bool = False
@@ -79,7 +84,7 @@ class FakeNode:
             self.opened.append(dict(record) if record else None)
             cause = self._cause(writer, record)
             if cause:
-                self.head = Head(self.head.epoch + 1, self.head.lsn, self.head.hash)
+                self.head = replace(self.head, epoch=self.head.epoch + 1)
                 self.writer = writer
             return replace(self.head, cause=cause)
 
@@ -116,7 +121,7 @@ class FakeNode:
             taken = list(self._events(batch))
             self.raw_bytes += sum(frame.raw_bytes for frame in batch.frames)
             self.events += sorted(taken, key=lambda event: event.lsn)
-            self.head = Head(batch.epoch, batch.lsn_last, batch.hash)
+            self.head = replace(self.head, epoch=batch.epoch, lsn=batch.lsn_last, hash=batch.hash)
             self.sent_hashes[batch.lsn_last] = batch.hash
             self.committed_at[batch.lsn_last] = SYSTEM.now()
             self.on_batch(batch)
@@ -154,11 +159,26 @@ class FakeNode:
             found.append(
                 ev.Extent(lsn, at, file_id, offset, length, ev.DataRef(pack, lsn, 0, 0) if frame >= 0 else None)
             )
+        for lsn, at, file_id, offset, length, from_file, from_lsn, skip, digest in rows("copy"):
+            whole = self._committed(from_file, from_lsn)
+            if self.refuse_copies or xxh3_128_digest(part := whole[skip : skip + length]) != digest:
+                self.copies_refused += 1
+                raise CopyRefused(f"events from {batch.lsn_first} refer to event {from_lsn}")
+            self.data[pack := f"{batch.epoch}.{batch.lsn_first}", lsn] = part
+            self.copied_bytes += length
+            found.append(ev.Extent(lsn, at, file_id, offset, length, ev.DataRef(pack, lsn, 0, 0)))
         for lsn, at, kind, label, point_class, gap_from in rows("mark"):
             found.append(ev.Mark(lsn, at, kind.decode(), label.decode(), point_class.decode(), gap_from))
         for lsn, at, topic, payload in rows("record"):
             found.append(ev.Record(lsn, at, topic.decode(), payload.decode()))
         return found
+
+    def _committed(self, file_id: int, lsn: int) -> bytes:
+        """The bytes of a committed extent of the file; none, and no copy is right, where there is no such."""
+        for event in self.events:
+            if isinstance(event, ev.Extent) and (event.lsn, event.file_id) == (lsn, file_id) and event.data:
+                return self.data[event.data.pack, event.data.frame]
+        return b""
 
     def marks_of(self, kind: str) -> list[ev.Mark]:
         return [event for event in list(self.events) if isinstance(event, ev.Mark) and event.kind == kind]
