@@ -30,7 +30,8 @@ class InotifyWatcher:
     mechanism = "inotify"
     costs = (
         "Every directory takes one of fs.inotify.max_user_watches, and more than fs.inotify.max_queued_events changes "
-        "at once mean that everything is scanned again."
+        "at once mean that everything is scanned again. Writes through a hard link that is made outside of the source "
+        "go unseen until its file is looked at again."
     )
 
     def __init__(self, roots: Sequence[bytes] = ()) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.agent.watch import btrfs
 from engine.agent.watch import fanotify as fan
 from engine.agent.watch.group import CONTENT, FanotifyGroup
 
@@ -25,11 +26,24 @@ class FilesystemWatcher(FanotifyGroup):
     def _mark(self, fd: int, *, directory: bool) -> bytes:
         key, mount = fan.object_key(fd)
         if mount not in self._marked_mounts:
-            fan.fanotify_mark(self._fd, fan.FAN_MARK_ADD | fan.FAN_MARK_FILESYSTEM, self._mask, fan.AT_FDCWD, _link(fd))
-            self._marked_mounts[mount] = key[: fan.FSID_SIZE]
+            self._marked_mounts[mount] = self._mark_filesystem(fd, key, mount)
             self._marks = self._count_marks()
         # Records carry the fsid of the place that was marked; a btrfs subvolume below it has one of its own.
         return self._marked_mounts[mount] + key[fan.FSID_SIZE :]
+
+    def _mark_filesystem(self, fd: int, key: bytes, mount: int) -> bytes:
+        """Mark the file system of the object behind `fd`; the fsid that its records will carry."""
+        flags = fan.FAN_MARK_ADD | fan.FAN_MARK_FILESYSTEM
+        try:
+            fan.fanotify_mark(self._fd, flags, self._mask, fan.AT_FDCWD, _link(fd))
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+        else:
+            return key[: fan.FSID_SIZE]
+        with btrfs.top_of(mount) as top:
+            fan.fanotify_mark(self._fd, flags, self._mask, fan.AT_FDCWD, _link(top))
+            return fan.object_key(top)[0][: fan.FSID_SIZE]
 
     def _mounts_changed(self) -> bool:
         changed = self._mounts_moved_since() and self._mounts.ours_changed()
@@ -51,7 +65,8 @@ class DirectoryWatcher(FanotifyGroup):
     mechanism = "fanotify-directories"
     costs = (
         "Every directory holds a kernel mark of about 1 KiB, and what is made in a new directory before it is marked "
-        "is found only by scanning it."
+        "is found only by scanning it. Writes through a hard link that is made outside of the source go unseen until "
+        "its file is looked at again."
     )
 
     def _mark(self, fd: int, *, directory: bool) -> bytes:

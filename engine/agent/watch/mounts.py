@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 _MOUNTINFO = "/proc/self/mountinfo"
@@ -24,6 +25,21 @@ def mounts_of(roots: Sequence[bytes], table: bytes) -> frozenset[tuple[bytes, ..
     return frozenset(found)
 
 
+def mounted_at(roots: Sequence[bytes], table: bytes) -> dict[bytes, str]:
+    """mount point -> 'device root' of every mount in `table` above, at or below one of the roots that is not hidden by
+    a later one. `root` is the directory of the file system that is mounted there."""
+    found: dict[bytes, str] = {}
+    for line in table.splitlines():
+        _, _, device, root, mount_point, *_ = line.split(b" ")
+        point = _unescaped(mount_point)
+        if not any(_is_within(each, point) or _is_within(point, each) for each in roots):
+            continue
+        for hidden in [each for each in found if _is_within(each, point)]:
+            del found[hidden]
+        found[point] = os.fsdecode(device + b" " + root)
+    return found
+
+
 def filesystem_type(path: bytes, table: bytes) -> bytes:
     """The type (b'ext4') of the file system that holds the absolute `path`; a later mount hides an earlier one."""
     best, name = b"", b""
@@ -33,6 +49,27 @@ def filesystem_type(path: bytes, table: bytes) -> bytes:
         if _is_within(path, point) and len(point) >= len(best):
             best, name = point, after.split(b" ")[0]
     return name
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One line of the table. `source` is the device as it was named; `read_only` what the file system says of itself,
+    whatever this mount of it allows."""
+
+    type: bytes
+    source: bytes
+    read_only: bool
+
+
+def mount_with(number: int, table: bytes) -> Mount | None:
+    """The mount with this number, as name_to_handle_at(2) tells it too."""
+    wanted = b"%d" % number
+    for line in table.splitlines():
+        before, _, after = line.partition(b" - ")
+        if before.split(b" ", 1)[0] == wanted:
+            kind, source, options = after.split(b" ", 2)
+            return Mount(kind, _unescaped(source), b"ro" in options.split(b","))
+    return None
 
 
 def mount_table() -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.agent.watch.mounts import filesystem_type, mounts_of
+from engine.agent.watch.mounts import Mount, filesystem_type, mount_with, mounts_of
 
 TABLE = rb"""22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
 30 22 0:40 / /srv rw,relatime shared:1 - nfs4 server:/srv rw
@@ -34,3 +34,11 @@ def test_mounts_above_and_below_a_root_are_ours() -> None:
     assert points == {b"/", b"/srv", b"/srv/a b"}
     assert {point for _, _, point in mounts_of([b"/srv"], TABLE)} == {b"/", b"/srv", b"/srv/a b"}
     assert mounts_of([b"/srv"], TABLE) != mounts_of([b"/srv"], TABLE.replace(b"0:40", b"0:42"))
+
+
+def test_a_mount_is_found_by_its_number() -> None:
+    assert mount_with(31, TABLE) == Mount(b"xfs", b"/dev/sda1", read_only=False)
+    assert mount_with(33, TABLE.replace(b"/dev/sdb rw", b"/dev/s\\040b ro,space_cache")) == Mount(
+        b"btrfs", b"/dev/s b", True
+    )
+    assert mount_with(3, TABLE) is None

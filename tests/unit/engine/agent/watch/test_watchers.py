@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from engine.agent.watch.choose import open_watcher
 from engine.agent.watch.group import DIALECTS
 from engine.agent.watch.inotify import InotifyWatcher
 from engine.agent.watch.marks import DirectoryWatcher, FilesystemWatcher
+from tests.mounts import Volume, volume
 
 Loops = Callable[[str], AbstractContextManager[tuple[Path, Callable[[], None]]]]
 
@@ -210,7 +212,7 @@ def test_a_mount_elsewhere_means_nothing(root: Path, loops: Loops) -> None:
 
 @needs_root
 def test_btrfs_subvolumes(loops: Loops) -> None:
-    """Below the top mount a subvolume is seen by the mark on the top; a mount of the subvolume alone takes no mark."""
+    """Below the top mount a subvolume is seen by the mark on the top, and from a subvolume by one on the top too."""
     if not shutil.which("btrfs"):
         pytest.skip("needs btrfs-progs")
     with loops("btrfs") as (mount_point, _):
@@ -226,12 +228,61 @@ def test_btrfs_subvolumes(loops: Loops) -> None:
             watcher.close()
         alone = open_watcher([os.fsencode(mount_point / "vol")], environment={})
         try:
-            assert alone.mechanism != "fanotify"
+            assert alone.mechanism == "fanotify"
             alone.add_directory(2, os.fsencode(mount_point / "vol"))
             (mount_point / "vol/g").write_bytes(b"x")
             assert alone.drain().dirty == {(2, b"g")}
         finally:
             alone.close()
+
+
+@pytest.fixture
+def subvolume() -> Iterator[Volume]:
+    """A btrfs, not mounted, with a subvolume `@` that is mounted by distributions as their root."""
+    with volume("btrfs") as disk:
+        disk.mount()
+        if subprocess.run(["btrfs", "subvolume", "create", disk.path / "@"], capture_output=True).returncode:
+            pytest.skip("needs btrfs-progs")
+        disk.unmount()
+        yield disk
+
+
+@needs_root
+@pytest.mark.parametrize("options", ["subvol=@", "ro,subvol=@"])
+def test_a_mount_of_a_btrfs_subvolume_alone(subvolume: Volume, options: str) -> None:
+    """The mark is on the top, which nobody sees mounted, and which is let go; the file system stays as it was."""
+    subvolume.mount(options)
+    before = Path("/proc/self/mountinfo").read_bytes()
+    watcher = open_watcher([os.fsencode(subvolume.path)], environment={})
+    try:
+        assert watcher.mechanism == "fanotify"
+        assert Path("/proc/self/mountinfo").read_bytes() == before
+        watcher.add_directory(1, os.fsencode(subvolume.path))
+        if options == "subvol=@":
+            (subvolume.path / "file").write_bytes(b"x")
+            assert watcher.drain().dirty == {(1, b"file")}
+        subvolume.unmount()
+        assert watcher.drain().overflowed
+        subprocess.run(["btrfs", "check", subvolume.device], check=True, capture_output=True)  # not while it is in use
+    finally:
+        watcher.close()
+
+
+@needs_root
+def test_a_subvolume_whose_top_can_not_be_had_falls_back(subvolume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(mount: object) -> int:
+        raise OSError(errno.ENOSYS, "as before Linux 5.2")
+
+    monkeypatch.setattr("engine.agent.watch.btrfs._mounted", refused)
+    subvolume.mount("subvol=@")
+    watcher = open_watcher([os.fsencode(subvolume.path)], environment={})
+    try:
+        assert watcher.mechanism != "fanotify"
+        watcher.add_directory(1, os.fsencode(subvolume.path))
+        (subvolume.path / "file").write_bytes(b"x")
+        assert watcher.drain().dirty == {(1, b"file")}
+    finally:
+        watcher.close()
 
 
 @needs_root
