@@ -22,6 +22,9 @@ from engine.model.errors import BcsError, UsageError
 if TYPE_CHECKING:
     from engine.recovery.restoring import Prepared
 
+STREAM = "-"
+"""What --to calls standard output."""
+
 BEGUN, ENDED = "restoring", "restore"
 """What the audit calls the beginning and the end of a restore."""
 
@@ -29,7 +32,11 @@ BEGUN, ENDED = "restoring", "restore"
 @click.command("restore", epilog=exits(4, 5, 6))
 @click.argument("address", metavar="ADDRESS[:PATH]")
 @click.option(
-    "--to", "target", required=True, metavar="[HOST:]DIR", help="Where to: a directory that is empty or not there."
+    "--to",
+    "target",
+    required=True,
+    metavar="[HOST:]DIR",
+    help="Where to: a directory that is empty or not there, or - for a tar stream on standard output.",
 )
 @at_option
 @click.option("--dry-run", is_flag=True, help="Print what would be done, with bytes and time; write nothing.")
@@ -63,11 +70,16 @@ def command(
     Example:  bcsctl restore finance/sf-db1/files --at -10m --to /srv/back
               bcsctl restore finance/sf-db1/files:/srv/finance/q3.ods --to .  --dry-run
               bcsctl restore finance/sf-db1/files --at -10m --to sf-db2:/srv/back
+              bcsctl restore finance/sf-db1/files --at -1h --to - | tar -tvf -
     """
     for asked, name in ((in_place, "--in-place"), (on_demand, "--on-demand"), (overwrite, "--overwrite")):
         if asked:
             raise UsageError(f"{name} is not there yet", hint="restore to an empty directory, then move what you need")
     wanted, where, (host, folder) = named(address), settings(home), destination(target)
+    if target == STREAM:
+        from bcsctl.restore_stream import as_stream
+
+        return as_stream(where, wanted, at, dry_run=dry_run, as_json=as_json)
     if host or where.site is not None:
         with damage_is_a_difference(), told_how_to_start(where):
             return from_afar(where, wanted, at, host, folder, verify=verify, dry_run=dry_run, as_json=as_json)
