@@ -11,6 +11,7 @@ from engine.model.events import BASELINE, PASS
 from engine.model.points import FUZZY, QUIET
 
 SETTLING_ROUNDS = 5
+NOT_MOUNTED = "a file system of the source was not mounted"
 
 
 def catch_up(parts: Parts, reason: str) -> None:
@@ -22,8 +23,11 @@ def catch_up(parts: Parts, reason: str) -> None:
     record, outbox, view, marks = parts.record, parts.outbox, parts.begun.view, parts.marks
     first = not record.fact("baseline_lsn")
     view.state = "baseline" if first else "catching-up"
+    unmounted = parts.capture.unmounted
     gap_from = max(record.fact("through_at", 0), record.fact("mark_at", 0))
-    view.gap_from = gap_from if reason else 0
+    if missed_since := record.fact("unmounted_since", 0):
+        reason, gap_from = reason or NOT_MOUNTED, min(gap_from, missed_since)
+    view.gap_from, view.gap_reason = (gap_from, reason) if reason and gap_from else (0, "")
     outbox.direct = parts.reopen()
     before = outbox.builder.lsn_next
     through_at = look_at_everything(parts)
@@ -31,8 +35,10 @@ def catch_up(parts: Parts, reason: str) -> None:
     at = max(parts.begun.settings.site_clock.now(), outbox.at)
     pending = parts.capture.pending
     unsure = parts.hints.blind or parts.hints.eventful or pending.again or pending.later
-    if pending.later or pending.behind:
-        through_at = 0  # of these files changes are known and not looked at yet
+    if pending.later or pending.behind or unmounted.held:
+        through_at = 0  # of these files changes are known and not looked at yet, or nobody can look
+    record.set_fact("unmounted_since", gap_from if unmounted.held else 0)
+    unmounted.note()
     if gap_from and reason:
         marks.gap(at, reason, gap_from)
     if first or reason or outbox.builder.lsn_next > before:
@@ -42,7 +48,8 @@ def catch_up(parts: Parts, reason: str) -> None:
     outbox.close_batch(at, through_at)
     crash("caught-up")
     outbox.direct = False
-    view.state, view.gap_from = "protected", 0
+    view.state, view.not_mounted = "protected", unmounted.told()
+    view.gap_from, view.gap_reason = (gap_from, NOT_MOUNTED) if unmounted.held else (0, "")
     marks.note_baseline()
 
 
@@ -51,6 +58,7 @@ def look_at_everything(parts: Parts) -> int:
     hints, record = parts.hints, parts.record
     hints.begin_anew()
     hints.drain()
+    parts.capture.unmounted.begin()
     through_at = hints.drained_at
     under_way = parts.capture.under_way
     under_way.begin(hints.drained_wall_ns)

@@ -10,7 +10,7 @@ watcher that only ever scans sees no events at all: nothing is quiet to it, or c
 
 from __future__ import annotations
 
-from engine.agent.catching_up import catch_up
+from engine.agent.catching_up import NOT_MOUNTED, catch_up
 from engine.agent.endings import Resync, Stopped
 from engine.agent.kept.spool import SpoolDamaged
 from engine.agent.parts import Parts
@@ -29,8 +29,6 @@ HOUSEKEEPING_SECONDS = 1.0
 UNREADABLE_RETRY_SECONDS = 10.0
 UNREADABLE_SHOWN = 20
 STOP_SECONDS = 3.0
-OVERFLOW = "event queue overflow"
-
 PASS_SECONDS_MAX_WHEN_STOPPING = 1.0
 
 
@@ -86,7 +84,7 @@ class Live:
         polled = self._due_again()
         asked = self._marks.asked
         if hints.all_of_it or (asked and hints.blind):
-            catch_up(self._parts, OVERFLOW if hints.overflowed and not hints.blind else "")
+            catch_up(self._parts, hints.why_missed)
             if asked and hints.blind:
                 self._end_pass(0, polled, asked)
             return True
@@ -135,6 +133,8 @@ class Live:
             since_event = quiet and not (polled or asked or self._capture.registered)
             at = hints.last_event_at if since_event else hints.drained_at if quiet else self._site.now()
             at = max(at, outbox.at)
+        if self._capture.unmounted.held:
+            through_at = 0  # nobody can look
             if changed:
                 self._view.last_change_at = at
             marks.mark(PASS, QUIET if quiet else FUZZY, at, through_at)
@@ -147,7 +147,7 @@ class Live:
 
     def _idle(self) -> None:
         """Nothing is pending: what the record has is what there was when the watcher was last found empty."""
-        if self._capture.pending.later or self._hints.blind:
+        if self._capture.pending.later or self._capture.unmounted.held or self._hints.blind:
             return
         self._marks.complete_through(self._hints.drained_at)
         if not self._shipper.waiting:
@@ -170,6 +170,8 @@ class Live:
             self._retried = now
             self._retry_unreadable()
         return True
+        if self._capture.unmounted.ended():
+            raise Resync(NOT_MOUNTED)
 
     def _retry_unreadable(self) -> None:
         capture = self._capture
@@ -214,6 +216,9 @@ class Live:
 
     def _waiting(self) -> int:
         """How much is not looked at yet, or not acknowledged."""
+        view.pending_big_files, view.pending_big_bytes = self._capture.pending.big()
+        view.nothing_at = self._settings.scope.missing()
+        view.nothing = len(view.nothing_at) == len(self._settings.scope.roots)
         pending = self._capture.pending
         return len(self._hints.dirty) + len(pending.again) + len(pending.later) + self._shipper.waiting_events
 

@@ -68,8 +68,9 @@ class Settings:
 class View:
     """What others may read at any time. Times are site time, 0 for none.
 
-    `not_opened` and `not_taken` say why the node refuses the stream, or a batch of it: however well capturing goes, as
-    long as that is so the source fails.
+    `not_opened` and `not_taken` say why the node refuses the stream, or a batch of it, `not_mounted` which file systems
+    of the source are missed: however well capturing goes, as long as that is so the source fails. So does one with
+    `nothing` at all of its paths; `nothing_at` are those at which there is none.
     """
 
     state: str = "opening"
@@ -92,11 +93,18 @@ class View:
     not_opened: str = ""
     not_taken: str = ""
     marks_done: list[str] = field(default_factory=list)
+    not_mounted: str = ""
+    nothing_at: list[str] = field(default_factory=list)
+    nothing: bool = False
 
     def shown(self) -> tuple[str, str]:
         """State and message."""
         refused = self.not_opened or self.not_taken
-        return ("failed", refused) if refused else (self.state, self.message)
+        if refused or self.not_mounted:
+            return "failed", refused or self.not_mounted
+        if self.nothing_at and self.state == "protected" and not self.message:
+            return "failed" if self.nothing else self.state, f"there is nothing at {', '.join(self.nothing_at)}"
+        return self.state, self.message
 
 
 @dataclass(slots=True)

@@ -55,6 +55,10 @@ class Scope:
                 return target + path[len(prefix) :]
         return path
 
+    def missing(self) -> list[str]:
+        """The paths of the source at which there is nothing now."""
+        return [os.fsdecode(root) for root in self.roots if not os.path.lexists(self.real(root))]
+
     def names(self, directory: bytes) -> frozenset[bytes] | None:
         """The names in a stem that lead to roots; None for a directory all of which belongs here."""
         return self.stems.get(directory)

@@ -15,6 +15,8 @@ from engine.agent.watch.base import Watcher
 
 DIRTY_MAX = 200_000
 
+OVERFLOW = "event queue overflow"
+REMOUNTED = "a file system was mounted or unmounted"
 
 class Hints:
     """`dirty` names and `own` directories are to be looked at; `overflowed` and `everywhere` say: all of it.
@@ -30,7 +32,7 @@ class Hints:
         self.blind = watcher.mechanism == "scan"
         self.dirty: set[Where] = set()
         self.own: set[int] = set()
-        self.overflowed = False
+        self.overflowed = self.remounted = False
         self.everywhere = False
         self.eventful = False
         self.last_event_at = 0
@@ -73,12 +75,20 @@ class Hints:
         """Whether everything is to be looked at."""
         return self.overflowed or self.everywhere
 
+        self.remounted |= drained.remounted
     def begin_anew(self) -> None:
         """Everything is about to be looked at."""
-        self.overflowed = self.everywhere = self.eventful = False
+        self.remounted = self.overflowed = self.everywhere = self.eventful = False
 
     def take(self) -> tuple[set[Where], set[int]]:
         """The names and directories that are to be looked at now."""
         taken = self.dirty, self.own
         self.dirty, self.own = set(), set()
         return taken
+    @property
+    def why_missed(self) -> str:
+        """Why changes may have been missed; "" if none were, or if looking now and then is all that is done."""
+        if self.blind or not self.overflowed:
+            return ""
+        return REMOUNTED if self.remounted else OVERFLOW
+

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from engine.agent.capture.inodes import Inodes, open_file
 from engine.agent.capture.outbox import Outbox
 from engine.agent.capture.places import Moved, Places, join
+from engine.agent.capture.unmounted import Unmounted
 from engine.agent.kept.record import Known, Record, number_of
 from engine.agent.points.under_way import UnderWay
 from engine.agent.watch.base import Watcher
@@ -74,6 +75,7 @@ class Capture:
         self._clock = clock
         self.inodes = Inodes(record, outbox)
         self.pending = Pending()
+        self.unmounted = Unmounted(record, scope)
         self.under_way = UnderWay()
         self.unreadable: dict[Where, int] = {}
         self.scan: Callable[[Iterable[int]], None]
@@ -125,6 +127,8 @@ class Capture:
                 self.pending.held.update((directory, name) for name in names)
             return
         wanted = self.scope.names(path)
+        if self.unmounted.held and self.unmounted.covers(path):
+            return
         if wanted is not None:
             self.look_in_stem(directory, path, wanted.intersection(names), event=True)
             return
@@ -162,6 +166,9 @@ class Capture:
         full = join(path, name)
         at = name if fd is not None else self.scope.real(full)
         where = (directory, name)
+        if full in self.unmounted.points and self.unmounted.holds(where, full):
+            return
+        at = name if fd is not None else self.scope.real(full)
         self.wall_ns = self.wall_now_ns()
         try:
             status = os.stat(at, dir_fd=fd, follow_symlinks=False)
@@ -298,6 +305,9 @@ class Capture:
         if row is None:
             return
         self._unlink(where)
+        full = join(path, name)
+        if full in self.unmounted.points and not self.scope.excluded(full, True) and self.unmounted.holds(where, full):
+            return
         crash("name-unlinked")
         if isinstance(row, Known):
             self._left(row)
@@ -356,7 +366,7 @@ class Capture:
     def _refresh(self, directory: int) -> None:
         """Bring a directory's own attributes up to date."""
         path, known = self.places.path(directory), self.record.inode(directory)
-        if path is None or known is None:
+        if path is None or known is None or (self.unmounted.held and self.unmounted.covers(path)):
             return
         try:
             fd = self.places.open(directory)

@@ -56,11 +56,11 @@ class Walk:
     def _follow_devices(self) -> None:
         """A file system may come back under another device number after a restart: its inodes are the same ones."""
         capture = self._capture
-        for root in capture.scope.roots:
+        for root in sorted(capture.unmounted.points, key=len):
             directory = self._directory_at(root)
             known = capture.record.inode(directory) if directory is not None else None
             try:
-                dev, ino = number_of(os.stat(root))
+                dev, ino = number_of(os.stat(capture.scope.real(root)))
             except OSError:
                 continue
             if known is not None and known.ino == ino and known.dev != dev:
@@ -71,7 +71,7 @@ class Walk:
         capture = self._capture
         for path in sorted(capture.scope.stems, key=len):
             directory = self._directory_at(path)
-            if directory is not None:
+            if directory is not None and not capture.unmounted.covers(path):
                 capture.look_in_stem(directory, path, capture.scope.stems[path], event=False)
 
     def directories(self, found: Iterable[int], *, deep: bool = False) -> None:
@@ -81,7 +81,7 @@ class Walk:
         while stack:
             directory = stack.pop()
             path = capture.places.path(directory)
-            if path is None:
+            if path is None or capture.unmounted.covers(path):
                 continue
             wanted = capture.scope.names(path)
             if wanted is None:

@@ -31,12 +31,14 @@ class Drained:
                 O_TMPFILE and written to after linkat(2), a file opened by its handle by an NFS server. Look them up
                 by inode among the files already known; an unknown one is not in the tree.
     overflowed  records may have been lost, or a mount came or went: add and scan every directory again.
+    remounted   a mount came or went; `overflowed` too.
     """
 
     dirty: set[tuple[int, bytes]] = field(default_factory=set)
     self_dirty: set[int] = field(default_factory=set)
     inodes: set[tuple[int, int]] = field(default_factory=set)
     overflowed: bool = False
+    remounted: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.dirty or self.self_dirty or self.inodes or self.overflowed)

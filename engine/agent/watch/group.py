@@ -150,7 +150,8 @@ class FanotifyGroup:
         return bool(ready)
 
     def drain(self) -> Drained:
-        found = Drained(overflowed=self._mounts_changed())
+        moved = self._mounts_changed()
+        found = Drained(overflowed=moved, remounted=moved)
         nameless: set[bytes] = set()
         # Counting first bounds the work, whatever the writers do meanwhile.
         pending = fan.pending_events(self._fd)

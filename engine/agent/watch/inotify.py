@@ -128,7 +128,8 @@ class InotifyWatcher:
     def drain(self) -> Drained:
         moved = self._mounts.any_changed() or self._mounts_moved
         self._mounts_moved = False
-        found = Drained(overflowed=moved and self._mounts.ours_changed())
+        moved = moved and self._mounts.ours_changed()
+        found = Drained(overflowed=moved, remounted=moved)
         for watch, mask, _, text in self._inotify.read(timeout=0):
             if mask & (flags.Q_OVERFLOW | flags.UNMOUNT):
                 found.overflowed = True
