@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "token": ("Sign in", "Make, list and revoke tokens."),
     "certificate": ("Sign in", "List and revoke hosts' certificates, enrol hosts."),
     "compact": ("Maintain", "Merge segments and make checkpoints now."),
+    "agent": ("Services", "Show how the agent on this machine is."),
     "serve": ("Services", "Run a node (what apply and the services start)."),
 }
 """Every command with its section and one line of help; its module is bcsctl/commands/NAME.py."""

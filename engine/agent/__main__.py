@@ -1,4 +1,7 @@
-"""`python -m engine.agent agent --home BCS_HOME --host NAME --node URL`: what a host's service starts."""
+"""`python -m engine.agent agent --home BCS_HOME --host NAME --node URL`: what a host's service starts.
+
+`python -m engine.agent status --home BCS_HOME` asks the one that runs there how it is.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from pathlib import Path
 from engine.agent.host.where import find
 from engine.agent.limits import Limits
 from engine.agent.run import run
+from engine.agent.status.asking import show
 from engine.env import durable
 from engine.model.errors import BcsError, Failed
 from engine.model.policy.agents import schedule
@@ -22,7 +26,8 @@ from engine.model.times import parse_size
 def main() -> int:
     """Parse, run until SIGTERM or SIGINT, exit 0; 1 with one line on standard error when it can't run."""
     parser = argparse.ArgumentParser(prog="engine.agent", description=__doc__)
-    parser.add_argument("role", choices=["agent"], help="what this process is, for those who look at process lists")
+    parser.add_argument("role", choices=["agent", "status"], help="run the agent, or ask the one that runs how it is")
+    parser.add_argument("--json", action="store_true", help="with status: as a JSON document")
     parser.add_argument("--home", type=Path, default=os.environ.get("BCS_HOME"), help="where the agent keeps its state")
     parser.add_argument("--host", default="localhost", help="the name by which policies call this host")
     parser.add_argument("--socket", type=Path, help="the node's socket; by default run/node.sock below the home")
@@ -33,6 +38,8 @@ def main() -> int:
     if arguments.home is None:
         parser.error("name a home: --home, or BCS_HOME in the environment")
     home = arguments.home.absolute()
+    if arguments.role == "status":
+        return told(home, as_json=arguments.json)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
@@ -47,6 +54,16 @@ def main() -> int:
         return error.exit_code if isinstance(error, BcsError) else 1
     os.close(lock)
     return 0
+
+
+def told(home: Path, *, as_json: bool) -> int:
+    """How the agent of this home is, on standard output: 0 when all is well, 1 when not or when none answers."""
+    try:
+        return show(home, as_json=as_json)
+    except BcsError as error:
+        hint = f"\n  {error.hint}" if error.hint else ""
+        print(f"error: {error.message}{hint}", file=sys.stderr)
+        return 1
 
 
 def held(home: Path) -> int:

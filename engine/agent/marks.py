@@ -17,6 +17,7 @@ class Marks:
 
     def __init__(self, begun: Begun, record: Record, outbox: Outbox) -> None:
         self._asked, self._view, self._record, self._outbox = begun.asked, begun.view, record, outbox
+        self._now = begun.settings.site_clock.now
         self.last_class = QUIET
         self.last_lsn = outbox.builder.lsn_next - 1
 
@@ -60,6 +61,7 @@ class Marks:
         """The node has everything up to this batch: bookmarks in it are done, and so may be the baseline."""
         self._record.acknowledge(parcel.lsn_last, parcel.hash)
         self._view.through_at = max(self._view.through_at, parcel.through_at)
+        self._view.acknowledged_at = self._now()
         self.note_baseline()
         for mark in [mark for mark in self._asked if 0 < mark.lsn <= parcel.lsn_last]:
             self._asked.remove(mark)

@@ -10,7 +10,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,19 @@ from engine.agent.host.where import Remote, Where
 from engine.agent.kept.spool import Spool
 from engine.agent.limits import USUAL, InForce, Limits, shown
 from engine.agent.log import INFO, WARNING, Changes, log
+from engine.agent.protected import Protected, same_scope
 from engine.agent.restore.restores import Restores
 from engine.agent.settings import Settings, View
 from engine.agent.ship.client import HttpNode, Node
 from engine.agent.ship.memory import Memory
 from engine.agent.ship.pace import Pace, Slower
 from engine.agent.source import Source
+from engine.agent.status.asking import socket_of
+from engine.agent.status.state import Certificate, Heard, attention, certificate_in, source_row, usage_of
 from engine.agent.traffic import Traffic
 from engine.drivers.files import Scope
 from engine.env import durable, notify, processes
+from engine.env.answering import answering
 from engine.env.clock import SYSTEM, Clock
 from engine.env.crash import crash
 from engine.env.randomness import token_hex
@@ -44,15 +48,6 @@ OWN_DIRECTORIES = ("journal", "agent", "node", "run", "keys", "cache", "identity
 UNKNOWN = -1
 """The generation of one who has heard of none yet: it is answered at once."""
 POLICY_CHANGED = "the policy changed"
-
-
-@dataclass(slots=True)
-class Protected:
-    """A source as desired, and the thread that protects it; None where there is no way to, `message` says why."""
-
-    wanted: dict[str, Any]
-    source: Source | None
-    message: str = ""
 
 
 class Agent:
@@ -86,6 +81,8 @@ class Agent:
         self._generation = UNKNOWN
         self._writer = ""
         self._changes, self._obeyed = Changes(clock), Changes(clock)
+        self._heard, self._started_at = Heard(), self._site_clock.now()
+        self.certificate: Callable[[], Certificate] | None = None
         self._greeted = False
         self._status_seconds = STATUS_SECONDS
         self._version = os.environ.get("BCS_AGENT_VERSION", "")
@@ -131,6 +128,26 @@ class Agent:
     def site_time(self) -> int:
         """Site time now, microseconds, as far as it has been measured."""
         return self._site_clock.now()
+
+    def state(self) -> dict[str, Any]:
+        """How this agent is, as its own host may ask."""
+        now = self._site_clock.now()
+        with self._lock:
+            sources = sorted(self._sources.items(), key=lambda each: each[1].wanted.get("address", ""))
+        told = {
+            "at": now,
+            "host": self._host,
+            "home": str(self._home),
+            "version": self._version,
+            "pid": os.getpid(),
+            "started_at": self._started_at,
+            "node": asdict(self._heard),
+            "certificate": asdict(self.certificate()) if self.certificate else None,
+            "clock_skew": self._site_clock.skew_microseconds if self._site_clock.measured else None,
+            "usage": usage_of(self._limits, self._spools, self._old_bytes),
+            "sources": [source_row(each.wanted, each.row(stream), now) for stream, each in sources],
+        }
+        return {**told, "attention": attention(told, now)}
 
     def _bounds(self) -> str:
         """The digest of what bounds this service: of the unit in force, which may change while this process lives."""
@@ -217,7 +234,7 @@ class Agent:
                 self._end(stream)
             for stream, each in wanted.items():
                 have = self._sources.get(stream)
-                if have is not None and _same_scope(have.wanted, each):
+                if have is not None and same_scope(have.wanted, each):
                     have.wanted = each
                     continue
                 changed = have is not None
@@ -290,10 +307,9 @@ class Agent:
         rows = []
         done: list[str] = []
         for stream, each in sources:
+            rows.append(each.row(stream))
             if each.source is None:
-                rows.append({"stream": stream, "state": "failed", "message": each.message})
                 continue
-            rows.append(each.source.report())
             self._tell(each.wanted.get("address", stream), each.source.view)
             done += each.source.view.marks_done
         body = {
@@ -303,6 +319,7 @@ class Agent:
             "marks_done": done,
             "generation": generation,
             "clock_skew": self._site_clock.skew_microseconds,
+            "usage": usage_of(self._limits, self._spools, self._old_bytes),
         }
         try:
             # Before the greeting this one might connect too, and would be the first to set the clock.
@@ -312,9 +329,11 @@ class Agent:
             # The node will hear the next one; that it heard nothing is for it to say. That it wants to hear nothing
             # is only known here.
             refused = f"{error.message}: {error.hint}".rstrip(": ") if isinstance(error, Refused) else ""
-            self._changes.now("node", refused or "does not answer", level=WARNING)
+            self._heard.message = refused or "does not answer"
+            self._changes.now("node", self._heard.message, level=WARNING)
             return
         self._changes.now("node", "hears this host")
+        self._heard.heard_at, self._heard.message = self._site_clock.now(), ""
         every = answer.get("report_seconds")
         if isinstance(every, int | float):
             self._status_seconds = min(max(every, STATUS_SECONDS), STATUS_SECONDS_MAX)
@@ -328,10 +347,6 @@ class Agent:
         failed = state == "failed"
         text = f"{state}: {message}" if failed and message else state
         self._changes.now(address, text, level=WARNING if failed else INFO)
-
-
-def _same_scope(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
-    return all(left.get(name) == right.get(name) for name in ("kind", "paths", "exclude"))
 
 
 def run(
@@ -348,14 +363,15 @@ def run(
     durable.make_directories(pid_path.parent)
     processes.write_pid_file(pid_path)
     restores = Restores(home, host, where.arguments())
-    agent = Agent(
-        home, host, lambda pace: HttpNode(where, pace=pace), stopping, otherwise=otherwise, restores=restores
-    )
+    agent = Agent(home, host, lambda pace: HttpNode(where, pace=pace), stopping, otherwise=otherwise, restores=restores)
     if isinstance(where, Remote):
         identity = Identity(where, host, agent.site_time, SYSTEM)
         threading.Thread(target=identity.run, args=(stopping,), name="identity", daemon=True).start()
+        folder = where.files.folder
+        agent.certificate = lambda: certificate_in(folder, identity.message)
     try:
-        agent.run()
+        with answering(socket_of(home), lambda: json.dumps(agent.state()).encode()):
+            agent.run()
     finally:
         if processes.read_pid(pid_path) == os.getpid():
             pid_path.unlink(missing_ok=True)

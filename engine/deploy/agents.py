@@ -15,6 +15,7 @@ from engine.model.policy.site import Site
 HOME = "/var/lib/bcs-agent"
 ROOT = "/opt/bcs-agent"
 UNIT = "bcs-agent"
+LAUNCHER = "/usr/local/bin/bcs-agent"
 
 
 def deploy_agents(
@@ -41,6 +42,7 @@ def deploy_agents(
         "agent_root": ROOT,
         "agent_home": HOME,
         "agent_unit": UNIT,
+        "agent_launcher": LAUNCHER,
         "agent_cache": str(cache),
         "agent_version": version,
         "agent_service": "systemd",
@@ -61,7 +63,7 @@ def remove_agents(
     check: bool = False,
 ) -> Outcome:
     """Stop the agents of `hosts` and remove all that is theirs. What they protected stays, the history too."""
-    variables: dict[str, Any] = {"agent_root": ROOT, "agent_home": HOME, "agent_unit": UNIT}
+    variables: dict[str, Any] = {"agent_root": ROOT, "agent_home": HOME, "agent_unit": UNIT, "agent_launcher": LAUNCHER}
     variables |= {"agent_service": "systemd", "agent_owns_home": True}
     return _run("remove.yml", site, hosts, variables, config, on_event, check)
 

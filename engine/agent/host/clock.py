@@ -55,6 +55,11 @@ class SiteClock:
             self._target, self._error, self._measured_at = target, error, received
 
     @property
+    def measured(self) -> bool:
+        """Whether a node has told its time yet."""
+        return self._error is not None
+
+    @property
     def skew_microseconds(self) -> int:
         """How far the host's wall clock is ahead of site time."""
         return self._clock.now() - self._clock.boottime() - self._offset

@@ -85,7 +85,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 def test_while_the_node_is_away_the_spool_grows_and_the_memory_does_not(host: Host) -> None:
     host.start()
-    host.serving.close()
+    host.node.away = True
     before = host.memory_bytes()
     for number in range(WAITING_BYTES // (4 * MIB)):
         (host.tree / f"{number:04}").write_bytes(os.urandom(4 * MIB))

@@ -1,0 +1,1 @@
+"""What an agent says of itself: to its node with each report, and on its own host to who asks there."""
