@@ -73,10 +73,10 @@ class Source:
 
     def report(self) -> dict[str, Any]:
         """The source's row in the agent's status report."""
-        v, stream = self.view, self.settings.stream
+        v = self.view
         state, message = v.shown()
         return {
-            "stream": stream,
+            "stream": self.settings.stream,
             "state": state,
             "mechanism": v.mechanism,
             "ranges": v.ranges,
@@ -90,9 +90,6 @@ class Source:
             "bytes_changed": self.settings.traffic.changed,
             "bytes_sent": self.settings.traffic.sent,
             "gap_from": v.gap_from or None,
-            "gap_reason": v.gap_reason,
-            "acknowledged_at": v.acknowledged_at or None,
-            "spool_bytes": self.settings.spools[stream].size_bytes if stream in self.settings.spools else 0,
             "unreadable": v.unreadable,
             "unreadable_paths": v.unreadable_paths,
             "baseline": {"files": v.files, "bytes": v.bytes, "done": v.baseline_done},
