@@ -85,7 +85,8 @@ def source_status(
     healthy = _healthy(report, heard_at, refused_since, now)
     body = report.body if report else {}
     rpo = parse_duration(source["rpo"])
-    through_at = max((at for at in (stored.through_at, stored.point_at) if at is not None), default=None)
+    # A fuzzy point's own time says nothing: what happened during its look may be missing there.
+    through_at = stored.through_at if stored.through_at is not None else stored.point_at
     lag = max(0, now - through_at) if through_at is not None else None
     open_gap = body.get("gap_from")
     protected = _protected(stored, body, healthy, lag, rpo)
