@@ -57,8 +57,8 @@ def look_at_everything(parts: Parts) -> int:
     """Bring the record in line with the disk; the time up to which it is complete then."""
     hints, record = parts.hints, parts.record
     hints.begin_anew()
-    hints.drain()
     parts.capture.unmounted.begin()
+    hints.drain()
     through_at = hints.drained_at
     under_way = parts.capture.under_way
     under_way.begin(hints.drained_wall_ns)

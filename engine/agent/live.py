@@ -129,12 +129,12 @@ class Live:
             through_at = hints.drained_at
         elif pending.later or pending.behind or hints.blind:
             through_at = 0  # changes may be there, or are known and not looked at yet
+        if self._capture.unmounted.held:
+            through_at = 0  # nobody can look
         if changed or asked or (quiet and marks.last_class == FUZZY):
             since_event = quiet and not (polled or asked or self._capture.registered)
             at = hints.last_event_at if since_event else hints.drained_at if quiet else self._site.now()
             at = max(at, outbox.at)
-        if self._capture.unmounted.held:
-            through_at = 0  # nobody can look
             if changed:
                 self._view.last_change_at = at
             marks.mark(PASS, QUIET if quiet else FUZZY, at, through_at)
@@ -166,12 +166,12 @@ class Live:
         self._looked_at_stems = now
         if self._settings.scope.follow():
             raise Resync("a link on the way to the source leads elsewhere")
+        if self._capture.unmounted.ended():
+            raise Resync(NOT_MOUNTED)
         if self._capture.unreadable and now - self._retried > UNREADABLE_RETRY_SECONDS:
             self._retried = now
             self._retry_unreadable()
         return True
-        if self._capture.unmounted.ended():
-            raise Resync(NOT_MOUNTED)
 
     def _retry_unreadable(self) -> None:
         capture = self._capture
@@ -212,13 +212,13 @@ class Live:
         crash("housekeeping-committed")
         self._parts.spool.release(self._record.first_spooled())
         view.pending, view.unreadable = self._waiting(), len(self._capture.unreadable)
+        view.pending_big_files, view.pending_big_bytes = self._capture.pending.big()
+        view.nothing_at = self._settings.scope.missing()
+        view.nothing = len(view.nothing_at) == len(self._settings.scope.roots)
         view.unreadable_paths = self._capture.unreadable_paths(UNREADABLE_SHOWN)
 
     def _waiting(self) -> int:
         """How much is not looked at yet, or not acknowledged."""
-        view.pending_big_files, view.pending_big_bytes = self._capture.pending.big()
-        view.nothing_at = self._settings.scope.missing()
-        view.nothing = len(view.nothing_at) == len(self._settings.scope.roots)
         pending = self._capture.pending
         return len(self._hints.dirty) + len(pending.again) + len(pending.later) + self._shipper.waiting_events
 

@@ -14,9 +14,9 @@ from engine.agent.kept.record import Record, signed
 from engine.agent.watch.base import Watcher
 
 DIRTY_MAX = 200_000
-
 OVERFLOW = "event queue overflow"
 REMOUNTED = "a file system was mounted or unmounted"
+
 
 class Hints:
     """`dirty` names and `own` directories are to be looked at; `overflowed` and `everywhere` say: all of it.
@@ -63,6 +63,7 @@ class Hints:
         self.dirty |= drained.dirty
         self.own |= drained.self_dirty
         self.overflowed |= drained.overflowed
+        self.remounted |= drained.remounted
         return True
 
     @property
@@ -75,7 +76,13 @@ class Hints:
         """Whether everything is to be looked at."""
         return self.overflowed or self.everywhere
 
-        self.remounted |= drained.remounted
+    @property
+    def why_missed(self) -> str:
+        """Why changes may have been missed; "" if none were, or if looking now and then is all that is done."""
+        if self.blind or not self.overflowed:
+            return ""
+        return REMOUNTED if self.remounted else OVERFLOW
+
     def begin_anew(self) -> None:
         """Everything is about to be looked at."""
         self.remounted = self.overflowed = self.everywhere = self.eventful = False
@@ -85,10 +92,3 @@ class Hints:
         taken = self.dirty, self.own
         self.dirty, self.own = set(), set()
         return taken
-    @property
-    def why_missed(self) -> str:
-        """Why changes may have been missed; "" if none were, or if looking now and then is all that is done."""
-        if self.blind or not self.overflowed:
-            return ""
-        return REMOUNTED if self.remounted else OVERFLOW
-

@@ -74,8 +74,8 @@ class Capture:
         self.scope, self.record, self.outbox, self.watcher, self.places = scope, record, outbox, watcher, places
         self._clock = clock
         self.inodes = Inodes(record, outbox)
-        self.pending = Pending()
         self.unmounted = Unmounted(record, scope)
+        self.pending = Pending()
         self.under_way = UnderWay()
         self.unreadable: dict[Where, int] = {}
         self.scan: Callable[[Iterable[int]], None]
@@ -126,9 +126,9 @@ class Capture:
             if self.record.inode(directory) is not None:
                 self.pending.held.update((directory, name) for name in names)
             return
-        wanted = self.scope.names(path)
         if self.unmounted.held and self.unmounted.covers(path):
             return
+        wanted = self.scope.names(path)
         if wanted is not None:
             self.look_in_stem(directory, path, wanted.intersection(names), event=True)
             return
@@ -301,13 +301,13 @@ class Capture:
         self.unreadable.pop(where, None)
         if self.places.path(directory) is None:
             return  # its directory has gone, and it with it
+        full = join(path, name)
+        if full in self.unmounted.points and not self.scope.excluded(full, True) and self.unmounted.holds(where, full):
+            return
         row = self.record.name(directory, name)
         if row is None:
             return
         self._unlink(where)
-        full = join(path, name)
-        if full in self.unmounted.points and not self.scope.excluded(full, True) and self.unmounted.holds(where, full):
-            return
         crash("name-unlinked")
         if isinstance(row, Known):
             self._left(row)
