@@ -80,6 +80,8 @@ class View:
     through_at: int = 0
     last_change_at: int = 0
     gap_from: int = 0
+    gap_reason: str = ""
+    acknowledged_at: int = 0
     pending: int = 0
     pending_big_files: int = 0
     pending_big_bytes: int = 0
@@ -89,7 +91,6 @@ class View:
     bytes: int = 0
     baseline_done: bool = False
     message: str = ""
-    spool_bytes: int = 0
     not_opened: str = ""
     not_taken: str = ""
     not_mounted: str = ""

@@ -164,7 +164,6 @@ class Capture:
         `event`: something happened here, so equal times prove nothing.
         """
         full = join(path, name)
-        at = name if fd is not None else self.scope.real(full)
         where = (directory, name)
         if full in self.unmounted.points and self.unmounted.holds(where, full):
             return
@@ -299,7 +298,8 @@ class Capture:
     def _vanished(self, directory: int, name: bytes) -> None:
         where = (directory, name)
         self.unreadable.pop(where, None)
-        if self.places.path(directory) is None:
+        path = self.places.path(directory)
+        if path is None:
             return  # its directory has gone, and it with it
         full = join(path, name)
         if full in self.unmounted.points and not self.scope.excluded(full, True) and self.unmounted.holds(where, full):
