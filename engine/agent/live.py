@@ -79,7 +79,7 @@ class Live:
     def _pass(self) -> bool:
         """Drain, nap, look, mark; whether there was anything to look at. If not, the state is complete up to now."""
         hints, capture = self._hints, self._capture
-        hints.eventful = capture.registered = False
+        hints.eventful = hints.unannounced = capture.registered = False
         hints.drain()
         polled = self._due_again()
         asked = self._marks.asked
@@ -132,7 +132,7 @@ class Live:
         if self._capture.unmounted.held:
             through_at = 0  # nobody can look
         if changed or asked or (quiet and marks.last_class == FUZZY):
-            since_event = quiet and not (polled or asked or self._capture.registered)
+            since_event = quiet and not (polled or asked or hints.unannounced or self._capture.registered)
             at = hints.last_event_at if since_event else hints.drained_at if quiet else self._site.now()
             at = max(at, outbox.at)
             if changed:

@@ -14,6 +14,7 @@ from engine.agent.capture.walk import Walk
 from engine.agent.kept.record import Record
 from engine.agent.kept.spool import Spool
 from engine.agent.marks import Marks
+from engine.agent.ranges.base import Writes
 from engine.agent.settings import Begun
 from engine.agent.ship.shipper import Shipper
 from engine.agent.watch.base import Watcher
@@ -29,6 +30,7 @@ class Parts:
     spool: Spool
     shipper: Shipper
     watcher: Watcher
+    writes: Writes
     reopen: Callable[[], bool]
     capture: Capture
     walk: Walk
@@ -43,16 +45,19 @@ def assemble(
     spool: Spool,
     shipper: Shipper,
     watcher: Watcher,
+    writes: Writes,
     reopen: Callable[[], bool],
 ) -> Parts:
     """The parts of a session whose stream is open, or whose record may go on without the node."""
     settings = begun.settings
     places = Places(record, settings.scope)
     capture = Capture(settings.scope, record, outbox, watcher, settings.clock, places)
+    capture.inodes.writes = writes
+    capture.pending.bytes_a_second = settings.big_file_bytes_a_second
     capture.inodes.content.old = OldBlocks(settings.stream, settings.old_bytes)
     capture.inodes.content.traffic = shipper.traffic = settings.traffic
     walk = Walk(capture)
     capture.scan = walk.directories
-    hints = Hints(watcher, record, settings.site_clock, walk.watched_stems)
+    hints = Hints(watcher, writes, record, settings.site_clock, walk.watched_stems)
     marks = Marks(begun, record, outbox)
-    return Parts(begun, record, outbox, spool, shipper, watcher, reopen, capture, walk, hints, marks)
+    return Parts(begun, record, outbox, spool, shipper, watcher, writes, reopen, capture, walk, hints, marks)

@@ -10,6 +10,7 @@ from engine.agent.kept.record import NOWHERE, Record
 from engine.agent.kept.spool import Spool, SpoolDamaged
 from engine.agent.live import Live
 from engine.agent.parts import assemble
+from engine.agent.ranges.choose import open_writes
 from engine.agent.settings import Begun
 from engine.agent.ship import opening
 from engine.agent.ship.client import CopyRefused, Head, Node, is_refusal
@@ -81,14 +82,18 @@ class Session:
             scan_interval_seconds=settings.scan_interval_seconds,
             clock=settings.clock,
         )
-        view.mechanism, view.costs = watcher.mechanism, watcher.costs
+        writes = open_writes(force=settings.ranges, clock=settings.clock)
+        view.mechanism, view.ranges = watcher.mechanism, writes.mechanism
+        view.costs = " ".join(filter(None, (watcher.costs, writes.costs)))
         crash("watcher-opened")
         try:
-            live = Live(assemble(self._begun, record, outbox, self._spool, self._shipper, watcher, self._reopen))
+            kept = record, outbox, self._spool
+            live = Live(assemble(self._begun, *kept, self._shipper, watcher, writes, self._reopen))
             live.begin(self._why())
             self._begun.reason = ""
             live.run()
         finally:
+            writes.close()
             watcher.close()
 
     def _why(self) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from engine.agent.capture.look import Where
+from engine.agent.capture.pending import Where
 from engine.agent.host.clock import SiteClock
 from engine.agent.kept.record import Record, signed
+from engine.agent.ranges.base import Writes
 from engine.agent.watch.base import Watcher
 
 DIRTY_MAX = 200_000
@@ -22,19 +23,27 @@ class Hints:
     """`dirty` names and `own` directories are to be looked at; `overflowed` and `everywhere` say: all of it.
 
     `eventful`: something happened since a pass set it to False, the last of it at `last_event_at` (site time).
+    `unannounced`: some of it says no event, since a pass set it to False.
     `drained_at` is the last time that the watcher was asked; `blind`: it sees no events at all.
     """
 
     def __init__(
-        self, watcher: Watcher, record: Record, site: SiteClock, watched_stems: Mapping[int, frozenset[bytes]]
+        self,
+        watcher: Watcher,
+        writes: Writes,
+        record: Record,
+        site: SiteClock,
+        watched_stems: Mapping[int, frozenset[bytes]],
     ) -> None:
-        self._watcher, self._record, self._site, self._stems = watcher, record, site, watched_stems
+        self._watcher, self._writes, self._record = watcher, writes, record
+        self._site, self._stems = site, watched_stems
         self.blind = watcher.mechanism == "scan"
         self.dirty: set[Where] = set()
         self.own: set[int] = set()
         self.overflowed = self.remounted = False
         self.everywhere = False
         self.eventful = False
+        self.unannounced = False
         self.last_event_at = 0
         self.drained_at = 0
 
@@ -42,6 +51,9 @@ class Hints:
         """Take what the watcher has; whether any of it was ours."""
         self.drained_at = self._site.now()
         drained = self._watcher.drain()
+        self._take_writes()
+        if drained.overflowed:
+            self._writes.lose()
         if not drained:
             return False
         for dev, ino in drained.inodes:
@@ -65,6 +77,18 @@ class Hints:
         self.overflowed |= drained.overflowed
         self.remounted |= drained.remounted
         return True
+
+    def _take_writes(self) -> None:
+        """What the kernel traced of writes, and the files that are to be looked at though no event says so."""
+        self._writes.take()
+        for dev, ino in self._writes.dirty():
+            known = self._record.by_number(*signed(dev, ino))
+            places = self._record.places_of(known.file_id) if known else []
+            if places:
+                self.unannounced = True
+                self.dirty.update(places)
+            else:
+                self._writes.forget(dev, ino)
 
     @property
     def drained_wall_ns(self) -> int:

@@ -9,6 +9,7 @@ import errno
 import os
 import stat as st
 
+from engine.agent.capture import partly
 from engine.agent.capture.content import (
     CHUNK_BYTES,
     Content,
@@ -20,7 +21,8 @@ from engine.agent.capture.content import (
     read_chunk,
 )
 from engine.agent.capture.outbox import Outbox
-from engine.agent.kept.record import Known, Record
+from engine.agent.kept.record import UNKNOWN_SIZE, Known, Record
+from engine.agent.ranges.base import SMALL_BYTES, Unknown, Writes
 from engine.env.crash import crash
 from engine.model.events import BLOCK, CHARACTER, FILE, SYMLINK
 from engine.tree.attributes import TYPES, read_xattrs
@@ -55,12 +57,20 @@ class Inodes:
     def __init__(self, record: Record, outbox: Outbox) -> None:
         self._record, self._outbox = record, outbox
         self.content = Content(record, outbox)
+        self.writes: Writes = Unknown()
+        self._unexplained: dict[int, int] = {}
 
     def regular(self, fd: int, status: os.stat_result, known: Known | None, wall_ns: int) -> tuple[int, bool]:
         """Emit what is new of an open regular file: (file_id, whether it held still meanwhile).
 
         `status` is its fstat, `wall_ns` a wall time before that.
         """
+        ranges = self.writes.of(status.st_dev, status.st_ino, fd, status.st_size)
+        if ranges is not None and known is not None and known.size != UNKNOWN_SIZE and status.st_size > SMALL_BYTES:
+            if ranges or status.st_size != known.size or not _later(known, status):
+                return self._partly(fd, status, known, wall_ns, ranges)
+            self._wait_for_ranges(status, known)
+            return known.file_id, False
         if status.st_size > CHUNK_BYTES or (known is not None and known.size > CHUNK_BYTES):
             return self._large(fd, status, known, wall_ns)
         parts: Ranges = []
@@ -82,7 +92,36 @@ class Inodes:
             parts = self._read_still(fd, status)
         crash("file-read")
         xattrs = read_xattrs(fd)
-        return self._small(status, parts, xattrs, known, wall_ns), still
+        file_id = self._small(status, parts, xattrs, known, wall_ns)
+        self.writes.looked(status.st_dev, status.st_ino)
+        return file_id, still
+
+    def _partly(self, fd: int, status: os.stat_result, known: Known, wall_ns: int, ranges: Ranges) -> tuple[int, bool]:
+        """A known file of which only these ranges may have changed, and what its change of size touches."""
+        xattrs = read_xattrs(fd)
+        try:
+            sizes = status.st_size, known.size
+            partly.compare(self.content, self._record, self._outbox, fd, known.file_id, sizes, ranges)
+        except CutShort:
+            return known.file_id, False
+        self._finish(known, status, b"", xattrs, wall_ns)
+        self._unexplained.pop(known.file_id, None)
+        self.writes.looked(status.st_dev, status.st_ino)
+        crash("file-captured-partly")
+        return known.file_id, _same(status, os.fstat(fd))
+
+    def _wait_for_ranges(self, status: os.stat_result, known: Known) -> None:
+        """The file was written to, and it isn't known where: it is to be looked at again in a moment.
+
+        A write stamps the file just before it is traced; a store into a page that was dirty before is not traced at
+        all, but lies in a dirty page. If neither explains the time after a while, everything is compared.
+        """
+        tries = self._unexplained.pop(known.file_id, 0) + 1
+        if tries < _ATTEMPTS:
+            self._unexplained[known.file_id] = tries
+            self.writes.scan(status.st_dev, status.st_ino)
+        else:
+            self.writes.forget(status.st_dev, status.st_ino)
 
     def _read_small(self, fd: int, status: os.stat_result) -> Ranges:
         """Read a whole file of at most a chunk into the buffer; where its data is."""
@@ -132,10 +171,12 @@ class Inodes:
             if known is not None:
                 return file_id, False
             # The row keeps the size that was promised, so that the next look covers what is missing with a hole.
+            self.writes.forget(status.st_dev, status.st_ino)
         if known is None:
             self._record.put_inode(file_id, file_id, status, b"", xattrs, settled_ctime(status, wall_ns))
         else:
             self._finish(known, status, b"", xattrs, wall_ns)
+        self.writes.looked(status.st_dev, status.st_ino)
         crash("large-file-captured")
         return file_id, _same(status, os.fstat(fd))
 
@@ -189,6 +230,11 @@ def settled_ctime(status: os.stat_result, wall_ns: int) -> int:
     ctime_ns = status.st_ctime_ns
     racy = RACY_NANOSECONDS if ctime_ns % _SECOND else COARSE_NANOSECONDS + RACY_NANOSECONDS
     return ctime_ns if wall_ns - ctime_ns > racy else -1
+
+
+def _later(known: Known, status: os.stat_result) -> bool:
+    """Whether a write has come since: a time that was set back says nothing of that."""
+    return status.st_mtime_ns > max(known.mtime_ns, known.ctime_ns)
 
 
 def _same(before: os.stat_result, after: os.stat_result) -> bool:

@@ -13,10 +13,10 @@ import json
 import os
 import stat as st
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 from engine.agent.capture.inodes import Inodes, open_file
 from engine.agent.capture.outbox import Outbox
+from engine.agent.capture.pending import PACED_BYTES, Pending, Where
 from engine.agent.capture.places import Moved, Places, join
 from engine.agent.capture.unmounted import Unmounted
 from engine.agent.kept.record import Known, Record, number_of
@@ -29,42 +29,12 @@ from engine.model.events import ROOT_ID
 from engine.tree.attributes import read_xattrs
 from engine.tree.paths import shown
 
-Where = tuple[int, bytes]
-"""A name: the directory's file_id, and the name in it."""
-
 GONE = (errno.ENOENT, errno.ENOTDIR)
+NAMED_SHARE = 4
 LIMBO_SECONDS = 1.0
 """How long an inode without a name is remembered: the other half of its rename may still come."""
 
-PACED_BYTES = 4 << 20
-PACE = 4.0
-"""A file larger than PACED_BYTES is left alone for this many times as long as comparing it took."""
 
-
-@dataclass(slots=True)
-class Pending:
-    """What a look leaves to the next ones.
-
-    `again`: what did not hold still, or was not to be had; `behind` says that of some of it the change is known and not
-    captured. `later`: big files, and when they are due. `held`: names in directories that are on their way elsewhere.
-    """
-
-    again: set[Where] = field(default_factory=set)
-    later: dict[Where, float] = field(default_factory=dict)
-    held: set[Where] = field(default_factory=set)
-
-
-    behind: bool = False
-
-    def big(self) -> tuple[int, int]:
-        """How many big files wait for a comparison in full, and their bytes."""
-        self.sizes = {where: size for where, size in self.sizes.items() if where in self.later}
-        return len(self.sizes), sum(self.sizes.values())
-
-    def missed(self, names: Iterable[Where]) -> None:
-        """These were not to be had: something else was there than a moment ago."""
-        self.again.update(names)
-        self.behind = True
 class Capture:
     """Looks at names and directories of one source. One thread uses it."""
 
@@ -86,7 +56,6 @@ class Capture:
         """Whether a look found directories or links to watch. What was in them before says no event."""
         self._limbo: dict[int, float] = {}
         self._linked: set[Where] = set()
-        self._paced: dict[int, float] = {}
         self.wall_ns = 0
 
     def wall_now_ns(self) -> int:
@@ -196,7 +165,7 @@ class Capture:
         if known is not None and self._must_wait(where, known, status):
             self._link(where, row, known, status)
             return
-        began = self._clock.monotonic()
+        began, read = self._clock.monotonic(), self.inodes.content.bytes_read
         try:
             file = open_file(at, fd)
         except OSError as error:
@@ -217,18 +186,18 @@ class Capture:
             os.close(file)
         if not still:
             self.pending.again.add(where)
-        if status.st_size > PACED_BYTES:
-            now = self._clock.monotonic()
-            self._paced[file_id] = now + PACE * (now - began)
+        now = self._clock.monotonic()
+        self.pending.compared(file_id, status.st_size, now - began, now, self.inodes.content.bytes_read - read)
         self._point(where, row, known, file_id, status)
 
     def _must_wait(self, where: Where, known: Known, status: os.stat_result) -> bool:
         """Whether a big file was compared so recently that it is left alone for now."""
-        due = self._paced.get(known.file_id, 0.0)
-        if status.st_size <= PACED_BYTES or due <= self._clock.monotonic():
-            return False
-        self.pending.later[where] = due
-        return True
+        named = self.inodes.writes.knows(status.st_dev, status.st_ino, status.st_size)
+        if named is not None and known.size >= 0:
+            named += abs(status.st_size - known.size)
+            if named <= max(PACED_BYTES, status.st_size // NAMED_SHARE):
+                return False  # what was written is known, and little of it all
+        return self.pending.must_wait(where, known.file_id, status.st_size, self._clock.monotonic())
 
     def _other(
         self,
@@ -335,10 +304,17 @@ class Capture:
                 self.forget(file_id)
 
     def forget(self, file_id: int) -> None:
-        self._paced.pop(file_id, None)
+        self.pending.paced.pop(file_id, None)
+        known = self.record.inode(file_id)
+        if known is not None:
+            self.inodes.writes.forget(known.dev, known.ino)
         for directory in self.record.forget(file_id):
             self.watcher.remove_directory(directory)
         self.pending.held = {where for where in self.pending.held if self.record.inode(where[0]) is not None}
+
+    def hurry(self) -> None:
+        """Look at big files too, however lately they were compared."""
+        self.pending.paced.clear()
 
     def forget_unreadable(self) -> None:
         """Drop what was said of names in directories that are no more."""

@@ -15,6 +15,7 @@ from engine.agent.capture.inodes import open_file
 from engine.agent.capture.look import GONE, Capture, unchanged
 from engine.agent.capture.places import Moved, join
 from engine.agent.kept.record import Entry, Known, number_of
+from engine.agent.ranges.base import SMALL_BYTES
 from engine.model.events import ROOT_ID
 from engine.tree.attributes import read_xattrs
 
@@ -146,6 +147,7 @@ class Walk:
         try:
             if not unchanged(known, status):
                 capture.inodes.described(status, b"", read_xattrs(fd), known, capture.wall_now_ns())
+            capture.inodes.writes.protect(status.st_dev, fd)
             return self._compare(directory, path, fd, deep)
         except OSError as error:
             if error.errno in GONE:
@@ -175,6 +177,8 @@ class Walk:
                         below.append(row[1])
                     else:
                         self.files += 1
+                        if row[4] is not None and row[4] > SMALL_BYTES:
+                            capture.inodes.writes.settled(row[7] or 0, row[6] or 0, row[4])
                     continue
                 if row is None and self._fresh and entry.is_file(follow_symlinks=False):
                     self._new_file(directory, path, name, fd)

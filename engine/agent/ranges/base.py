@@ -54,8 +54,8 @@ class Writes(Protocol):
         """
         ...
 
-    def knows(self, dev: int, ino: int) -> int | None:
-        """How many bytes `of` would name; None when it would say: anywhere. Touches nothing."""
+    def knows(self, dev: int, ino: int, size: int) -> int | None:
+        """How many bytes of the first `size` `of` would name; None when it would say: anywhere. Touches nothing."""
         ...
 
     def looked(self, dev: int, ino: int) -> None:
@@ -68,6 +68,10 @@ class Writes(Protocol):
 
     def dirty(self) -> set[tuple[int, int]]:
         """(st_dev, st_ino) of files to look at though no event may ever say so; each again until that is done."""
+        ...
+
+    def scan(self, dev: int, ino: int) -> bool:
+        """The file is mapped, or was: its dirty pages are to be among what the next `of` names. False: can't be had."""
         ...
 
     def forget(self, dev: int, ino: int) -> None:
@@ -106,7 +110,7 @@ class Unknown:
     def of(self, dev: int, ino: int, fd: int, size: int) -> Ranges | None:
         return None
 
-    def knows(self, dev: int, ino: int) -> int | None:
+    def knows(self, dev: int, ino: int, size: int) -> int | None:
         return None
 
     def looked(self, dev: int, ino: int) -> None:
@@ -117,6 +121,9 @@ class Unknown:
 
     def dirty(self) -> set[tuple[int, int]]:
         return set()
+
+    def scan(self, dev: int, ino: int) -> bool:
+        return False
 
     def forget(self, dev: int, ino: int) -> None:
         pass

@@ -75,6 +75,7 @@ KINDS: dict[str, tuple[Kind, ...]] = {
         Kind(WRITTEN, ("ext4/ext4_journalled_write_end",), _LEN),
         Kind(DIRECT, ("iomap/iomap_iter", "iomap/iomap_apply"), (*_PLACE, "pos", "length"), "flags & 1"),
         _COMPLETED,
+        Kind(ALL, ("ext4/ext4_free_inode",), _PLACE),
         Kind(TRUNCATING, ("ext4/ext4_truncate_enter",), _PLACE),
         Kind(REMOVING, ("ext4/ext4_ext_remove_space",), (*_PLACE, "start"), needed=False),
         Kind(TRUNCATED, ("ext4/ext4_truncate_exit",), _PLACE),

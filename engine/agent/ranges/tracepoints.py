@@ -115,11 +115,11 @@ class Tracepoints:
         spans = file.take(fd, size, self._clock.monotonic())
         return clipped(spans, size) if known else None
 
-    def knows(self, dev: int, ino: int) -> int | None:
+    def knows(self, dev: int, ino: int, size: int) -> int | None:
         if ino not in self._known.get(dev, ()):
             return None
         file = self._files.get((dev, ino))
-        return sum(end - start for start, end in file.spans()) if file else 0
+        return sum(length for _, length in clipped(file.spans(), size)) if file else 0
 
     def looked(self, dev: int, ino: int) -> None:
         file = self._files.get((dev, ino))

@@ -1,0 +1,35 @@
+"""The best source of write ranges that works here: the kernel's trace events, or none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from engine.agent.ranges.base import Unknown, Writes
+from engine.agent.ranges.tracefs import NoTracing
+from engine.agent.ranges.tracepoints import Tracepoints
+from engine.env.clock import SYSTEM, Clock
+from engine.model.errors import UsageError
+
+MECHANISMS = ("trace", "none")
+
+
+def open_writes(
+    *, force: str | None = None, clock: Clock = SYSTEM, environment: Mapping[str, str] = os.environ
+) -> Writes:
+    """What tells where files are written.
+
+    `force`, else the variable BCS_RANGES, names the one mechanism to use: NoTracing when it does not work, UsageError
+    when there is none of that name.
+    """
+    forced = force or environment.get("BCS_RANGES") or None
+    if forced is not None and forced not in MECHANISMS:
+        raise UsageError(f"no such mechanism for ranges: {forced}", hint=f"one of {', '.join(MECHANISMS)}")
+    if forced == "none":
+        return Unknown("nobody is to ask the kernel")
+    try:
+        return Tracepoints(clock)
+    except NoTracing as error:
+        if forced:
+            raise
+        return Unknown(error.message)
