@@ -146,7 +146,12 @@ class Capture:
             row = self.record.name(directory, name)
             known = row if isinstance(row, Known) else None
             if not event and known is not None and unchanged(known, status):
-                return
+                if status.st_nlink == 1 or where in self._linked or not st.S_ISREG(status.st_mode):
+                    return
+                self._watch_links(where, status)
+                status = os.stat(at, dir_fd=fd, follow_symlinks=False)
+                if unchanged(known, status):
+                    return
             if st.S_ISREG(status.st_mode):
                 self._regular(where, at, fd, known, status)
             else:

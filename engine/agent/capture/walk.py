@@ -244,6 +244,8 @@ def _as_before(row: Entry, entry: os.DirEntry[str]) -> bool:
         s = entry.stat(follow_symlinks=False)
     except OSError:
         return False
+    if s.st_nlink > 1 and st.S_ISREG(s.st_mode):
+        return False  # it is to be watched through all of its names, which a look sees to
     if row[2:] == (s.st_ctime_ns, s.st_mtime_ns, s.st_size, s.st_mode, s.st_ino, s.st_dev):
         return True
     same = row[2:6] == (s.st_ctime_ns, s.st_mtime_ns, s.st_size, s.st_mode)

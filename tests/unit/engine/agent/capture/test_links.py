@@ -42,3 +42,21 @@ def test_the_name_that_a_change_was_made_through_goes_at_once(site: Site, mechan
     other.unlink()
     wait_for(lambda: site.image()[b"/name"][-1] == b"second" and site.image()[b"/name"][1] == 0o751, 10)
     site.settle()
+
+
+@pytest.mark.parametrize("mechanism", ["inotify", "fanotify"])
+def test_other_names_are_watched_after_a_restart(site: Site, mechanism: str) -> None:
+    if mechanism != "inotify" and os.geteuid() != 0:
+        pytest.skip("needs root")
+    outside = site.base / "outside"
+    outside.mkdir()
+    (site.tree / "name").write_bytes(b"first")
+    os.link(site.tree / "name", outside / "other")
+    time.sleep(0.05)  # past what the kernel's clock can't tell apart
+    site.start(watch=mechanism)
+    site.settle()
+    site.source.stop()
+    site.start(watch=mechanism)
+    site.settle()
+    (outside / "other").write_bytes(b"second")
+    wait_for(lambda: site.image()[b"/name"][-1] == b"second", 10)
