@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bcsctl.output import BAD, BOLD, BUSY, DIM, GOOD, local_time, painted, printable, table_lines
-from engine.model.times import SECOND, format_about, format_size, parse_time
+from engine.model.times import SECOND, SKEW_TOLD, format_about, format_size, parse_time
 from engine.node.monitoring.hosts import STATES
 from engine.node.monitoring.status import GRACE
 from engine.node.monitoring.summary import WORDS, answer, counted, host_of
@@ -50,7 +50,7 @@ def lines(found: Mapping[str, Any], *, hosts: bool = False, traffic: bool = Fals
         drawn += [painted(f"  {text}", colour) for text, colour in of_agents(group["sources"])]
         for row in group["sources"]:
             drawn += [painted(printable(f"  {row['address']}: {text}"), colour) for text, colour in remarks(row)]
-    return drawn
+    return drawn + [painted(printable(text), colour) for text, colour in of_clocks(found.get("hosts") or [])]
 
 
 def source_lines(sources: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -101,7 +101,21 @@ def host_lines(hosts: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
     counts = {state: sum(row["state"] == state for row in hosts) for state in STATES}
     total = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
-    return [*table_lines(titles, rows, right=("CLOCK", "PROTECTED")), "", f"{counted(len(hosts), 'host')}: {total}"]
+    drawn = [*table_lines(titles, rows, right=("CLOCK", "PROTECTED")), "", f"{counted(len(hosts), 'host')}: {total}"]
+    return drawn + [painted(text, colour) for text, colour in of_clocks(hosts)]
+
+
+def of_clocks(hosts: Sequence[Mapping[str, Any]]) -> Said:
+    """A line for each host whose clock is off by more than anyone should live with."""
+    off = [row for row in hosts if abs(row.get("clock_skew_seconds") or 0) * SECOND > SKEW_TOLD]
+    return [
+        (
+            f"{row['host']}: its clock is {format_about(round(abs(row['clock_skew_seconds']) * SECOND))} "
+            f"{'ahead of' if row['clock_skew_seconds'] > 0 else 'behind'} the site's: is its time service running?",
+            BUSY,
+        )
+        for row in off
+    ]
 
 
 def of_agents(rows: Sequence[Mapping[str, Any]]) -> Said:

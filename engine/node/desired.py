@@ -10,6 +10,7 @@ import asyncio
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from engine.env import randomness
@@ -42,6 +43,11 @@ class MarkRequest:
     address: str
     label: str
     done: bool = False
+    wanted: str = ""
+    """`crash`: no other point will do."""
+    point_class: str = ""
+    """That of the point it was set on; "" when it is done: it was not set, for the `reason`."""
+    reason: str = ""
 
 
 @dataclass(slots=True)
@@ -94,10 +100,11 @@ class Desired:
         self.notifications = notifications_in(applied.get("documents") or {})
         self.agent = settings_of(applied.get("documents") or {}, self.site)
 
-    async def ask_marks(self, group: str, label: str) -> list[MarkRequest]:
-        """Ask for a mark on every stream of a group; none where there is no such group."""
+    async def ask_marks(self, group: str, label: str, wanted: str = "") -> list[MarkRequest]:
+        """Ask for a mark on every stream of a group; none where there is no such group. `wanted` is the one class of
+        point that will do, "" for the best to be had."""
         asked = [
-            MarkRequest(randomness.token_hex(8), source["stream"], address, label)
+            MarkRequest(randomness.token_hex(8), source["stream"], address, label, wanted=wanted)
             for address, source in sorted(self.sources.items())
             if address.split("/")[0] == group
         ]
@@ -108,12 +115,21 @@ class Desired:
             await self._ring()
         return asked
 
-    def marks_done(self, host: str, ids: Iterable[str]) -> None:
-        """A host's agent has set these marks; those of other hosts' streams are not its to call done."""
+    def marks_done(
+        self, host: str, ids: Iterable[str], told: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+    ) -> None:
+        """A host's agent has set these marks; those of other hosts' streams are not its to call done.
+
+        `told` says by id what `class` of point each is on, "" for a mark that could not be set, and the `reason`.
+        """
         for mark in ids:
             asked = self.marks.get(mark)
             if asked is not None and asked.address.split("/")[1] == host:
                 asked.done = True
+                if mark in told:
+                    asked.point_class, asked.reason = told[mark]["class"], told[mark]["reason"]
+                elif asked.wanted:
+                    asked.reason = "this agent is too old to say what kind of point it is"
 
     async def wait(self, generation: int, seconds: float) -> None:
         """Return once the generation is another than the one given, or the time is over."""
@@ -139,7 +155,7 @@ class Desired:
             "agent": self.agent.as_json(),
             "sources": [for_agent(address, source) for address, source in sorted(mine.items())],
             "marks": [
-                {"id": mark.id, "stream": mark.stream, "label": mark.label}
+                {"id": mark.id, "stream": mark.stream, "label": mark.label, "class": mark.wanted}
                 for mark in self.marks.values()
                 if mark.stream in streams and not mark.done
             ],

@@ -50,6 +50,8 @@ class Agent:
     """The digest of those that it was deployed with; empty when it does not say."""
     clock_skew: int | None = None
     """Microseconds that the host's wall clock is ahead of site time, as its agent measures it."""
+    usage: dict[str, Any] | None = None
+    """What it uses and may use (`engine.node.reports.read_usage`)."""
 
 
 @dataclass(slots=True)

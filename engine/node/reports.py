@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from engine.model.errors import UsageError
 from engine.node.api import fields
+from engine.node.monitoring.status import WAITING
 
 SOURCES_MAX = 10_000
 MARKS_MAX = 10_000
+CPU_SECONDS_MAX = 1e12
 _WORD_CHARS = 40
 _MESSAGE_CHARS = 2_000
 _UNREADABLE_SHOWN_MAX = 100
@@ -41,11 +44,54 @@ def read_marks_done(report: Mapping[str, Any]) -> list[str]:
     return fields.texts(report, "marks_done", count_max=MARKS_MAX, chars_max=_WORD_CHARS)
 
 
+def read_marks_told(report: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Of marks that are done, by id: the `class` of their point and a `reason`."""
+    told = fields.mapping(report, "marks_told", {})
+    if len(told) > MARKS_MAX:
+        raise UsageError(f"'marks_told' holds {len(told)} marks, more than {MARKS_MAX}")
+    return {
+        mark[:_WORD_CHARS]: {
+            "class": fields.text(fields.mapping(told, mark), "class", "", chars_max=_WORD_CHARS),
+            "reason": fields.text(fields.mapping(told, mark), "reason", "")[:_MESSAGE_CHARS],
+        }
+        for mark in told
+    }
+
+
+def _crash_point(row: Mapping[str, Any]) -> dict[str, Any]:
+    told = fields.mapping(row, "crash_point", {})
+    return {
+        "at": fields.time_or_none(told, "at"),
+        "how": fields.text(told, "how", "", chars_max=_WORD_CHARS),
+        "message": fields.text(told, "message", "")[:_MESSAGE_CHARS],
+    }
+
+
 def read_clock_skew(report: Mapping[str, Any]) -> int | None:
     """Microseconds that the host's wall clock is ahead of site time; None from an agent that does not say."""
     if report.get("clock_skew") is None:
         return None
     return fields.whole(report, "clock_skew", low=-fields.TIME_MAX, high=fields.TIME_MAX)
+
+
+USAGE = ("memory_bytes", "memory_limit_bytes", "spool_bytes", "spool_limit_bytes", "cache_bytes")
+
+
+def read_usage(report: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What an agent uses and may use: sizes, `cpu_seconds` since it began, `bandwidth` now in bytes a second or None
+    for no bound, `message` where it can't keep to what it is told. None from an agent that does not say."""
+    told = fields.mapping(report, "usage", {})
+    if not told:
+        return None
+    seconds = told.get("cpu_seconds")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= CPU_SECONDS_MAX:
+        raise fields.wrong("cpu_seconds", seconds, "a time in seconds")
+    return {
+        **{name: fields.whole(told, name, 0) for name in USAGE},
+        "cpu_seconds": float(seconds),
+        "bandwidth": None if told.get("bandwidth") is None else fields.whole(told, "bandwidth"),
+        "message": fields.text(told, "message", "")[:_MESSAGE_CHARS],
+    }
 
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,8 +103,12 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
         "message": fields.text(row, "message", "")[:_MESSAGE_CHARS],
         "through_at": fields.time_or_none(row, "through_at"),
         "last_change_at": fields.time_or_none(row, "last_change_at"),
+        "crash_point": _crash_point(row),
         "gap_from": fields.time_or_none(row, "gap_from"),
         "pending": fields.whole(row, "pending", 0),
+        "ranges": fields.text(row, "ranges", "", chars_max=_WORD_CHARS),
+        "gap_reason": fields.text(row, "gap_reason", "")[:_MESSAGE_CHARS],
+        **{name: fields.whole(row, name, 0) for name in WAITING},
         **{name: fields.whole(row, name, 0) for name in TRAFFIC},
         "unreadable": fields.whole(row, "unreadable", 0),
         "unreadable_paths": _unreadable_paths(row),

@@ -13,6 +13,7 @@ from typing import Any
 from engine.model.times import DAY, HOUR, MINUTE, SECOND
 
 HELD = {"rpo-missed": 10 * SECOND, "agent-silent": 30 * SECOND, "apply-failed": 0, "disk-low": MINUTE}
+HELD |= {"clock-skew": 5 * MINUTE, "spool-filling": 10 * SECOND}
 """How long a matter must hold before it is told; any other is told at once."""
 
 SETTLED = MINUTE

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.model.times import DAY, MINUTE, SECOND, format_about, format_size, format_time, parse_time
+from engine.model.times import DAY, MINUTE, SECOND, SKEW_TOLD, format_about, format_size, format_time, parse_time
 from engine.node.monitoring.status import GRACE
 from engine.node.monitoring.summary import WORDS
 from engine.node.sync import Sync
@@ -18,9 +18,10 @@ from engine.plan.alerts import Alert
 GAP, RPO_MISSED, AGENT_SILENT = "gap", "rpo-missed", "agent-silent"
 VERIFY_FAILED, DRILL_FAILED, CONTROL_CHANGED = "verify-failed", "drill-failed", "control-changed"
 CERTIFICATE_EXPIRING, DISK_LOW, APPLY_FAILED, DRIFT = "certificate-expiring", "disk-low", "apply-failed", "drift"
+CLOCK_SKEW, SPOOL_FILLING = "clock-skew", "spool-filling"
 EVENTS = (
     GAP, RPO_MISSED, AGENT_SILENT, VERIFY_FAILED, DRILL_FAILED, CONTROL_CHANGED, CERTIFICATE_EXPIRING, DISK_LOW,
-    APPLY_FAILED, DRIFT,
+    APPLY_FAILED, DRIFT, CLOCK_SKEW, SPOOL_FILLING,
 )  # fmt: skip
 
 OVER = {
@@ -32,6 +33,8 @@ OVER = {
     CERTIFICATE_EXPIRING: "it has a certificate that holds",
     DISK_LOW: "its disk has room again",
     APPLY_FAILED: "the repository is applied again",
+    CLOCK_SKEW: "its clock is right again",
+    SPOOL_FILLING: "its spool has room again",
 }
 """What is said when a matter has ended."""
 
@@ -43,6 +46,7 @@ CERTIFICATE_SOON_SHARE = 6
 """Agents renew when a third of a certificate's life is left; less than a sixth, or a day, means that they don't."""
 
 DISK_FREE_SHARE_MIN = 0.05
+SPOOL_SHARE_MAX = 0.8
 _SILENT = ("silent", "never-seen", "refused")
 
 
@@ -72,6 +76,7 @@ def alerts_in(found: Mapping[str, Any], beside: Beside) -> dict[str, Alert]:
             alerts += _of_source(row, now)
     for host in found["hosts"]:
         alerts += _of_host(host, beside.certificate_seconds, now)
+        alerts += _of_agent(host, now)
     alerts += _of_site(beside, now)
     return {alert.key: alert for alert in alerts}
 
@@ -115,6 +120,19 @@ def _of_host(row: Mapping[str, Any], certificate_seconds: int, now: int) -> Iter
         soon = min(CERTIFICATE_SOON, certificate_seconds * SECOND // CERTIFICATE_SOON_SHARE)
         if now < ends < now + soon and row["sources"]:
             yield Alert(CERTIFICATE_EXPIRING, host, ends - soon, f"its certificate ends at {utc(ends)}, not renewed")
+
+
+def _of_agent(row: Mapping[str, Any], now: int) -> Iterator[Alert]:
+    """What an agent that is heard says of its host."""
+    skew, usage = row.get("clock_skew_seconds"), row.get("usage")
+    if row["state"] in _SILENT:
+        return
+    if skew is not None and abs(skew) * SECOND > SKEW_TOLD:
+        off = f"{format_about(round(abs(skew) * SECOND))} {'ahead of' if skew > 0 else 'behind'}"
+        yield Alert(CLOCK_SKEW, row["host"], now, f"its clock is {off} the site's")
+    if usage is not None and usage["spool_bytes"] > usage["spool_limit_bytes"] * SPOOL_SHARE_MAX:
+        held = f"{format_size(usage['spool_bytes'])} of {format_size(usage['spool_limit_bytes'])}"
+        yield Alert(SPOOL_FILLING, row["host"], now, f"its spool holds {held}; what comes when it is full is a gap")
 
 
 def _of_site(beside: Beside, now: int) -> Iterator[Alert]:

@@ -233,13 +233,13 @@ def take_report(parts: Parts, host: str, body: Mapping[str, Any]) -> None:
     version = fields.text(body, "version", "", chars_max=_WORD_CHARS)
     generation = fields.whole(body, "generation", -1, low=-1)
     rows = reports.read_sources(body)
-    marks_done = reports.read_marks_done(body)
-    skew = reports.read_clock_skew(body)
+    marks_done, marks_told = reports.read_marks_done(body), reports.read_marks_told(body)
+    skew, usage = reports.read_clock_skew(body), reports.read_usage(body)
     settings = fields.text(body, "settings", "", chars_max=_WORD_CHARS)
     agent = parts.heard(host)
-    agent.settings = settings
+    agent.settings, agent.usage = settings, usage
     agent.version, agent.generation, agent.clock_skew = version or agent.version, generation, skew
-    parts.desired.marks_done(host, marks_done)
+    parts.desired.marks_done(host, marks_done, marks_told)
     now = agent.heard_at
     for row in rows:
         stream = row["stream"]

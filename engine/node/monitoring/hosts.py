@@ -43,6 +43,7 @@ class Heard:
     mechanism: str = ""
     clock_skew: int | None = None
     settings: str = ""
+    usage: Mapping[str, Any] | None = None
 
 
 def host_status(
@@ -61,6 +62,7 @@ def host_status(
         "settings": heard.settings if heard else "",
         "heard_at": format_time(heard.at) if heard else of_sources,
         "clock_skew_seconds": round(skew / 1e6, 3) if skew is not None else None,
+        "usage": _usage(heard.usage) if heard and heard.usage else None,
         "sources": len(rows),
         "sources_protected": sum(row["protected"] == "protected" for row in rows),
         "certificate": {
@@ -71,6 +73,12 @@ def host_status(
         if certified
         else None,
     }
+
+
+def _usage(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What an agent uses, with the units in the names."""
+    rest = {name: value for name, value in told.items() if name != "bandwidth"}
+    return {**rest, "bandwidth_bytes_a_second": told["bandwidth"]}
 
 
 def _state(

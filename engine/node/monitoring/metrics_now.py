@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -14,13 +14,18 @@ from engine.model.times import parse_time
 from engine.node.alerts.alerts_now import EVENTS
 from engine.node.monitoring.metric_names import COUNTER, METRICS
 from engine.node.monitoring.overview import site_status
-from engine.node.monitoring.status import TRAFFIC
+from engine.node.monitoring.status import TRAFFIC, WAITING
 from engine.node.parts import Parts
+from engine.node.reports import USAGE
 
 VERSIONS_MAX = 20
 KINDS_MAX = 100
 OTHER = "other"
 """Versions and kinds of refusals beyond so many are counted as one: an agent may call itself what it likes."""
+
+WATCHES = ("fanotify", "fanotify-directories", "inotify", "scan")
+RANGES = ("trace", "clone", "none")
+"""What agents call their mechanisms; other words of theirs are counted as one."""
 
 Family = CounterMetricFamily | GaugeMetricFamily
 _Row = Mapping[str, Any]
@@ -41,8 +46,12 @@ class Now(Collector):
         families.add("bcs_sources_protected", sum(row["protected"] == "protected" for row in rows))
         for row in rows:
             _source(families, row)
+        versions = _versions(self._parts)
         for row in found["hosts"]:
             _host(families, row, now)
+            if row["version"]:
+                version = row["version"] if row["version"] in versions else OTHER
+                families.add("bcs_agent_info", 1, row["host"], version)
         _agents(families, self._parts)
         _refusals(families, self._parts)
         _journal(families, self._parts)
@@ -81,12 +90,16 @@ def _source(families: Families, row: _Row) -> None:
         ("bcs_source_gap_open", row["gap_open_since"] is not None),
         ("bcs_source_pending_changes", row["pending"]),
         ("bcs_source_unreadable_paths", row["unreadable"]),
+        *((f"bcs_source_{name}", row[name]) for name in WAITING),
         ("bcs_source_lag_seconds", row["lag_seconds"]),
         *((f"bcs_source_{name.removeprefix('bytes_')}_bytes_total", row[name]) for name in TRAFFIC),
     ):
         if value is not None:
             families.add(name, value, group, host, source)
     families.add("bcs_source_condition", 1, group, host, source, row["condition"])
+    if row["mechanism"]:
+        families.add("bcs_source_watch_info", 1, group, host, source, _known(row["mechanism"], WATCHES))
+        families.add("bcs_source_ranges_info", 1, group, host, source, _known(row["ranges"] or "none", RANGES))
 
 
 def _host(families: Families, row: _Row, now: int) -> None:
@@ -96,6 +109,8 @@ def _host(families: Families, row: _Row, now: int) -> None:
         families.add("bcs_agent_heard_age_seconds", max(0, now - parse_time(row["heard_at"], 0)) / 1e6, host)
     if row["clock_skew_seconds"] is not None:
         families.add("bcs_agent_clock_skew_seconds", row["clock_skew_seconds"], host)
+    if row["usage"] is not None:
+        _usage(families, row["usage"], host)
     if certificate is not None:
         families.add("bcs_certificate_revoked", certificate["revoked_at"] is not None, host)
         if certificate["not_after"] is not None:
@@ -103,10 +118,25 @@ def _host(families: Families, row: _Row, now: int) -> None:
             families.add("bcs_certificate_not_after_timestamp_seconds", ends, host)
 
 
+def _usage(families: Families, usage: Mapping[str, Any], host: str) -> None:
+    for name in (*USAGE, "cpu_seconds"):
+        families.add(f"bcs_agent_{name}{'_total' if name == 'cpu_seconds' else ''}", usage[name], host)
+    if usage["bandwidth_bytes_a_second"] is not None:
+        families.add("bcs_agent_bandwidth_limit_bytes_per_second", usage["bandwidth_bytes_a_second"], host)
+
+
 def _agents(families: Families, parts: Parts) -> None:
-    counts = Counter(agent.version or "unknown" for agent in list(parts.agents.values()))
-    for version, count in _bounded(counts, VERSIONS_MAX).items():
+    for version, count in _versions(parts).items():
         families.add("bcs_agents", count, version)
+
+
+def _versions(parts: Parts) -> dict[str, int]:
+    """How many agents run which version."""
+    return _bounded(Counter(agent.version or "unknown" for agent in list(parts.agents.values())), VERSIONS_MAX)
+
+
+def _known(word: str, words: Collection[str]) -> str:
+    return word if word in words else OTHER
 
 
 def _refusals(families: Families, parts: Parts) -> None:

@@ -88,4 +88,6 @@ def _removed(certified: Certified | None) -> bool:
 
 
 def _heard(agent: Agent | None) -> Heard | None:
-    return Heard(agent.heard_at, agent.version, agent.mechanism, agent.clock_skew, agent.settings) if agent else None
+    if agent is None:
+        return None
+    return Heard(agent.heard_at, agent.version, agent.mechanism, agent.clock_skew, agent.settings, agent.usage)

@@ -62,6 +62,7 @@ class Stored:
     traffic: Mapping[str, int] = field(default_factory=dict)
 
 
+WAITING = ("spool_bytes", "pending_big_files", "pending_big_bytes")
 TRAFFIC = ("bytes_read", "bytes_changed", "bytes_sent", "bytes_stored")
 
 
@@ -105,12 +106,15 @@ def source_status(
         "state": body.get("state", "waiting"),
         "point": stored.point,
         "last_change_at": _time(stored.last_change_at),
+        "crash_point": _crash_point(body.get("crash_point") or {}),
         "through_at": _time(through_at),
         "lag_seconds": round(lag / 1e6, 3) if lag is not None else None,
         "rpo_target_seconds": rpo / 1e6,
         "gaps": stored.gaps + (1 if open_gap else 0),
         "gap_open_since": _time(open_gap),
+        "gap_open_reason": body.get("gap_reason", "") if open_gap else "",
         "pending": body.get("pending", 0),
+        **{name: body.get(name, 0) for name in WAITING},
         **{name: stored.traffic.get(name, 0) for name in TRAFFIC},
         "unreadable": body.get("unreadable", 0),
         "unreadable_paths": body.get("unreadable_paths", []),
@@ -118,10 +122,16 @@ def source_status(
         "paths": list(source["paths"]),
         "labels": dict(source.get("labels") or {}),
         "mechanism": body.get("mechanism", ""),
+        "ranges": body.get("ranges", ""),
         "costs": body.get("costs", ""),
         "message": body.get("message", ""),
         "durable_lag_ms": delays(stored.delays_ms),
     }
+
+
+def _crash_point(told: Mapping[str, Any]) -> dict[str, Any]:
+    """The newest crash point as the agent says, and why the last that was wanted could not be had."""
+    return {"at": _time(told.get("at")), "how": told.get("how") or None, "message": told.get("message", "")}
 
 
 def _healthy(report: Report | None, heard_at: int | None, refused_since: int | None, now: int) -> str:

@@ -82,10 +82,21 @@ def test_of_sources(row: dict[str, Any], key: str | None) -> None:
         (host(certificate=ends(DAY - SECOND)), "certificate-expiring h"),
         (host(certificate=ends(HOUR, format_time(NOW))), None),
         (host(certificate=ends(-HOUR)), None),  # then it is refused, and silent
+        (host(clock_skew_seconds=2.1), "clock-skew h"),
+        (host(clock_skew_seconds=-3600.0), "clock-skew h"),
+        (host(clock_skew_seconds=-2.0), None),
+        (host(usage={"spool_bytes": 81, "spool_limit_bytes": 100}), "spool-filling h"),
+        (host(usage={"spool_bytes": 80, "spool_limit_bytes": 100}), None),
+        (host(usage=None, clock_skew_seconds=None), None),
     ],
 )
 def test_of_hosts(row: dict[str, Any], key: str | None) -> None:
     assert list(texts(host_row=row)) == ([key] if key else [])
+
+
+def test_what_a_silent_agent_said_last_is_no_matter_of_now() -> None:
+    row = host(state="silent", since=format_time(NOW - MINUTE), clock_skew_seconds=99.0)
+    assert list(texts(host_row=row)) == ["agent-silent h"]
 
 
 def test_short_certificates_are_not_always_about_to_end() -> None:

@@ -49,6 +49,7 @@ def test_what_a_row_tells() -> None:
         "settings": "",
         "heard_at": format_time(NOW - SECOND),
         "clock_skew_seconds": 0.012,
+        "usage": None,
         "sources": 1,
         "sources_protected": 1,
         "certificate": {"serial": "0a1b", "not_after": format_time(NOW + 7 * DAY), "revoked_at": None},

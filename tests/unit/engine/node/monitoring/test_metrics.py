@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 
 import pytest
 from prometheus_client import Metric
@@ -38,11 +40,16 @@ def busy(node: InProcessNode, clock: TurnedClock) -> Writer:
     writer.send(file_of(b"x" * 1000, kind="baseline", at=clock.at - SECOND))
     told = {"stream": writer.stream, "state": "protected", "through_at": clock.at, "pending": 7, "unreadable": 2}
     told |= {"bytes_read": 3000, "bytes_changed": 1000, "bytes_sent": 400}
+    told |= {"mechanism": "fanotify", "ranges": "magic", "spool_bytes": 500}
+    told |= {"pending_big_files": 2, "pending_big_bytes": 9000}
+    usage = {"memory_bytes": 50, "memory_limit_bytes": 100, "cpu_seconds": 1.5, "cache_bytes": 7}
+    usage |= {"spool_bytes": 500, "spool_limit_bytes": 1000, "bandwidth": 4096}
     body = {
         "sources": [told],
         "generation": node.parts.desired.generation,
         "version": "0.1.0",
         "clock_skew": -1_500_000,
+        "usage": usage,
     }
     assert node.call("POST", "/v1/agents/h1/status", body).status == 200
     apply(node, source("g/h2/files"))
@@ -74,6 +81,15 @@ def test_values(node: InProcessNode, clock: TurnedClock) -> None:
     assert found[("bcs_source_changed_bytes_total", *h1)] == 1000
     assert found[("bcs_source_sent_bytes_total", *h1)] == 400
     assert 0 < found[("bcs_source_stored_bytes_total", *h1)] < 1000 == len(b"x" * 1000)
+    assert found[("bcs_source_spool_bytes", *h1)] == 500
+    assert (found[("bcs_source_pending_big_files", *h1)], found[("bcs_source_pending_big_bytes", *h1)]) == (2, 9000)
+    assert found[("bcs_source_watch_info", *h1, "fanotify")] == 1
+    assert found[("bcs_source_ranges_info", *h1, "other")] == 1  # a word that this node does not know
+    assert found["bcs_agent_info", "h1", "0.1.0"] == 1
+    assert (found["bcs_agent_memory_bytes", "h1"], found["bcs_agent_memory_limit_bytes", "h1"]) == (50, 100)
+    assert (found["bcs_agent_spool_bytes", "h1"], found["bcs_agent_spool_limit_bytes", "h1"]) == (500, 1000)
+    assert (found["bcs_agent_cpu_seconds_total", "h1"], found["bcs_agent_cache_bytes", "h1"]) == (1.5, 7)
+    assert found["bcs_agent_bandwidth_limit_bytes_per_second", "h1"] == 4096
     assert found[("bcs_source_condition", "g", "h2", "files", "never-seen")] == 1
     assert ("bcs_source_lag_seconds", "g", "h2", "files") not in found
     assert found["bcs_host_state", "h2", "never-seen"] == 1
@@ -130,6 +146,25 @@ def test_a_new_node_has_metrics_too(node: InProcessNode) -> None:
     found = samples(node)
     assert found["bcs_sources",] == 0
     assert found["bcs_policies_number",] == 0
+
+
+def test_promtool_agrees(node: InProcessNode, clock: TurnedClock) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not there (Debian: prometheus)")
+    busy(node, clock)
+    text = node.call("GET", "/metrics").text
+    done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"cpu_seconds": "much"}, {"cpu_seconds": -1}, {"cpu_seconds": True}, {"cpu_seconds": 1, "spool_bytes": -5}, []],
+)
+def test_what_an_agent_says_of_itself_is_read_strictly(node: InProcessNode, wrong: object) -> None:
+    answer = node.call("POST", "/v1/agents/h1/status", {"sources": [], "usage": wrong})
+    assert answer.status == 400 if wrong else answer.status in (200, 400)
 
 
 def test_what_agents_call_themselves_stays_few(node: InProcessNode) -> None:
