@@ -30,7 +30,8 @@ def catch_up(parts: Parts, reason: str) -> None:
     view.gap_from, view.gap_reason = (gap_from, reason) if reason and gap_from else (0, "")
     outbox.direct = parts.reopen()
     before = outbox.builder.lsn_next
-    through_at = look_at_everything(parts)
+    with outbox.giving_way():
+        through_at = look_at_everything(parts)
     crash("everything-looked-at")
     at = max(parts.begun.settings.site_clock.now(), outbox.at)
     pending = parts.capture.pending

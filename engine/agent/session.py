@@ -49,7 +49,7 @@ class Session:
                 settings.directory / "spool", places[-1] if places else NOWHERE, places[0] if places else NOWHERE
             )
             settings.spools[settings.stream] = self._spool
-            self._shipper = Shipper(self._lane, settings.stream, settings.host, self._spool)
+            self._shipper = Shipper(self._lane, settings.stream, settings.host, self._spool, settings.memory)
             try:
                 self._with_shipper()
             finally:
