@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from xxhash import xxh3_128_digest
-
 from engine.format import hashes
 from engine.format.tables import Copied
 from engine.journal.data import DataReader
 from engine.journal.open import Journal
 from engine.model.errors import Damaged, Refused
 from engine.model.events import DataRef, Extent
-from engine.wire.batch import Batch
+from engine.wire.batch import Batch, meant
 
 CACHE_BYTES = 16 << 20
 
@@ -81,7 +79,7 @@ class Copies:
         except Damaged as error:
             raise CopyRefused(batch, asked.from_lsn, error.message) from error
         part = whole[asked.skip : asked.skip + asked.length]
-        if xxh3_128_digest(part) != asked.digest:
+        if meant(part) != asked.digest:
             raise CopyRefused(batch, asked.from_lsn, "its bytes are not those that are meant")
         data = extent.data
         digest = extent.hash if asked.length == extent.length else hashes.extent_hash(part, key)

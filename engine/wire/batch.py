@@ -200,6 +200,11 @@ def encode(
     return [_PREFIX.pack(MAGIC, version, len(header), digest), *body], digest[:HASH_BYTES]
 
 
+def meant(data: bytes | bytearray | memoryview) -> bytes:
+    """The digest by which a copy says which bytes it means: BLAKE3, 128 bits. Content addresses want no less."""
+    return blake3(data).digest(DIGEST_BYTES)
+
+
 def hash_of(data: bytes | bytearray | memoryview) -> bytes:
     """The hash that the bytes of a whole batch have, whatever they say themselves."""
     return blake3(memoryview(data)[_PREFIX.size :]).digest()[:HASH_BYTES]

@@ -71,7 +71,7 @@ TABLES: dict[str, tuple[tuple[str, str], ...]] = {
 of the batch's frame, -1 for a hole; `inode.type` the letter's code.
 
 A `copy` is an extent whose bytes the stream has already: those of the extent `from_lsn` of file `from_file`, from byte
-`skip` of it on; `digest` is XXH3, 128 bits, of the bytes meant. It came with version 2 of batches."""
+`skip` of it on; `digest` is BLAKE3, 128 bits, of the bytes meant. It came with version 2 of batches."""
 
 FIRST_TABLES = tuple(name for name in TABLES if name != "copy")
 """Those of version 1."""

@@ -22,6 +22,7 @@ from engine.agent.kept.record import UNKNOWN_SIZE, Record
 from engine.agent.traffic import Traffic
 from engine.env.crash import crash
 from engine.tree.sparse import data_ranges
+from engine.wire.batch import meant
 from engine.wire.limits import FRAME_BYTES
 
 BLOCK_BYTES = 8192
@@ -209,7 +210,7 @@ class Content:
             if length < copies.COPY_BYTES_MIN:
                 made.append((at, length, builder.extent(0, file_id, start + at, data), 0))
             else:
-                source = (length, candidate.file_id, lsn, skip, xxh3_128_digest(data))
+                source = (length, candidate.file_id, lsn, skip, meant(data))
                 made.append((at, length, builder.copy(0, file_id, start + at, *source), 0))
         self.traffic.changed += end - begin
         return made

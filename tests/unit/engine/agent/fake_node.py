@@ -7,14 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from xxhash import xxh3_128_digest
-
 from engine.agent.ship.client import CopyRefused, Head, OutOfOrder
 from engine.env.clock import SYSTEM
 from engine.model import events as ev
 from engine.model.errors import Refused, Unreachable
 from engine.model.fold import State, fold, tree
-from engine.wire.batch import NO_HASH, Batch, decode
+from engine.wire.batch import NO_HASH, Batch, decode, meant
 from engine.wire.frames import open_frame
 
 
@@ -161,7 +159,7 @@ class FakeNode:
             )
         for lsn, at, file_id, offset, length, from_file, from_lsn, skip, digest in rows("copy"):
             whole = self._committed(from_file, from_lsn)
-            if self.refuse_copies or xxh3_128_digest(part := whole[skip : skip + length]) != digest:
+            if self.refuse_copies or meant(part := whole[skip : skip + length]) != digest:
                 self.copies_refused += 1
                 raise CopyRefused(f"events from {batch.lsn_first} refer to event {from_lsn}")
             self.data[pack := f"{batch.epoch}.{batch.lsn_first}", lsn] = part

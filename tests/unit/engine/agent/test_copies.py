@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import Site, wait_for
 
-from engine.agent.capture import copies
+from engine.agent.capture import content, copies
 from engine.agent.kept.record import Record
 
 BLOCK = 8192
@@ -32,8 +32,8 @@ def sent(site: Site) -> tuple[int, int]:
 
 
 def test_a_copy_ships_no_data(site: Site) -> None:
-    content = os.urandom(5_000_000)
-    (site.tree / "a").write_bytes(content)
+    written = os.urandom(5_000_000)
+    (site.tree / "a").write_bytes(written)
     site.start(watch="inotify")
     acknowledged(site)
     before = sent(site)
@@ -41,7 +41,7 @@ def test_a_copy_ships_no_data(site: Site) -> None:
     (site.base / "b").rename(site.tree / "b")  # looked at when it is whole
     site.settle()
     data, copied = (after - then for after, then in zip(sent(site), before, strict=True))
-    assert (data, copied) == (0, len(content))
+    assert (data, copied) == (0, len(written))
 
 
 def test_a_copy_that_is_looked_at_while_it_is_made_ships_little(site: Site) -> None:
@@ -69,13 +69,13 @@ def test_a_tree_is_copied_by_references(site: Site) -> None:
 
 
 def test_the_same_content_written_anew_and_renamed_ships_no_data(site: Site) -> None:
-    content = os.urandom(300_000)
-    (site.tree / "a").write_bytes(content)
+    written = os.urandom(300_000)
+    (site.tree / "a").write_bytes(written)
     site.start(watch="inotify")
     for _ in range(3):
         acknowledged(site)
         before = sent(site)
-        (site.base / "new").write_bytes(content)
+        (site.base / "new").write_bytes(written)
         (site.base / "new").rename(site.tree / "a")
         site.settle()
         assert sent(site)[0] == before[0]
@@ -98,13 +98,13 @@ def test_of_a_file_that_was_written_to_copies_ship_no_data_either(site: Site) ->
 
 
 def test_a_changed_copy_ships_what_is_new_in_it(site: Site) -> None:
-    content = bytearray(os.urandom(2_000_000))
-    (site.tree / "a").write_bytes(content)
+    written = bytearray(os.urandom(2_000_000))
+    (site.tree / "a").write_bytes(written)
     site.start(watch="inotify")
     acknowledged(site)
     before = sent(site)
-    content[1_000_000:1_000_100] = os.urandom(100)
-    (site.base / "b").write_bytes(content + os.urandom(5000))
+    written[1_000_000:1_000_100] = os.urandom(100)
+    (site.base / "b").write_bytes(written + os.urandom(5000))
     (site.base / "b").rename(site.tree / "b")
     site.settle()
     assert sent(site)[0] - before[0] < 4 * BLOCK
@@ -113,10 +113,10 @@ def test_a_changed_copy_ships_what_is_new_in_it(site: Site) -> None:
 def test_what_is_not_acknowledged_is_not_referred_to(site: Site) -> None:
     site.start(watch="inotify")
     site.node.away = True
-    content = os.urandom(100_000)
-    (site.tree / "a").write_bytes(content)
+    written = os.urandom(100_000)
+    (site.tree / "a").write_bytes(written)
     wait_for(lambda: site.source.report()["pending"])
-    (site.tree / "b").write_bytes(content)
+    (site.tree / "b").write_bytes(written)
     wait_for(lambda: site.source.report()["pending"] > 3)
     site.node.away = False
     site.settle()
@@ -125,43 +125,55 @@ def test_what_is_not_acknowledged_is_not_referred_to(site: Site) -> None:
 
 def test_a_node_that_reads_no_copies_gets_none(site: Site) -> None:
     site.node.head = replace(site.node.head, batch_version=1)
-    content = os.urandom(100_000)
-    (site.tree / "a").write_bytes(content)
+    written = os.urandom(100_000)
+    (site.tree / "a").write_bytes(written)
     site.start(watch="inotify")
     acknowledged(site)
-    (site.tree / "b").write_bytes(content)
+    (site.tree / "b").write_bytes(written)
     site.settle()
     assert site.node.copied_bytes == 0
 
 
 def test_a_refused_copy_is_sent_as_bytes_and_that_only_once(site: Site) -> None:
-    content = os.urandom(100_000)
-    (site.tree / "a").write_bytes(content)
+    written = os.urandom(100_000)
+    (site.tree / "a").write_bytes(written)
     site.start(watch="inotify")
     acknowledged(site)
     site.node.refuse_copies = True
-    (site.tree / "b").write_bytes(content)
+    (site.tree / "b").write_bytes(written)
     site.settle()
     assert site.node.copies_refused == 1
     assert [gap.label for gap in site.node.marks_of("gap")] == ["the node refused a copy"]
     site.node.refuse_copies = False
     acknowledged(site)
     before = sent(site)
-    (site.tree / "c").write_bytes(content)  # what was sent since may be referred to again
+    (site.tree / "c").write_bytes(written)  # what was sent since may be referred to again
     site.settle()
-    assert sent(site)[0] == before[0] and site.node.copied_bytes == len(content)
+    assert sent(site)[0] == before[0] and site.node.copied_bytes == len(written)
+
+
+def test_different_content_with_equal_digests_of_ours_is_sent(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What finds candidates is no proof: the node compares what it has with what is meant, cryptographically."""
+    monkeypatch.setattr(content, "xxh3_128_digest", lambda data: bytes([len(data) % 251]) * 16)
+    (site.tree / "a").write_bytes(b"a" * 20_000)
+    site.start(watch="inotify")
+    acknowledged(site)
+    (site.tree / "b").write_bytes(b"b" * 20_000)
+    site.settle()
+    assert site.node.copies_refused == 1 and site.node.copied_bytes == 0
+    assert site.image()[b"/b"][-1] == b"b" * 20_000
 
 
 def test_after_a_history_that_was_lost_only_what_the_node_has_is_referred_to(site: Site) -> None:
-    content = os.urandom(100_000)
+    written = os.urandom(100_000)
     site.start(watch="inotify")
-    (site.tree / "a").write_bytes(content)
+    (site.tree / "a").write_bytes(written)
     acknowledged(site)
     site.source.stop()
     node, lsn = site.node, site.node.points()[0].lsn
     node.events[:] = [event for event in node.events if event.lsn <= lsn]
     node.head = replace(node.head, lsn=lsn, hash=node.sent_hashes[lsn])
-    (site.tree / "b").write_bytes(content)
+    (site.tree / "b").write_bytes(written)
     site.start(watch="inotify", wait=False)
     site.settle()
     assert node.copies_refused == 0

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from xxhash import xxh3_128_digest
 
 from engine.env.clock import SYSTEM
 from engine.query.compaction import compact
-from engine.wire.batch import BatchBuilder, decode
+from engine.wire.batch import BatchBuilder, decode, meant
 from tests.nodes import Answer, InProcessNode, Writer, acts, file_of, files_in, in_process_node, objects
 
 CONTENT = os.urandom(150_000)
@@ -44,7 +43,7 @@ class Copy:
     name: bytes = b"copy"
 
     def __call__(self, builder: BatchBuilder) -> None:
-        digest = self.digest or xxh3_128_digest(CONTENT[self.skip : self.skip + self.length])
+        digest = self.digest or meant(CONTENT[self.skip : self.skip + self.length])
         file_id = builder.inode(2, None, "f", 0o644, 0, 0, self.length, 2000)
         builder.dentry(2, 0, self.name, file_id)
         builder.copy(2, file_id, 0, self.length, self.from_file, self.from_lsn, self.skip, digest)
@@ -94,7 +93,7 @@ FORGED: dict[str, Callable[[Writer], Copy]] = {
     "another file": lambda writer: Copy(from_file=2),
     "longer than it is": lambda writer: Copy(length=len(CONTENT) + 1, digest=bytes(16)),
     "beyond its end": lambda writer: Copy(skip=1, digest=bytes(16)),
-    "other bytes": lambda writer: Copy(digest=xxh3_128_digest(CONTENT[:-1] + b"?")),
+    "other bytes": lambda writer: Copy(digest=meant(CONTENT[:-1] + b"?")),
 }
 
 
@@ -141,9 +140,9 @@ def test_content_of_a_branch_is_not_that_of_the_history(node: InProcessNode, wri
     writer.send(file_of(b"c" * 1000, b"left behind too"))
     after_fork = writer.lsn - 1
     branch.send(Copy())
-    asked = Copy(from_file=after_fork - 2, from_lsn=after_fork, length=1000, digest=xxh3_128_digest(b"c" * 1000))
+    asked = Copy(from_file=after_fork - 2, from_lsn=after_fork, length=1000, digest=meant(b"c" * 1000))
     refused(node, branch.post(branch.batch(asked, lsn_first=branch.lsn + 50)))
-    branch.send(Copy(from_file=left - 2, from_lsn=left, length=1000, digest=xxh3_128_digest(b"b" * 1000), name=b"of b"))
+    branch.send(Copy(from_file=left - 2, from_lsn=left, length=1000, digest=meant(b"b" * 1000), name=b"of b"))
     found = files_in(node.home, branch)
     assert found[b"/copy"] == CONTENT and found[b"/of b"] == b"b" * 1000
 
