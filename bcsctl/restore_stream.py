@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 
-from bcsctl.commands.restore import BEGUN, ENDED, record
 from bcsctl.entries import as_of, damage_is_a_difference
 from bcsctl.opening import Named, scene
 from bcsctl.output import BUSY, GOOD, print_json, printable, progress, say
+from bcsctl.restore_acts import BEGUN, ENDED, record
 from bcsctl.restore_view import render_plan
 from bcsctl.settings import Settings
 from engine.model.errors import UsageError

@@ -9,24 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bcsctl.entries import damage_is_a_difference, path_json
+from bcsctl.entries import damage_is_a_difference
 from bcsctl.node_client import told_how_to_start
-from bcsctl.opening import Named, Scene, master_key, named, scene
+from bcsctl.opening import Named, master_key, named, scene
 from bcsctl.options import at_option, exits
-from bcsctl.output import BAD, json_option, print_json, progress, say
+from bcsctl.output import json_option, print_json, progress
+from bcsctl.restore_acts import BEGUN, ENDED, record
 from bcsctl.restore_view import render, render_plan
 from bcsctl.settings import Settings, home_option, settings
 from bcsctl.sites import site_option
-from engine.model.errors import BcsError, UsageError
+from engine.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from engine.recovery.restoring import Prepared
+    pass
 
 STREAM = "-"
 """What --to calls standard output."""
-
-BEGUN, ENDED = "restoring", "restore"
-"""What the audit calls the beginning and the end of a restore."""
 
 
 @click.command("restore", epilog=exits(4, 5, 6))
@@ -34,14 +32,14 @@ BEGUN, ENDED = "restoring", "restore"
 @click.option(
     "--to",
     "target",
-    required=True,
     metavar="[HOST:]DIR",
     help="Where to: a directory that is empty or not there, or - for a tar stream on standard output.",
 )
 @at_option
 @click.option("--dry-run", is_flag=True, help="Print what would be done, with bytes and time; write nothing.")
 @click.option("--verify", is_flag=True, help="Read everything back from the disk afterwards and compare.")
-@click.option("--in-place", is_flag=True, hidden=True)
+@click.option("--in-place", is_flag=True, help="Write what differs where it came from, instead of --to.")
+@click.option("--exact", is_flag=True, help="With --in-place: remove what did not exist then.")
 @click.option("--on-demand", is_flag=True, hidden=True)
 @click.option("--overwrite", is_flag=True, hidden=True)
 @site_option
@@ -49,11 +47,12 @@ BEGUN, ENDED = "restoring", "restore"
 @json_option
 def command(
     address: str,
-    target: str,
+    target: str | None,
     at: str,
     dry_run: bool,
     verify: bool,
     in_place: bool,
+    exact: bool,
     on_demand: bool,
     overwrite: bool,
     home: str | None,
@@ -66,16 +65,27 @@ def command(
     byte's hash is checked before it is written. DIR must be empty. With HOST the node sends it
     to that host, whose agent writes it; Ctrl-C cancels, and what was written stays.
 
+    --in-place writes what differs between now and then where it came from, on this machine; a mark
+    is set before it, to which the same command leads back.
+
     \b
     Example:  bcsctl restore finance/sf-db1/files --at -10m --to /srv/back
               bcsctl restore finance/sf-db1/files:/srv/finance/q3.ods --to .  --dry-run
               bcsctl restore finance/sf-db1/files --at -10m --to sf-db2:/srv/back
               bcsctl restore finance/sf-db1/files --at -1h --to - | tar -tvf -
+              bcsctl restore finance/sf-db1/files --at -1h --in-place --exact --dry-run
     """
-    for asked, name in ((in_place, "--in-place"), (on_demand, "--on-demand"), (overwrite, "--overwrite")):
+    for asked, name in ((on_demand, "--on-demand"), (overwrite, "--overwrite")):
         if asked:
             raise UsageError(f"{name} is not there yet", hint="restore to an empty directory, then move what you need")
-    wanted, where, (host, folder) = named(address), settings(home), destination(target)
+    if in_place == (target is not None) or (exact and not in_place):
+        raise UsageError("a restore goes --to one place, or comes back --in-place", hint="--exact is for --in-place")
+    wanted, where = named(address), settings(home)
+    if target is None:
+        from bcsctl.restore_in_place import in_place as bring_back
+
+        return bring_back(where, wanted, at, exact=exact, dry_run=dry_run, verify=verify, as_json=as_json)
+    host, folder = destination(target)
     if target == STREAM:
         from bcsctl.restore_stream import as_stream
 
@@ -157,27 +167,6 @@ def destination(target: str) -> tuple[str, str]:
     if host and not path.startswith("/"):
         raise UsageError(f"'{path}' on {host} is not an absolute path", hint=f"write --to {host}:/the/whole/path")
     return host, path
-
-
-def record(where: Settings, there: Scene, prepared: Prepared, what: str, more: Mapping[str, Any]) -> bool:
-    """Have the restore's beginning or end recorded. What is restored stays so, recorded or not: then it is said."""
-    from engine.recovery.acts import record_act, who_acts
-    from engine.recovery.told import point_json
-
-    details = {
-        "address": str(there.stream.address),
-        "stream": there.stream.id,
-        **path_json(prepared.base),
-        **point_json(prepared.point),
-        **path_json(prepared.plan.target, "target"),
-        **more,
-    }
-    try:
-        record_act(where.home, what, who_acts(), details)
-    except (OSError, BcsError) as error:
-        say(f"the restore could not be recorded: {error}", BAD)
-        return False
-    return True
 
 
 def act_of(told: Mapping[str, Any]) -> Mapping[str, Any]:
