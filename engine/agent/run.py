@@ -234,7 +234,7 @@ class Agent:
                 self._end(stream)
             for stream, each in wanted.items():
                 have = self._sources.get(stream)
-                if have is not None and same_scope(have.wanted, each):
+                if have is not None and have.source is not None and same_scope(have.wanted, each):
                     have.wanted = each
                     continue
                 changed = have is not None
@@ -280,6 +280,7 @@ class Agent:
             if wanted.get("kind", "files") != "files":
                 return Protected(wanted, None, f"this agent does not protect sources of kind {wanted['kind']} yet")
             scope = Scope(wanted["paths"], wanted.get("exclude", ()), own)
+            self._refuse_shared(scope)
         except BcsError as error:
             return Protected(wanted, None, error.message)
         directory = self._directory / stream
@@ -292,6 +293,15 @@ class Agent:
         source = Source(settings, reason)
         source.start()
         return Protected(wanted, source)
+
+    def _refuse_shared(self, scope: Scope) -> None:
+        """Refused when what another source protects is there too, by symbolic links: no policy shows that."""
+        for other in self._sources.values():
+            shared = scope.shared_with(other.source.settings.scope) if other.source is not None else None
+            if shared is not None:
+                mine, theirs = (os.fsdecode(path) for path in shared)
+                address = other.wanted.get("address", "another source")
+                raise Refused(f"{mine} leads to what {address} protects as {theirs}: data is captured once")
 
     def _end(self, stream: str) -> None:
         protected = self._sources.pop(stream)

@@ -22,30 +22,50 @@ class Scope:
     ) -> None:
         """`exclude` are patterns of the policy; `own` whole paths that are never looked at: the agent's files.
 
-        UsageError for a path that isn't absolute or a pattern that makes no sense.
+        UsageError for a path that isn't absolute or a pattern that makes no sense. Of paths that lead to one place by
+        symbolic links one is a root, as of paths that lie in each other.
         """
-        self.roots = _outermost(_normal(path) for path in paths)
-        if not self.roots:
+        self._paths = _outermost(_normal(path) for path in paths)
+        if not self._paths:
             raise UsageError("a source without paths protects nothing", hint="name at least one path")
-        self.stems = _stems(self.roots)
-        patterns = list(exclude)
-        self._excludes: list[tuple[bytes, Exclude]] = [(root, compile_excludes(patterns, root)) for root in self.roots]
+        self._patterns = list(exclude)
         self._own = tuple(_normal(path) for path in own)
         self._elsewhere: list[tuple[bytes, bytes]] = []
-        self.excludes_nothing = not patterns and not any(
-            within(path, root) or within(root, path) for path in self._own for root in self.roots
-        )
+        self._settle(_distinct(self._paths))
         self.follow()
+
+    def _settle(self, roots: tuple[bytes, ...]) -> None:
+        self.roots = roots
+        self.stems = _stems(roots)
+        self._excludes: list[tuple[bytes, Exclude]] = [(root, compile_excludes(self._patterns, root)) for root in roots]
+        self.excludes_nothing = not self._patterns and not any(
+            within(path, root) or within(root, path) for path in self._own for root in roots
+        )
+
+    def shared_with(self, other: Scope) -> tuple[bytes, bytes] | None:
+        """A path of this scope and one of another that lead, by symbolic links, to one place or into each other."""
+        for mine in self.roots:
+            for theirs in other.roots:
+                here, there = os.path.realpath(mine), os.path.realpath(theirs)
+                if within(here, there) and not other.excluded(theirs + here[len(there) :], True):
+                    return mine, theirs
+                if within(there, here) and not self.excluded(mine + there[len(here) :], True):
+                    return mine, theirs
+        return None
 
     def follow(self) -> bool:
         """Look where symbolic links on the way to the roots lead now; whether that has changed."""
+        roots = _distinct(self._paths)
+        moved = roots != self.roots
+        if moved:
+            self._settle(roots)
         found = []
         for path in {*self.roots, *self.stems}:
             real = os.path.realpath(path)
             if real != path:
                 found.append((path, real))
         found.sort(key=lambda pair: -len(pair[0]))
-        changed, self._elsewhere = found != self._elsewhere, found
+        changed, self._elsewhere = moved or found != self._elsewhere, found
         return changed
 
     def real(self, path: bytes) -> bytes:
@@ -54,6 +74,11 @@ class Scope:
             if within(path, prefix):
                 return target + path[len(prefix) :]
         return path
+
+    @property
+    def own(self) -> tuple[bytes, ...]:
+        """What is never looked at."""
+        return self._own
 
     def missing(self) -> list[str]:
         """The paths of the source at which there is nothing now."""
@@ -91,6 +116,17 @@ def _outermost(paths: Iterable[bytes]) -> tuple[bytes, ...]:
         if not any(within(path, root) for root in kept):
             kept.append(path)
     return tuple(kept)
+
+
+def _distinct(paths: Sequence[bytes]) -> tuple[bytes, ...]:
+    """The paths without those that lead, by symbolic links, to or into where another one leads: a directory has one
+    place in the tree. Of two that lead to the same place the one stays that is no link."""
+    kept: list[tuple[bytes, bytes]] = []
+    real = {path: os.path.realpath(path) for path in paths}
+    for path in sorted(paths, key=lambda path: (len(real[path]), real[path] != path, path)):
+        if not any(within(real[path], above) for _, above in kept):
+            kept.append((path, real[path]))
+    return tuple(sorted(path for path, _ in kept))
 
 
 def _stems(roots: Sequence[bytes]) -> dict[bytes, frozenset[bytes]]:

@@ -48,3 +48,31 @@ def test_links_on_the_way(tmp_path: Path) -> None:
     (tmp_path / "link").mkdir()
     assert scope.follow()
     assert scope.real(base + b"/link/x/y") == base + b"/link/x/y"
+
+
+def test_paths_that_lead_to_one_place_are_one(tmp_path: Path) -> None:
+    base = str(tmp_path.resolve())
+    (tmp_path / "real" / "below").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "inner").symlink_to("real/below")
+    scope = Scope([f"{base}/link", f"{base}/inner", f"{base}/real", f"{base}/link/below"])
+    assert scope.roots == (f"{base}/real".encode(),)
+    assert Scope([f"{base}/inner", f"{base}/link"]).roots == (f"{base}/link".encode(),)
+    (tmp_path / "link").unlink()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to("elsewhere")
+    assert scope.follow()
+    assert scope.roots == (f"{base}/link".encode(), f"{base}/real".encode())
+    assert not scope.excluded(f"{base}/link/x".encode(), False)
+
+
+def test_scopes_that_share_a_place(tmp_path: Path) -> None:
+    base = str(tmp_path.resolve())
+    (tmp_path / "real" / "below").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real/below")
+    inner, outer = Scope([f"{base}/link"]), Scope([f"{base}/real"])
+    paths = f"{base}/link".encode(), f"{base}/real".encode()
+    assert inner.shared_with(outer) == paths
+    assert outer.shared_with(inner) == paths[::-1]
+    assert inner.shared_with(Scope([f"{base}/real"], ["below"])) is None
+    assert outer.shared_with(Scope([f"{base}/realm"])) is None
