@@ -6,9 +6,11 @@ lie, so a frame that many small files share is opened once.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from engine.plan.restore import Made, RestorePlan, shares
 from engine.recovery import large
 from engine.recovery.fill import FileTask, Filled, attributes_of
 from engine.recovery.workers import SMALL_BYTES, Work, fill_in_processes, fill_on_threads, worth_processes
-from engine.tree.apply import Shortfall, deepest_first, finish, link, make
+from engine.tree.apply import CannotMake, Shortfall, deepest_first, finish, link, make
 
 Progress = Callable[[int, int], None]
 """Called with files and bytes done since the last call."""
@@ -98,14 +100,35 @@ def _make_directories(plan: RestorePlan, made_target: bool, done: Restored) -> d
             if made_target:
                 mine[plan.target] = one
             continue
-        os.makedirs(os.path.dirname(one.target), exist_ok=True)
-        make(one.target, attributes_of(one.inode))
+        try:
+            os.makedirs(os.path.dirname(one.target), exist_ok=True)
+            make(one.target, attributes_of(one.inode))
+        except (CannotMake, OSError) as error:
+            _only_too_long(one.target, error, done)
+            continue
         mine[one.target] = one
         done.names += 1
     for one in (*plan.files, *plan.others):
         if os.path.dirname(one.target) not in mine:
-            os.makedirs(os.path.dirname(one.target), exist_ok=True)
+            with _unless_too_long():  # each says so itself when it can't be made
+                os.makedirs(os.path.dirname(one.target), exist_ok=True)
     return mine
+
+
+def _only_too_long(target: bytes, error: CannotMake | OSError, done: Restored) -> None:
+    """Note what is too deep, or named too long, for this place; all else that can't be made ends the restore."""
+    if error.errno != errno.ENAMETOOLONG:
+        raise error
+    done.failures.append((target, f"it can't be made here: {os.strerror(errno.ENAMETOOLONG)}"))
+
+
+@contextmanager
+def _unless_too_long() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
 
 
 def _tasks(files: Sequence[Made], pieces: Mapping[int, Sequence[Piece]]) -> list[FileTask]:
@@ -143,7 +166,12 @@ def _fill(
 def _make_others(others: Sequence[Made], owners: bool, done: Restored, failed: set[bytes]) -> None:
     for one in others:
         attributes = attributes_of(one.inode)
-        missing = make(one.target, attributes)
+        try:
+            missing = make(one.target, attributes)
+        except CannotMake as error:
+            failed.add(one.target)
+            _only_too_long(one.target, error, done)
+            continue
         if missing is not None:
             failed.add(one.target)
             done.failures.append((one.target, f"it can't be made here: {_reason(missing)}"))
@@ -158,7 +186,11 @@ def _link_all(made: Sequence[Made], failed: set[bytes], done: Restored) -> None:
             if one.target in failed:
                 done.failures.append((name, f"a further name of {os.fsdecode(one.target)}"))
                 continue
-            missing = link(one.target, name)
+            try:
+                missing = link(one.target, name)
+            except CannotMake as error:
+                _only_too_long(name, error, done)
+                continue
             if missing is not None:
                 done.failures.append((name, f"a further name of {os.fsdecode(one.target)}: {_reason(missing)}"))
             else:
