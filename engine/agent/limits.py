@@ -118,9 +118,14 @@ def shown(limits: Limits) -> dict[str, Any]:
     return {"spool_limit_bytes": limits.spool_limit_bytes, "cache_bytes": limits.cache_bytes, **told}
 
 
+def rate_in_words(bytes_a_second: int | None) -> str:
+    """`5.0 MiB/s`."""
+    return f"{format_size(bytes_a_second)}/s" if bytes_a_second is not None else "no bound"
+
+
 def in_words(bound: Bound) -> str:
     """`5.0 MiB/s mon,tue 08:00-18:00`."""
-    rate = f"{format_size(bound.bytes_a_second)}/s"
+    rate = rate_in_words(bound.bytes_a_second)
     if bound.always:
         return rate
     days = ",".join(DAYS[day] for day in bound.days)

@@ -19,7 +19,7 @@ from engine.agent.host.clock import SiteClock
 from engine.agent.host.identity import Identity
 from engine.agent.host.where import Remote, Where
 from engine.agent.kept.spool import Spool
-from engine.agent.limits import USUAL, InForce, Limits, shown
+from engine.agent.limits import USUAL, InForce, Limits, rate_in_words, shown
 from engine.agent.log import INFO, WARNING, Changes, log
 from engine.agent.protected import Protected, same_scope
 from engine.agent.restore.restores import Restores
@@ -29,7 +29,8 @@ from engine.agent.ship.memory import Memory
 from engine.agent.ship.pace import Pace, Slower
 from engine.agent.source import Source
 from engine.agent.status.asking import socket_of
-from engine.agent.status.state import Certificate, Heard, attention, certificate_in, source_row, usage_of
+from engine.agent.status.matters import Matter, Told, matters
+from engine.agent.status.state import Certificate, Heard, certificate_in, source_row, usage_of
 from engine.agent.traffic import Traffic
 from engine.drivers.files import Scope
 from engine.env import durable, notify, processes
@@ -97,7 +98,7 @@ class Agent:
         node = self._connect()
         notify.tell(notify.READY)
         pulse = notify.Pulse(self._clock)
-        told: object = None
+        told, matters_told = object(), Told(self._clock)
         told_at = self._clock.monotonic() - STATUS_SECONDS
         while not self._stopping.wait(LOOK_SECONDS):
             pulse.beat()
@@ -105,6 +106,9 @@ class Agent:
             if news != told or now - told_at >= self._status_seconds:
                 told, told_at = news, now
                 self._report(node)
+                matters_told.now(self.state()[1])
+                if self._limits.limits.bandwidth:
+                    self._changes.now("bandwidth", rate_in_words(self._limits.bandwidth()))
                 if self._restores is not None:
                     self._restores.look()
         if self._restores is not None:
@@ -129,8 +133,8 @@ class Agent:
         """Site time now, microseconds, as far as it has been measured."""
         return self._site_clock.now()
 
-    def state(self) -> dict[str, Any]:
-        """How this agent is, as its own host may ask."""
+    def state(self) -> tuple[dict[str, Any], list[Matter]]:
+        """How this agent is, as its own host may ask, and what is the matter with it."""
         now = self._site_clock.now()
         with self._lock:
             sources = sorted(self._sources.items(), key=lambda each: each[1].wanted.get("address", ""))
@@ -147,7 +151,8 @@ class Agent:
             "usage": usage_of(self._limits, self._spools, self._old_bytes),
             "sources": [source_row(each.wanted, each.row(stream), now) for stream, each in sources],
         }
-        return {**told, "attention": attention(told, now)}
+        found = matters(told, now)
+        return {**told, "attention": [matter.sentence for matter in found]}, found
 
     def _bounds(self) -> str:
         """The digest of what bounds this service: of the unit in force, which may change while this process lives."""
@@ -380,7 +385,7 @@ def run(
         folder = where.files.folder
         agent.certificate = lambda: certificate_in(folder, identity.message)
     try:
-        with answering(socket_of(home), lambda: json.dumps(agent.state()).encode()):
+        with answering(socket_of(home), lambda: json.dumps(agent.state()[0]).encode()):
             agent.run()
     finally:
         if processes.read_pid(pid_path) == os.getpid():

@@ -9,10 +9,10 @@ from zoneinfo import available_timezones
 
 from engine.model.errors import UsageError
 from engine.model.points import parse_moment
-from engine.model.policy.agents import MINUTES_A_DAY, schedule
+from engine.model.policy.agents import MINUTES_A_DAY, agent_settings, schedule
 from engine.model.policy.documents import Fault
 from engine.model.policy.site import EMBEDDED_SITE
-from engine.model.times import parse_duration
+from engine.model.times import format_size, parse_duration
 from engine.reconcile.load import Loaded, Placed, Step, former_names
 from engine.reconcile.load_yaml import shown
 from engine.reconcile.schema import nearest
@@ -90,6 +90,10 @@ def _agent(placed: Placed, agent: Mapping[str, Any]) -> Iterator[Fault]:
     for key in ("bandwidth", "baselineBandwidth"):
         if isinstance(agent.get(key), list):
             yield from _bounds(placed, ("spec", "agent", key), agent[key])
+    settings = agent_settings(agent)
+    if settings.cache > settings.memory_limit // 2:
+        message = f"a cache of {format_size(settings.cache)} leaves too little of {format_size(settings.memory_limit)}"
+        yield placed.fault(("spec", "agent", "cache"), message, "at most half of memoryLimit, which is 1GiB unless set")
     if "timezone" in agent and agent["timezone"] not in available_timezones():
         message = f"there is no time zone {shown(agent['timezone'])}"
         hint = nearest(agent["timezone"], sorted(available_timezones())) or "for example Europe/Zurich or UTC"

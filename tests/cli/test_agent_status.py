@@ -17,7 +17,7 @@ import pytest
 from bcsctl.output import painted, tell
 from engine.agent.status.document import document
 from engine.agent.status.lines import lines, printable
-from engine.agent.status.state import attention
+from engine.agent.status.matters import matters
 from engine.model.times import DAY, HOUR, SECOND, parse_time
 from tests.embedded import ROOT
 
@@ -80,7 +80,7 @@ def state(*sources: dict[str, Any], **changes: Any) -> dict[str, Any]:
         **changes,
         "usage": {**usage, **changes.get("usage", {})},
     }
-    return {**told, "attention": attention(told, NOW)}
+    return {**told, "attention": [matter.sentence for matter in matters(told, NOW)]}
 
 
 TROUBLED = state(

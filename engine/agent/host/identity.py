@@ -138,7 +138,9 @@ class Identity:
 
     def _tell(self, message: str) -> None:
         if message and message != self.message:
-            log(message, self._clock, level=WARNING)
+            log(message, self._clock, level=WARNING, matter="certificate-refused")
+        elif self.message and not message:
+            log("certificate-refused is over", self._clock, matter="certificate-refused")
         self.message = message
 
 

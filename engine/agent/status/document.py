@@ -7,7 +7,17 @@ from typing import Any
 
 from engine.model.times import SECOND, format_time
 
-_TIMES = ("at", "started_at", "heard_at", "issued_at", "not_after", "through_at", "last_change_at", "gap_from", "acknowledged_at")
+_TIMES = (
+    "at",
+    "started_at",
+    "heard_at",
+    "issued_at",
+    "not_after",
+    "through_at",
+    "last_change_at",
+    "gap_from",
+    "acknowledged_at",
+)
 _DURATIONS = ("lag", "rpo", "clock_skew")
 _RATES = ("bandwidth", "baseline_bandwidth")
 
