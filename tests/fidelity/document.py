@@ -65,6 +65,8 @@ def _cell(row: Row, column: str, notes: list[str]) -> str:
         return f"– {row.impossible[column]}"
     if column in row.late:
         return f"✓ {_note(notes, f'The change is seen {row.late[column]}.')}"
+    if "name" in row.loses:
+        return f"not kept {_note(notes, *row.loses.values())}"
     if row.loses:
         return f"all but {', '.join(row.loses)} {_note(notes, *row.loses.values())}"
     if row.either:

@@ -56,6 +56,7 @@ class Column:
 
     `failed` are rows whose steps the kernel refused; `moved` are the events after "before" that name the files and
     directories of the row of ten thousand; `gaps` are the reasons of all gaps.
+    `unreadable` is what the status says could not be read.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Column:
     end: Moments = field(default_factory=lambda: Moments("end"))
     gaps: list[str] = field(default_factory=list)
     moved: list[dict[str, Any]] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
     mechanism: str = ""
     costs: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -134,6 +136,7 @@ def _run(name: str, rows: Sequence[Row], base: Path, device: str, site: Site) ->
     lap("end")
     row = site.source(ADDRESS)
     column.mechanism, column.costs = row.get("mechanism", ""), row.get("costs", "")
+    column.unreadable = [each["path"] for each in row["unreadable_paths"]]
     _restore(site, column, source, base / "restored", late)
     lap("restored")
     return column

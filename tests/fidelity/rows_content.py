@@ -14,7 +14,7 @@ KIB, MIB = 1 << 10, 1 << 20
 LETTERS = bytes(range(97, 123)) * 40
 
 NO_CLONES = {"ext4": "no reflinks on ext4", "tmpfs": "no reflinks on tmpfs"}
-LATE = dict.fromkeys(("ext4", "xfs", "btrfs", "tmpfs"), "when the last mapping of it is closed")
+LATE = dict.fromkeys(("btrfs", "tmpfs"), "when the last mapping of it is closed")
 RESERVED = {"data": "reserved space without data comes back as a hole or as zeros, which read the same"}
 NO_RANGES = {"btrfs": "btrfs has no such call", "tmpfs": "tmpfs has no such call"}
 

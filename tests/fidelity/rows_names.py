@@ -16,6 +16,11 @@ ODD = [
     *(b"n" * 255, b"\xc3\xa9" * 127, "ﬁ e\u0301".encode(), b"quote'\"", b"\x01\x7f", b"#12345", b"a.tmp~", b"%2F"),
 ]
 
+TOO_DEEP = (
+    "No path longer than PATH_MAX is opened: `bcsctl status` names what lies below it as unreadable, a restore says "
+    "what it left out because the target's own path is longer, and all else is kept"
+)
+
 
 def _raw(path: Path, name: bytes) -> bytes:
     return os.fsencode(path) + b"/" + name
@@ -131,6 +136,20 @@ def deep(at: Place) -> Iterator[None]:
     (path / "file").write_bytes(b"after")
     path.joinpath(*["deeper"] * 100).mkdir(parents=True)
     path.joinpath(*["deeper"] * 100, "new").write_bytes(b"deep down")
+
+
+@row("Names", "a path of more than 4,096 bytes", loses={"name": TOO_DEEP})
+def too_deep(at: Place) -> Iterator[None]:
+    at.file("file")
+    yield
+    here = os.open(at.here, os.O_RDONLY)
+    for _ in range(25):
+        os.mkdir("d" * 200, dir_fd=here)
+        below = os.open("d" * 200, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+    os.close(here)
 
 
 @row("Names", "file and directory replaced by each other")
