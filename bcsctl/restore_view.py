@@ -28,7 +28,7 @@ def render_plan(told: Mapping[str, Any], address: str, where: str) -> None:
     tell(f"directories  {plan['directories']:,}")
     tell(f"others       {plan['others']:,} (links, fifos, sockets, devices)")
     tell(f"about        {format_about(round(plan['seconds_estimated'] * 1e6))}")
-    _unreadable(plan["unreadable"])
+    unreadable(plan["unreadable"])
 
 
 def render(told: Mapping[str, Any], where: str = "") -> None:
@@ -40,7 +40,7 @@ def render(told: Mapping[str, Any], where: str = "") -> None:
         say(f"of {told['failures_count']:,} in all, the first were told", BAD)
     shortfalls = [printable(text) for text in told["shortfalls"]]
     _list(shortfalls, "attributes that could not be set", BUSY, told.get("shortfalls_count"))
-    _unreadable(told["plan"]["unreadable"])
+    unreadable(told["plan"]["unreadable"])
     verified = "verified" if told["verified"] else "NOT VERIFIED"
     if told["verified"] and told["read_back"]:
         verified += ", read back"
@@ -52,7 +52,8 @@ def render(told: Mapping[str, Any], where: str = "") -> None:
     )
 
 
-def _unreadable(rows: Sequence[Mapping[str, Any]]) -> None:
+def unreadable(rows: Sequence[Mapping[str, Any]]) -> None:
+    """What is older than the point that was asked for, since its host could not read it."""
     lines = [f"{printable(row['path'])}: {row['reason']} since {row['since']}" for row in rows]
     _list(lines, "could not be read on their host by then: what was read before is what there is", BUSY)
 

@@ -14,6 +14,7 @@ from bcsctl.entries import as_of, inode_json, mode_text, path_json, point_json
 from bcsctl.opening import named, scene
 from bcsctl.options import at_option, exits
 from bcsctl.output import DIM, json_option, local_time, print_json, say, table
+from bcsctl.restore_view import unreadable
 from bcsctl.settings import home_option, settings
 from bcsctl.sites import SiteCommand, site_option
 from engine.model.points import Point
@@ -35,7 +36,8 @@ COLOURS = {"d": "blue", "l": "cyan", "p": "yellow", "s": "magenta", "b": "yellow
 def command(address: str, at: str, recursive: bool, home: str | None, as_json: bool) -> None:
     """List a directory as it was.
 
-    Without PATH: the content of a source with one path, the paths of a source with several.
+    Without PATH: the content of a source with one path, the paths of a source with several. What
+    its host could not read by then is named below the table: its bytes are older.
 
     \b
     Example:  bcsctl ls finance/sf-db1/files:/srv/finance --at -10m
@@ -44,15 +46,20 @@ def command(address: str, at: str, recursive: bool, home: str | None, as_json: b
     with scene(settings(home), wanted.address) as there:
         from engine.query.applied import paths_of
         from engine.query.listing import listing
+        from engine.query.unreadable import stale
+        from engine.recovery.told import unreadable_json
 
         point = there.point(at)
         own = paths_of(there.journal, there.stream.id, point.at)
         found = listing(there.session, there.stream.id, point.position, wanted.path, own, recursive)
+        pairs = ((entry.path, entry.inode) for entry in found)
+        older = unreadable_json(stale(there.session, there.stream.id, point.position, pairs))
     if as_json:
         rows = [{**path_json(entry.path), **inode_json(entry.inode)} for entry in found]
-        print_json({"address": wanted.address, **point_json(point), "entries": rows})
+        print_json({"address": wanted.address, **point_json(point), "entries": rows, "unreadable": older})
         return
     render(found, point, whole=recursive or (wanted.path is None and len(own) > 1))
+    unreadable(older)
 
 
 def render(found: Sequence[Entry], point: Point, whole: bool) -> None:
