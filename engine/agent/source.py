@@ -6,8 +6,10 @@ closes the gap with a mark that says why. The application is never held up.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
+import traceback
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 from engine.agent.capture.outbox import SpoolFull
 from engine.agent.endings import Resync, Stopped
 from engine.agent.kept.spool import SpoolDamaged
+from engine.agent.log import ERROR, log
 from engine.agent.session import Session
 from engine.agent.settings import Begun, Marked, Settings
 from engine.agent.ship.client import CopyRefused
@@ -97,7 +100,6 @@ class Source:
         }
 
     def _run(self) -> None:
-        durable.make_directories(self.settings.directory)
         executor = ThreadPoolExecutor(1, f"compress {self.settings.stream}", as_usual)
         try:
             while not self._begun.stopping.is_set():
@@ -108,6 +110,7 @@ class Source:
     def _session_or_wait(self, executor: ThreadPoolExecutor) -> None:
         view = self.view
         try:
+            durable.make_directories(self.settings.directory)
             Session(self._begun, executor).run()
         except Stopped:
             return
@@ -133,6 +136,13 @@ class Source:
                 self._set_record_aside()
         except (BcsError, OSError) as error:
             view.state, view.message = "failed", f"{type(error).__name__}: {error}"
+        except Exception as error:  # a source whose thread has ended would go on to say how it was
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            at = f"{os.path.basename(where.filename)}:{where.lineno}"
+            view.state, view.message = "failed", f"a bug, at {at}: {type(error).__name__}: {error}"
+            log(f"{self.settings.stream}: {traceback.format_exc()}", level=ERROR)
+        # Until it goes on, nothing is captured.
+        view.gap_from, view.gap_reason = view.gap_from or view.through_at, view.gap_reason or view.message
         self._begun.stopping.wait(RETRY_SECONDS)
 
     def _set_record_aside(self) -> None:

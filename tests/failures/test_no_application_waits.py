@@ -1,6 +1,7 @@
 """Whatever becomes of us, the application's writes take what they take without us.
 
-Ratios within one run, generous ones: a write that had to wait for an agent or a node would take a thousand times longer.
+Ratios within one run, generous ones: a write that had to wait for an agent or a node would take a thousand times as
+long.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def test_a_full_spool_is_a_gap_and_no_application_waits(tmp_path: Path) -> None:
         host.protected()
         with Application(host.tree) as application:
             line.deaf = True
-            failing(host, "the spool holds")
+            assert failing(host, "the spool holds")["gap_from"], "the gap is open as long as nothing is captured"
             line.deaf = False
             host.wait(lambda: [gap for gap in host.gaps() if gap.label == "the spool was full"], "the gap to close")
         assert not application.errors

@@ -1,7 +1,8 @@
 """The host loses power: its file system stops in the middle of everything, and what was not synced is gone.
 
-The kernel's own way to test that is used: ext4 and xfs shut down without flushing even their journals (EXT4_IOC_SHUTDOWN,
-XFS_IOC_GOINGDOWN). The agent's home and the source lie on that file system, and both come back as a disk would.
+The kernel's own way to test that is used: ext4 and xfs shut down without flushing even their journals
+(EXT4_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN). The agent's home and the source lie on that file system, and both come back as a
+disk would.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.failures.host import SMALL, Host, a_host
+from tests.failures.host import SMALL, a_host
 from tests.mounts import SIZE_BYTES, volume
 
 SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32), linux/fs/ext4/ext4.h and xfs_fs.h

@@ -59,6 +59,8 @@ def follow(record: Record, head: Head) -> tuple[list[Sent], bool]:
         record.roll_back(head.lsn)
         left = []
     record.set_fact("epoch", head.epoch)
+    # What the node heard of an idle source may be news to a record that was not closed in good order.
+    record.set_fact("through_at", max(record.fact("through_at", 0), head.through_at))
     crash("record-following")
     record.commit()
     return left, lost
