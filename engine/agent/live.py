@@ -22,6 +22,7 @@ from engine.model.times import SECOND
 
 NAP_SECONDS = 0.02
 NAP_SLICES = 5
+NAP_GROWS_WITH, NAP_SECONDS_MAX = 100, 1.0
 WAIT_SECONDS = 0.2
 AGAIN_SECONDS = 0.05
 BREATHE_SECONDS = 0.005
@@ -30,6 +31,12 @@ UNREADABLE_RETRY_SECONDS = 10.0
 UNREADABLE_SHOWN = 20
 STOP_SECONDS = 3.0
 PASS_SECONDS_MAX_WHEN_STOPPING = 1.0
+
+
+def nap_seconds(waiting: int) -> float:
+    """How long to let changes gather while so many batches wait: the more do, the larger the next should be, since each
+    takes memory until it is acknowledged."""
+    return min(NAP_SECONDS * (1 + waiting / NAP_GROWS_WITH), NAP_SECONDS_MAX)
 
 
 class Live:
@@ -115,9 +122,9 @@ class Live:
 
         Drained in slices, since the time of the last event is the time that a quiet point bears.
         """
-        more = False
+        more, nap = False, nap_seconds(self._shipper.waiting)
         for _ in range(NAP_SLICES):
-            self._clock.sleep(NAP_SECONDS / NAP_SLICES)
+            self._clock.sleep(nap / NAP_SLICES)
             more |= self._hints.drain()
         return more
 

@@ -17,6 +17,7 @@ from disk import differences, disk_image
 from fake_node import FakeNode
 from node_server import served
 
+from engine.agent.live import NAP_SECONDS, NAP_SECONDS_MAX, nap_seconds
 from engine.model.policy.agents import agent_settings
 
 ROOT = Path(__file__).parents[4]
@@ -91,6 +92,13 @@ def test_while_the_node_is_away_the_spool_grows_and_the_memory_does_not(host: Ho
         (host.tree / f"{number:04}").write_bytes(os.urandom(4 * MIB))
     wait_for(lambda: host.spool_bytes() >= WAITING_BYTES, 60)
     assert host.memory_bytes("VmHWM") - before < GROWTH_BYTES_MAX
+
+
+def test_the_more_batches_wait_the_fewer_are_made() -> None:
+    assert nap_seconds(0) == NAP_SECONDS
+    assert nap_seconds(4) < 1.1 * NAP_SECONDS, "what is on its way to a node that answers changes nothing"
+    assert nap_seconds(1000) > 10 * NAP_SECONDS
+    assert nap_seconds(10**6) == NAP_SECONDS_MAX
 
 
 def test_a_slow_line_holds_nothing_up_and_a_new_bound_holds_at_once(host: Host) -> None:
