@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import zstandard
 from blake3 import blake3
 
-from engine.wire.batch import BatchBuilder
+from engine.wire.batch import HEADER_LIKE, BatchBuilder
 from engine.wire.limits import COLUMNS_BYTES_MAX
 from tests.nodes import file_of
 
@@ -46,6 +47,12 @@ def malformed(body: bytes) -> Iterator[tuple[str, bytes]]:
             f"frame that is a bomb of {declared}",
             closed({**header, "frames": [[len(packed), declared, 1]]}, columns, packed),
         )
+    text = json.dumps(header).encode()
+    yield "a header that is not deflated", closed_raw(text, columns, frames, 2)
+    yield "a header that is a bomb", closed_raw(deflated(bytes(100 << 20)), columns, frames, 2)
+    yield "a header with something behind it", closed_raw(deflated(text) + b"x", columns, frames, 2)
+    yield "a header without its end", closed_raw(deflated(text)[:-2], columns, frames, 2)
+    yield "another version", closed_raw(deflated(text), columns, frames, 3)
     for name in (b"", b".", b"..", b"a/b", b"a\0b"):
         yield f"name {name!r}", rebuilt(header, file_of(b"x", name))
     yield "a type that is none", rebuilt(header, lambda b: b.inode(1, None, "Z", 0o644, 0, 0, 0, 0))
@@ -61,16 +68,25 @@ def rebuilt(header: dict[str, Any], fill: Callable[[BatchBuilder], Any]) -> byte
 
 
 def opened(body: bytes) -> tuple[dict[str, Any], bytes, bytes]:
-    _, _, size, _ = PREFIX.unpack_from(body)
-    header = json.loads(body[PREFIX.size : PREFIX.size + size])
-    at = PREFIX.size + size
+    """(header, columns, frames) of a batch of either version."""
+    _, version, size, _ = PREFIX.unpack_from(body)
+    text = body[PREFIX.size : PREFIX.size + size]
+    if version > 1:
+        text = zlib.decompressobj(-zlib.MAX_WBITS, zdict=HEADER_LIKE).decompress(text)
+    header, at = json.loads(text), PREFIX.size + size
     return header, body[at : at + header["columns"][0]], body[at + header["columns"][0] :]
+
+
+def deflated(text: bytes) -> bytes:
+    """A header's text as version 2 has it."""
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, zdict=HEADER_LIKE)
+    return deflate.compress(text) + deflate.flush()
 
 
 def closed(header: Any, columns: bytes, frames: bytes) -> bytes:
     return closed_raw(json.dumps(header).encode(), columns, frames)
 
 
-def closed_raw(header: bytes, columns: bytes, frames: bytes) -> bytes:
+def closed_raw(header: bytes, columns: bytes, frames: bytes, version: int = 1) -> bytes:
     rest = header + columns + frames
-    return PREFIX.pack(b"BCSBATCH", 1, len(header), blake3(rest).digest()) + rest
+    return PREFIX.pack(b"BCSBATCH", version, len(header), blake3(rest).digest()) + rest

@@ -35,7 +35,7 @@ from engine.query.streams import info
 from engine.query.tree import entries
 from engine.reconcile import embedded
 from engine.store.base import Store
-from engine.wire.batch import BatchBuilder
+from engine.wire.batch import VERSION, BatchBuilder
 from tests.embedded import ROOT, Site
 
 with warnings.catch_warnings():  # it would rather have a newer httpx than the one that is there
@@ -236,6 +236,7 @@ class Writer:
     def batch(self, fill: Fill, **other: Any) -> bytes:
         """The next batch, whose successor the next call builds. `other` replaces stream, epoch, lsn_first, prev."""
         given = {"stream": self.stream, "epoch": self.epoch, "lsn_first": self.lsn + 1, "prev": self.prev, **other}
+        given.setdefault("version", VERSION)
         builder = BatchBuilder(**given)
         fill(builder)
         parts, digest = builder.encode()

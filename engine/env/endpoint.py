@@ -61,7 +61,25 @@ class TlsEndpoint:
 Endpoint = UnixEndpoint | TlsEndpoint
 
 
-class UnixConnection(HTTPConnection):
+class OneSend(HTTPConnection):
+    """A connection that can send a request's head together with the first bytes of its body: one record, one packet."""
+
+    _held: bytes | None = None
+    _holding = False
+
+    def hold(self) -> None:
+        """Keep what is sent next, the head, until something follows it."""
+        self._holding = True
+
+    def send(self, data: Any) -> None:
+        if self._holding:
+            self._held, self._holding = bytes(data), False
+            return
+        held, self._held = self._held, None
+        super().send(held + bytes(data) if held is not None else data)
+
+
+class UnixConnection(OneSend):
     """An HTTP connection to a socket in the file system."""
 
     def __init__(self, path: Path, timeout_seconds: float) -> None:
@@ -82,7 +100,7 @@ class UnixConnection(HTTPConnection):
             os.close(folder)
 
 
-class TlsConnection(HTTPSConnection):
+class TlsConnection(OneSend, HTTPSConnection):
     """An HTTP connection to one node over TLS. Every request carries the bearer's token, if there is one."""
 
     def __init__(self, host: str, port: int, context: ssl.SSLContext, token: str, timeout_seconds: float) -> None:

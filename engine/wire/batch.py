@@ -2,10 +2,11 @@
 
     offset  bytes  what
     0       8      "BCSBATCH"
-    8       4      version, u32 (1, or 2 with copies in it)
+    8       4      version, u32 (1 or 2)
     12      4      length of the header, u32
     16      32     BLAKE3 of all that follows
-    48      ...    header, JSON: stream, epoch, lsn_first, lsn_last, prev, tables, columns, frames
+    48      ...    header, JSON: stream, epoch, lsn_first, lsn_last, prev, tables, columns, frames;
+                   of version 2 deflated (RFC 1951) behind HEADER_LIKE
     ...     ...    columns of all tables, zstd
     ...     ...    frames, back to back
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import json
 import struct
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -41,7 +43,15 @@ from engine.wire.limits import (
 
 MAGIC = b"BCSBATCH"
 VERSION = 2
-"""The newest that is read here. A batch without copies is written as version 1, which every node reads."""
+"""The newest that is read here. With version 2 came copies, and headers that take a third of the bytes: of a batch with
+one small change they are the largest part. A writer writes what its reader has said it reads."""
+
+HEADER_LIKE = (
+    b'0123456789abcdef,0]],[[4096,8192,1],"columns":[100,200],"frames":[[200,200,0]]}'
+    b'{"stream":"","epoch":1,"lsn_first":1000000,"lsn_last":1000003,"prev":"","tables":{"dentry":1,"inode":1,'
+    b'"extent":1,"mark":1,"record":1,"copy":1},"columns":[100,200],"frames":[]}'
+)
+"""The dictionary that headers of version 2 are deflated with (zlib, deflateSetDictionary). Part of the format."""
 
 HASH_BYTES = 16
 DIGEST_BYTES = 16
@@ -71,8 +81,12 @@ class Batch:
 class BatchBuilder:
     """Gathers a stream's next events. Each method appends one and returns its LSN."""
 
-    def __init__(self, stream: str, epoch: int, lsn_first: int, prev: bytes, executor: Executor | None = None) -> None:
+    def __init__(
+        self, stream: str, epoch: int, lsn_first: int, prev: bytes, executor: Executor | None = None, version: int = 1
+    ) -> None:
+        """`version` is the newest that the reader reads."""
         self.stream = stream
+        self._version = version
         self.epoch = epoch
         self.lsn_first = lsn_first
         self.lsn_next = lsn_first
@@ -160,7 +174,7 @@ class BatchBuilder:
         if not len(self):
             raise ValueError("a batch without events is not sent")
         place = (self.stream, self.epoch, self.lsn_first, self._prev)
-        return encode(*place, self._rows, self._frames.frames(), self._settled_at)
+        return encode(*place, self._rows, self._frames.frames(), self._settled_at, self._version)
 
 
 def encode(
@@ -171,10 +185,11 @@ def encode(
     rows: Mapping[str, Sequence[tuple[Any, ...]]],
     frames: Sequence[Frame],
     at: int | None = None,
+    version: int = 1,
 ) -> tuple[list[bytes], bytes]:
     """A batch as buffers to send one after another, and its hash. `rows` by table, in the order of its columns.
 
-    With `at` that is the time of all events.
+    With `at` that is the time of all events. Copies need version 2.
     """
     raw = b"".join(chain.from_iterable(encode_table(name, rows.get(name, ()), at) for name in TABLES))
     columns = zstandard.ZstdCompressor(level=1).compress(raw)
@@ -191,12 +206,16 @@ def encode(
         },
         separators=(",", ":"),
     ).encode()
+    if version > 1:
+        deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, zdict=HEADER_LIKE)
+        header = deflate.compress(header) + deflate.flush()
+    elif rows.get("copy"):
+        raise ValueError("batches of version 1 have no copies")
     body: list[Any] = [header, columns, *(frame.data for frame in frames)]
     hasher = blake3()
     for part in body:
         hasher.update(part)
     digest = hasher.digest()
-    version = 2 if rows.get("copy") else 1
     return [_PREFIX.pack(MAGIC, version, len(header), digest), *body], digest[:HASH_BYTES]
 
 
@@ -224,7 +243,8 @@ def decode(data: bytes | bytearray | memoryview) -> Batch:
         raise Malformed(f"a batch's header declares {header_bytes} bytes, more than there are or may be")
     if blake3(view[_PREFIX.size :]).digest() != digest:
         raise Malformed("a batch's bytes do not match its hash: it was changed on its way")
-    header = _Header.read(bytes(view[_PREFIX.size : _PREFIX.size + header_bytes]))
+    text = bytes(view[_PREFIX.size : _PREFIX.size + header_bytes])
+    header = _Header.read(_inflated(text) if version > 1 else text)
     header.check(TABLES if version > 1 else FIRST_TABLES)
     at = _PREFIX.size + header_bytes
     tables = _read_tables(header, view[at : at + header.columns_stored])
@@ -288,6 +308,18 @@ class _Header:
             )
         if len(self.prev) != HASH_BYTES or min(self.columns_stored, self.columns_raw) < 0:
             raise Malformed("a batch's header holds a hash or a length that can't be")
+
+
+def _inflated(deflated: bytes) -> bytes:
+    """The text of a header of version 2. Malformed if it is none, or too long."""
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS, zdict=HEADER_LIKE)
+    try:
+        text = inflate.decompress(deflated, HEADER_BYTES_MAX)
+    except zlib.error as error:
+        raise Malformed(f"a batch's header does not inflate: {error}") from None
+    if not inflate.eof or inflate.unused_data:
+        raise Malformed("a batch's header does not end where its deflated text does")
+    return text
 
 
 def _read_tables(header: _Header, stored: memoryview) -> dict[str, Columns]:

@@ -54,7 +54,7 @@ class Outbox:
         """Go on after a position whose last event was at `at`."""
         self.epoch, self.at = epoch, at
         self._clock.not_before(at)
-        self.builder = BatchBuilder(self._stream, epoch, lsn + 1, hash, self._executor)
+        self.builder = self._builder(lsn + 1, hash)
 
     @contextmanager
     def giving_way(self) -> Iterator[None]:
@@ -67,6 +67,10 @@ class Outbox:
         finally:
             if self._executor is not None:
                 self._executor.submit(niceness.as_usual)
+
+    def _builder(self, lsn_first: int, prev: bytes) -> BatchBuilder:
+        version = self._record.fact("batch_version", 1)
+        return BatchBuilder(self._stream, self.epoch, lsn_first, prev, self._executor, version)
 
     @property
     def full(self) -> bool:
@@ -114,4 +118,4 @@ class Outbox:
         self._shipper.offer(
             Parcel(builder.lsn_first, lsn_last, hash, events, self.at, through_at, place, buffers, size)
         )
-        self.builder = BatchBuilder(self._stream, self.epoch, lsn_last + 1, hash, self._executor)
+        self.builder = self._builder(lsn_last + 1, hash)

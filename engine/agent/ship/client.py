@@ -17,12 +17,13 @@ from urllib.parse import quote
 
 from engine.agent.host.where import Local, Where
 from engine.agent.ship.pace import UNBOUND, Pace, Slower
-from engine.env.endpoint import Endpoint, TlsEndpoint, as_error, connect, not_answered
+from engine.env.endpoint import Endpoint, OneSend, TlsEndpoint, as_error, connect, not_answered
 from engine.model.errors import BcsError, Failed, Refused, Unreachable
 from engine.wire.batch import NO_HASH
 
 ANSWER_SECONDS = 60.0
 ONE_BUFFER_BYTES = 64 << 10
+NO_CONTENT = 204
 
 Body = Mapping[str, Any] | Sequence[bytes] | None
 
@@ -112,7 +113,7 @@ class HttpNode:
     def send(self, stream: str, host: str, buffers: Sequence[bytes], left: Callable[[], None] = lambda: None) -> None:
         self._left = left
         try:
-            self._json("POST", f"/v1/streams/{stream}/batches?host={quote(host)}", buffers)
+            self._json("POST", f"/v1/streams/{stream}/batches?host={quote(host)}&ack=brief", buffers)
         finally:
             self._left = _nothing
 
@@ -133,6 +134,8 @@ class HttpNode:
         except BaseException:
             self.close()
             raise
+        if status == NO_CONTENT:
+            return {}
         try:
             value = json.loads(text)
         except ValueError:
@@ -166,13 +169,14 @@ class HttpNode:
         connection = self._connection
         if isinstance(body, Mapping):
             pace: Pace | Slower = UNBOUND
-            kind, buffers = "application/json", _few([json.dumps(body).encode()])
+            buffers = _few([json.dumps(body, separators=(",", ":")).encode()])
         else:
-            kind, buffers, pace = "application/octet-stream", _few(body or ()), self._pace
+            buffers, pace = _few(body or ()), self._pace
         connection.putrequest(method, target, skip_accept_encoding=True)
         if body is not None:
-            connection.putheader("Content-Type", kind)
             connection.putheader("Content-Length", str(sum(map(len, buffers))))
+        if len(buffers) == 1 and buffers[0] and isinstance(connection, OneSend):
+            connection.hold()
         connection.endheaders()
         try:
             for buffer in buffers:
@@ -218,12 +222,17 @@ def read_head(value: Mapping[str, Any]) -> Head:
         raise Failed(f"the node answered {dict(value)!r:.200} where a position was expected") from None
 
 
+def _code(value: Mapping[str, Any]) -> str:
+    told = value.get("error")
+    return str(told.get("code")) if isinstance(told, dict) else ""
+
+
 def _error(value: Mapping[str, Any], status: int, otherwise: str) -> BcsError:
     error = as_error(value, otherwise)
     # A conflict is answered like a wrong order: either way the stream is to be opened again.
     expected = value.get("expected") or error.details.get("expected")
     if status in (409, 422) and isinstance(expected, dict):
         return OutOfOrder(read_head(expected))
-    if error.code == CopyRefused.code:
+    if _code(value) == CopyRefused.code:
         return CopyRefused(error.message)
     return Unreachable(error.message) if status in (408, 500, 502, 503, 504) else error

@@ -99,6 +99,8 @@ def routes(parts: Parts) -> list[Route]:
                 ack = await loop.run_in_executor(parts.ingest, take_batch, parts, stream, body)
                 done = await asyncio.wrap_future(ack)
                 batch_done(parts, done, stream, host, parts.clock.monotonic() - begun)
+        if request.query_params.get("ack") == "brief":
+            return Response(status_code=204)
         return Answer(
             {
                 "position": {"epoch": done.position.epoch, "lsn": done.position.lsn},

@@ -157,13 +157,18 @@ def test_bytes_that_are_damaged_are_not_copied(node: InProcessNode, writer: Writ
     refused(node, writer.post(writer.batch(Copy())))
 
 
-def test_a_batch_without_copies_is_one_that_older_nodes_read(writer: Writer) -> None:
-    plain, copying = writer.batch(file_of(b"x"), lsn_first=9), writer.batch(Copy(), lsn_first=9)
-    assert (plain[8], copying[8]) == (1, 2)
-    assert decode(copying).tables["copy"]
-    older = bytearray(copying)
-    older[8] = 1
-    answer = writer.post(bytes(older))
+def test_batches_of_version_1_are_read_as_ever_and_have_no_copies(writer: Writer) -> None:
+    lsn, prev = writer.lsn, writer.prev
+    with pytest.raises(ValueError):
+        writer.batch(Copy(), version=1)
+    first = writer.batch(file_of(b"x" * 100, b"x"), version=1)
+    assert first[8] == 1 and b'"stream"' in first
+    assert writer.post(first).status == 200
+    writer.lsn, writer.prev = decode(first).lsn_last, decode(first).hash
+    assert (writer.lsn, writer.prev) != (lsn, prev)
+    copying = bytearray(writer.batch(Copy(), lsn_first=writer.lsn + 1))
+    copying[8] = 1
+    answer = writer.post(bytes(copying))
     assert (answer.status, answer.error["code"]) == (422, "malformed-batch")
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from engine.agent.kept.record import NOWHERE
 from engine.agent.kept.spool import Spool
+from engine.agent.ship import client, window
 from engine.agent.ship import shipper as ship
-from engine.agent.ship import window
 from engine.agent.ship.client import Head, OutOfOrder
 from engine.agent.ship.shipper import Parcel, Shipper
 from engine.model.errors import BcsError, Refused, Unreachable
@@ -109,6 +109,13 @@ def finished(shipper: Shipper, node: ScriptedNode, count: int) -> bool:
     assert shipper.wait_until(0, SECONDS), (shipper.message, shipper.trouble, node.arrived)
     acknowledged = shipper.acknowledged
     return node.head == count and acknowledged is not None and acknowledged.lsn_last == count
+
+
+def test_a_refused_copy_is_known_by_its_code() -> None:
+    told = {"error": {"code": "copy-refused", "message": "not here", "hint": "", "details": {}}}
+    assert isinstance(client._error(told, 403, ""), client.CopyRefused)
+    told["error"]["code"] = "refused"
+    assert not isinstance(client._error(told, 403, ""), client.CopyRefused)
 
 
 def test_a_few_are_in_flight_at_once_and_no_more(shipper: Shipper, node: ScriptedNode) -> None:
