@@ -1,7 +1,9 @@
 """The outbox: gathers one stream's events, and closes them into batches that are durable before they are sent.
 
 A batch goes through the spool, or directly: then the tree on disk is its only copy until the node has it, and losing
-it means looking again. Either way the record's transaction that knows of the changes also names the batch.
+it means looking again. So go what looking at everything finds, and the full batches of a pass with much to say while
+the node keeps up: they would cost the host's disk as much again. Either way the record's transaction that knows of the
+changes also names the batch.
 """
 
 from __future__ import annotations
@@ -99,11 +101,12 @@ class Outbox:
         events = len(builder)
         buffers, hash = builder.encode()
         crash("batch-encoded")
+        direct = self.direct or (at is None and self._shipper.keeps_up)
         if self.direct:
             while not self._shipper.wait_until(0 if self._shipper.crowded else DIRECT_WAITING_MAX, 0.2):
                 self.breathe()
-            place = NOWHERE
-        else:
+        place = NOWHERE
+        if not direct:
             try:
                 place = self._spool.append(buffers)
             except OSError as error:

@@ -77,6 +77,13 @@ class Shipper:
             )
 
     @property
+    def keeps_up(self) -> bool:
+        """Whether the node takes batches as they come, so that one more will soon be there."""
+        with self._changed:
+            well = self._released and not (self._resting or self.message or self.trouble is not None)
+            return well and self.waiting < BATCHES_MAX and not self._memory.full
+
+    @property
     def crowded(self) -> bool:
         """Whether batches that are nowhere else take so much memory that no more should be made. One may always."""
         return self._memory.full and bool(self.waiting)
