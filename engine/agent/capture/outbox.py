@@ -27,6 +27,9 @@ BATCH_EVENTS = 16_000
 DIRECT_WAITING_MAX = 2
 """Batches in flight beside the one being gathered: more would only cost memory."""
 
+WAIT_SECONDS, TRIES = 0.2, 5
+"""A node that takes nothing for so long, so often in a row, is not waited for where there is a spool."""
+
 
 class SpoolFull(Failed):
     """The spool's limit is reached: nothing more is captured until the node has taken what is in it."""
@@ -101,12 +104,8 @@ class Outbox:
         events = len(builder)
         buffers, hash = builder.encode()
         crash("batch-encoded")
-        direct = self.direct or (at is None and self._shipper.keeps_up)
-        if self.direct:
-            while not self._shipper.wait_until(0 if self._shipper.crowded else DIRECT_WAITING_MAX, 0.2):
-                self.breathe()
         place = NOWHERE
-        if not direct:
+        if not self._room_in_flight(patiently=self.direct, at_all=self.direct or at is None):
             try:
                 place = self._spool.append(buffers)
             except OSError as error:
@@ -122,3 +121,20 @@ class Outbox:
             Parcel(builder.lsn_first, lsn_last, hash, events, self.at, through_at, place, buffers, size)
         )
         self.builder = self._builder(lsn_last + 1, hash)
+
+    def _room_in_flight(self, *, patiently: bool, at_all: bool) -> bool:
+        """Wait until the batch may go directly; False where it is better kept in the spool.
+
+        Events reach the node in order, so waiting for it holds up nothing that would be there sooner; unless it takes
+        nothing for a while.
+        """
+        shipper = self._shipper
+        taken, tries = shipper.acknowledged, 0
+        while at_all and (patiently or shipper.keeps_up):
+            if shipper.wait_until(0 if shipper.crowded else DIRECT_WAITING_MAX, WAIT_SECONDS):
+                return True
+            self.breathe()
+            taken, tries = shipper.acknowledged, tries + 1 if taken is shipper.acknowledged else 0
+            if not patiently and tries >= TRIES:
+                return False
+        return False
