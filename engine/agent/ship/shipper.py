@@ -78,10 +78,10 @@ class Shipper:
 
     @property
     def keeps_up(self) -> bool:
-        """Whether the node takes batches as they come, so that one more will soon be there."""
+        """Whether the node takes batches as they come, as far as is known, so that one more will soon be there."""
         with self._changed:
             well = self._released and not (self._resting or self.message or self.trouble is not None)
-            return well and self.waiting < BATCHES_MAX and not self._memory.full
+            return well and self.waiting <= BATCHES_MAX
 
     @property
     def crowded(self) -> bool:
