@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from bcsctl.node_client import START_HINT
@@ -11,17 +14,30 @@ from bcsctl.settings import home_option, settings
 from bcsctl.sites import site_option
 from engine.env.clock import SYSTEM
 from engine.model.errors import Unreachable, UsageError
+from engine.model.points import CRASH
 
 
 @click.command("mark", epilog=exits(4, 5))
 @click.argument("group")
 @click.option("--label", required=True, help="The mark's name; `--at mark:LABEL` finds it again.")
+@click.option(
+    "--class",
+    "point_class",
+    type=click.Choice([CRASH]),
+    help="The class of point it must be on: else nothing is marked. By default the best there is.",
+)
 @click.option("--wait", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds to wait for it.")
 @site_option
 @home_option
 @json_option
-def command(group: str, label: str, wait: float, home: str | None, as_json: bool) -> int:
+def command(
+    group: str, label: str, point_class: str | None, wait: float, home: str | None, as_json: bool
+) -> int:
     """Set a named point over every source of a group.
+
+    It is a crash point, taken under a snapshot or a short freeze, where file system and policy
+    allow one (consistency: {freeze: allowed}); else as `bcsctl points` shows it, and the reason
+    is told. Exits with 1 when a mark could not be set.
 
     \b
     Example:  bcsctl mark finance --label before-upgrade
@@ -32,7 +48,7 @@ def command(group: str, label: str, wait: float, home: str | None, as_json: bool
         raise UsageError(f"'{label}' can't be a label", hint="write letters, digits and dashes: before-upgrade")
     at = settings(home)
     try:
-        marks = mark(at.endpoint, group, label, SYSTEM, wait, lambda done, count: None)
+        marks = mark(at.endpoint, group, label, SYSTEM, wait, lambda done, count: None, point_class or "")
     except Unreachable as error:
         if at.site is not None:
             raise
@@ -41,6 +57,14 @@ def command(group: str, label: str, wait: float, home: str | None, as_json: bool
         print_json({"marks": marks})
     else:
         for one in marks:
-            done = "marked" if one["done"] else f"not marked within {wait:g} s: the agent does not answer"
-            tell(f"{one['address']}: {done}", GOOD if one["done"] else BAD)
+            tell(f"{one['address']}: {_said(one, wait)}", GOOD if one["done"] else BAD)
     return 0 if all(one["done"] for one in marks) else 1
+
+
+def _said(mark: Mapping[str, Any], wait_seconds: float) -> str:
+    if mark["done"]:
+        told = f" ({mark['class']})" if mark["class"] else ""
+        return f"marked{told}; no crash point: {mark['reason']}" if mark["reason"] else f"marked{told}"
+    if mark["reason"]:
+        return f"not marked: {mark['reason']}"
+    return f"not marked within {wait_seconds:g} s: the agent does not answer"

@@ -24,6 +24,7 @@ SHOWN = 20
 @click.argument("address")
 @click.option("--from", "from_at", metavar="TIME", help="The first moment of the range.")
 @click.option("--to", "to_at", metavar="TIME", help="The last moment of the range.")
+@click.option("--class", "point_class", type=click.Choice(list(COLOURS)), help="Only points of this class.")
 @click.option(
     "--limit", type=click.IntRange(min=1), help=f"How many, the latest last (default: {SHOWN}; with --json all)."
 )
@@ -31,7 +32,13 @@ SHOWN = 20
 @home_option
 @json_option
 def command(
-    address: str, from_at: str | None, to_at: str | None, limit: int | None, home: str | None, as_json: bool
+    address: str,
+    from_at: str | None,
+    to_at: str | None,
+    point_class: str | None,
+    limit: int | None,
+    home: str | None,
+    as_json: bool,
 ) -> None:
     """List recovery points, marks and gaps of a source.
 
@@ -48,8 +55,9 @@ def command(
         from engine.query.points import count as count_of
         from engine.query.points import gaps, known_until, points
 
-        found = points(at.session, at.stream.id, first, last, None if as_json and not limit else limit or SHOWN)
-        count = count_of(at.session, at.stream.id, first, last)
+        shown = None if as_json and not limit else limit or SHOWN
+        found = points(at.session, at.stream.id, first, last, shown, point_class=point_class)
+        count = count_of(at.session, at.stream.id, first, last, point_class)
         word = at.word()
         known = [*gaps(at.session, at.stream.id), *([word.gap] if word and word.gap else [])]
         missed = [gap for gap in known if _meets(gap, first, last)]

@@ -14,6 +14,7 @@ from engine.agent.catching_up import NOT_MOUNTED, catch_up
 from engine.agent.endings import Resync, Stopped
 from engine.agent.kept.spool import SpoolDamaged
 from engine.agent.parts import Parts
+from engine.agent.points.taking import CrashPoints
 from engine.agent.ship.client import CopyRefused
 from engine.env.crash import crash
 from engine.model.events import PASS
@@ -49,6 +50,7 @@ class Live:
         self._capture, self._hints, self._marks = parts.capture, parts.hints, parts.marks
         self._clock, self._site = begun.settings.clock, begun.settings.site_clock
         self._outbox.breathe = self._breathe
+        self._crash_points = CrashPoints(parts)
         self._breathed = 0.0
         self._kept_house = self._looked_at_stems = self._retried = 0.0
         self._stopping_since = 0.0
@@ -94,6 +96,8 @@ class Live:
             catch_up(self._parts, hints.why_missed)
             if asked and hints.blind:
                 self._end_pass(0, polled, asked)
+            return True
+        if self._crash_points.wanted_now() and self._crash_points.take():
             return True
         if not (hints.dirty or hints.own or polled or asked):
             self._idle()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from engine.agent.capture.outbox import Outbox
 from engine.agent.kept.record import Record
-from engine.agent.settings import Begun
+from engine.agent.settings import Begun, Marked
 from engine.agent.ship.shipper import Parcel
 from engine.model.events import BASELINE, BOOKMARK, GAP
-from engine.model.points import QUIET
+from engine.model.points import CRASH, QUIET
 
 BOOKMARK_TRIES = 20
 
@@ -53,9 +53,15 @@ class Marks:
         """Name the point that was just marked, if anyone asked; with `settle` whatever its class, else a quiet one if
         there is one to be had soon."""
         for asked in [asked for asked in self._asked if not asked.lsn]:
+            if asked.must_crash and self.last_class != CRASH and not asked.wants_crash:
+                self._tell(asked)
+                continue
             asked.tries += 1
             if settle or asked.tries >= BOOKMARK_TRIES:
                 asked.lsn = self.last_lsn = self._outbox.builder.mark(at, BOOKMARK, asked.label)
+                asked.point_class = self.last_class
+                if self.last_class == CRASH:
+                    asked.reason = ""
 
     def acknowledged(self, parcel: Parcel) -> None:
         """The node has everything up to this batch: bookmarks in it are done, and so may be the baseline."""
@@ -64,8 +70,12 @@ class Marks:
         self._view.acknowledged_at = self._now()
         self.note_baseline()
         for mark in [mark for mark in self._asked if 0 < mark.lsn <= parcel.lsn_last]:
-            self._asked.remove(mark)
-            self._view.marks_done.append(mark.id)
+            self._tell(mark)
+
+    def _tell(self, mark: Marked) -> None:
+        self._asked.remove(mark)
+        self._view.marks_told[mark.id] = {"class": mark.point_class, "reason": mark.reason}
+        self._view.marks_done.append(mark.id)
 
     def note_baseline(self) -> None:
         """Show that the baseline is restorable, once it is."""

@@ -21,6 +21,7 @@ from engine.agent.host.where import Remote, Where
 from engine.agent.kept.spool import Spool
 from engine.agent.limits import USUAL, InForce, Limits, rate_in_words, shown
 from engine.agent.log import INFO, WARNING, Changes, log
+from engine.agent.points.wanted import wanted_in
 from engine.agent.protected import Protected, same_scope
 from engine.agent.restore.restores import Restores
 from engine.agent.settings import Settings, View
@@ -241,6 +242,8 @@ class Agent:
                 have = self._sources.get(stream)
                 if have is not None and have.source is not None and same_scope(have.wanted, each):
                     have.wanted = each
+                    if have.source is not None:
+                        have.source.settings.crash_points = wanted_in(each)
                     continue
                 changed = have is not None
                 if changed:
@@ -249,7 +252,7 @@ class Agent:
             for mark in desired.get("marks", ()):
                 protected = self._sources.get(mark["stream"])
                 if protected is not None and protected.source is not None:
-                    protected.source.ask_mark(mark["id"], mark["label"])
+                    protected.source.ask_mark(mark["id"], mark["label"], mark.get("class", ""))
             self._generation = desired.get("generation", UNKNOWN)
         self._follow_restores(desired)
 
@@ -293,6 +296,7 @@ class Agent:
             stream, self._host, self._writer, directory, scope, self._connect, self._clock, self._site_clock,
             spool_limit_bytes=self._limits.limits.spool_limit_bytes, old_bytes=self._old_bytes, spools=self._spools,
             traffic=self._traffic.setdefault(stream, Traffic()),
+            crash_points=wanted_in(wanted),
             memory=self._memory, lane=self._lane, big_file_bytes_a_second=self._limits.limits.big_file_bytes_a_second,
         )  # fmt: skip
         source = Source(settings, reason)
@@ -321,17 +325,20 @@ class Agent:
             generation = self._generation
         rows = []
         done: list[str] = []
+        told: dict[str, dict[str, str]] = {}
         for stream, each in sources:
             rows.append(each.row(stream))
             if each.source is None:
                 continue
             self._tell(each.wanted.get("address", stream), each.source.view)
             done += each.source.view.marks_done
+            told.update(each.source.view.marks_told)
         body = {
             "sources": rows,
             "version": self._version,
             "settings": self._bounds(),
             "marks_done": done,
+            "marks_told": {id: told[id] for id in done if id in told},
             "generation": generation,
             "clock_skew": self._site_clock.skew_microseconds,
             "usage": usage_of(self._limits, self._spools, self._old_bytes),

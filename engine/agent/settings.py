@@ -10,6 +10,7 @@ from pathlib import Path
 from engine.agent.capture.cache import OldBytes
 from engine.agent.host.clock import SiteClock
 from engine.agent.kept.spool import Spool
+from engine.agent.points.wanted import Wanted
 from engine.agent.ship.client import Node
 from engine.agent.ship.memory import Memory
 from engine.agent.traffic import Traffic
@@ -26,6 +27,12 @@ class Marked:
     label: str
     lsn: int = 0
     tries: int = 0
+    wants_crash: bool = True
+    """A crash point is to be tried for; `must_crash`: and no other will do."""
+    must_crash: bool = False
+    reason: str = ""
+    """Why it is none."""
+    point_class: str = ""
 
 
 @dataclass(slots=True)
@@ -54,6 +61,7 @@ class Settings:
     memory: Memory = field(default_factory=Memory)
     """What batches that wait may take of it, shared by all sources of an agent."""
     big_file_bytes_a_second: int | None = None
+    crash_points: Wanted = field(default_factory=Wanted)
 
     @property
     def spool_room_bytes(self) -> int:
@@ -97,6 +105,13 @@ class View:
     nothing_at: list[str] = field(default_factory=list)
     nothing: bool = False
     marks_done: list[str] = field(default_factory=list)
+    marks_told: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Of marks that are done, by id: `class` of the point, "" for a mark that could not be set, and `reason`."""
+    crash_at: int = 0
+    crash_how: str = ""
+    crash_held_seconds: float = 0.0
+    crash_message: str = ""
+    """Why the last crash point that was wanted could not be had."""
 
     def shown(self) -> tuple[str, str]:
         """State and message."""

@@ -25,6 +25,7 @@ from engine.agent.watch.base import WatchRefused
 from engine.env import durable
 from engine.env.niceness import as_usual
 from engine.model.errors import BcsError
+from engine.model.points import CRASH
 
 RETRY_SECONDS = 2.0
 RESYNC_SECONDS = 0.1
@@ -46,8 +47,10 @@ class Source:
     def start(self) -> None:
         self._thread.start()
 
-    def ask_mark(self, id: str, label: str) -> None:
+    def ask_mark(self, id: str, label: str, point_class: str = "") -> None:
         """Take a pass and put a bookmark on it; its id shows in `view.marks_done` once the node has it.
+
+        A crash point if one can be had; with `point_class` `crash` nothing else.
 
         Once an id: an answer of the node that was on its way when it heard of the mark still asks for it. One that was
         stopped before it could keep what it heard asks again, and is told again.
@@ -59,13 +62,14 @@ class Source:
         self._ids[id] = False
         if len(self._ids) > IDS_KEPT:
             del self._ids[next(iter(self._ids))]
-        self._begun.asked.append(Marked(id, label))
+        self._begun.asked.append(Marked(id, label, must_crash=point_class == CRASH))
 
     def forget_marks(self, ids: Iterable[str]) -> None:
         """The node has heard of these marks."""
         for id in ids:
             if id in self.view.marks_done:
                 self.view.marks_done.remove(id)
+                self.view.marks_told.pop(id, None)
                 self._ids[id] = True
 
     def stop(self) -> None:
@@ -86,6 +90,12 @@ class Source:
             "costs": v.costs,
             "through_at": v.through_at or None,
             "last_change_at": v.last_change_at or None,
+            "crash_point": {
+                "at": v.crash_at or None,
+                "how": v.crash_how,
+                "held_seconds": round(v.crash_held_seconds, 6),
+                "message": v.crash_message,
+            },
             "pending": v.pending,
             "pending_big_files": v.pending_big_files,
             "pending_big_bytes": v.pending_big_bytes,

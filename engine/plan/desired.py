@@ -25,6 +25,18 @@ def for_agent(address: str, source: Mapping[str, Any]) -> dict[str, Any]:
         "exclude": [*source["exclude"], *(escaped(ignored["path"]) for ignored in source.get("ignore") or ())],
         "settings": source.get("settings") or {},
         "rpo_seconds": parse_duration(source["rpo"]) / SECOND,
+        "crash_points": crash_points(source),
+    }
+
+
+def crash_points(source: Mapping[str, Any]) -> dict[str, Any]:
+    """When and how crash points are taken: {every_seconds, freeze, hooks}; only on request where an older apply's
+    record says nothing of it."""
+    every, hooks = source.get("crashPointEvery"), source.get("hooks")
+    return {
+        "every_seconds": parse_duration(every) / SECOND if every else 0,
+        "freeze": source.get("freeze") == "allowed",
+        "hooks": {**hooks, "timeout_seconds": parse_duration(hooks["timeout"]) / SECOND} if hooks else None,
     }
 
 

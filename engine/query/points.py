@@ -41,18 +41,27 @@ def points(
     to_at: int | None = None,
     limit: int | None = None,
     epoch: int | None = None,
+    point_class: str | None = None,
 ) -> list[Point]:
-    """The points with from_at <= at <= to_at, the last `limit` of them, in order of position."""
+    """The points with from_at <= at <= to_at, of one class or any, the last `limit` of them, in order of position."""
 
     def read() -> list[Point]:
         line = _line(session, stream, epoch)
-        values = {"from_at": from_at, "to_at": to_at, "count": ROWS_MAX if limit is None else limit}
-        return _as_points(session.rows(sql.fill("points", points=line.points), values)) if line else []
+        count = ROWS_MAX if limit is None else limit
+        values = {"from_at": from_at, "to_at": to_at, "count": ROWS_MAX if point_class else count}
+        found = _as_points(session.rows(sql.fill("points", points=line.points), values)) if line else []
+        return found if point_class is None else [point for point in found if point.point_class == point_class][-count:]
 
     return session.reading(read)
 
 
-def count(session: Session, stream: str, from_at: int | None = None, to_at: int | None = None) -> int:
+def count(
+    session: Session,
+    stream: str,
+    from_at: int | None = None,
+    to_at: int | None = None,
+    point_class: str | None = None,
+) -> int:
     """How many points `points` would find."""
 
     def read() -> int:
@@ -60,8 +69,9 @@ def count(session: Session, stream: str, from_at: int | None = None, to_at: int 
         if line is None:
             return 0
         within = '($from_at IS NULL OR "at" >= $from_at) AND ($to_at IS NULL OR "at" <= $to_at)'
-        values = {"from_at": from_at, "to_at": to_at}
-        [(found,)] = session.rows(f"SELECT count(*) FROM {line.points} WHERE {within}", values)
+        of_class = "($class IS NULL OR point_class = $class)"
+        values = {"from_at": from_at, "to_at": to_at, "class": point_class}
+        [(found,)] = session.rows(f"SELECT count(*) FROM {line.points} WHERE {within} AND {of_class}", values)
         return int(found)
 
     return session.reading(read)

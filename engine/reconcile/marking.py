@@ -20,19 +20,31 @@ def mark(
     clock: Clock,
     wait_seconds: float,
     progress: Callable[[int, int], None],
+    point_class: str = "",
 ) -> list[dict[str, Any]]:
-    """The marks asked for: {id, address, label, done}. Returns when all are done or the time is over.
+    """The marks asked for: {id, address, label, done, class, reason}. Returns when all are settled or the time is over.
 
-    `progress` gets how many are done and how many there are. NothingThere for an unknown group.
+    `point_class` `crash` has no other point will do: a mark that is not `done` then has a `reason`. By default the best
+    point to be had is marked, and the reason says why it is not a crash point. `progress` gets how many are settled and
+    how many there are. NothingThere for an unknown group.
     """
-    asked = request_json(node, "POST", "/v1/marks", {"group": group, "label": label})["marks"]
-    marks = [{"id": one["id"], "address": one["address"], "label": label, "done": False} for one in asked]
+    body = {"group": group, "label": label, **({"class": point_class} if point_class else {})}
+    asked = request_json(node, "POST", "/v1/marks", body)["marks"]
+    marks: list[dict[str, Any]] = [
+        {"id": one["id"], "address": one["address"], "label": label, "done": False, "class": None, "reason": None}
+        for one in asked
+    ]
+    settled: set[str] = set()
     ends = clock.monotonic() + wait_seconds
     while True:
         for one in marks:
-            if not one["done"]:
-                one["done"] = bool(request_json(node, "GET", f"/v1/marks/{quote(one['id'], safe='')}")["done"])
-        progress(sum(one["done"] for one in marks), len(marks))
-        if all(one["done"] for one in marks) or clock.monotonic() >= ends:
+            if one["id"] not in settled:
+                told = request_json(node, "GET", f"/v1/marks/{quote(one['id'], safe='')}")
+                if told["done"]:
+                    settled.add(one["id"])
+                    one["class"], one["reason"] = told.get("class") or None, told.get("reason") or None
+                    one["done"] = not point_class or one["class"] == point_class
+        progress(len(settled), len(marks))
+        if len(settled) == len(marks) or clock.monotonic() >= ends:
             return marks
         clock.sleep(POLL_SECONDS)

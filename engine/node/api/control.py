@@ -9,7 +9,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from engine.journal import control
-from engine.model.errors import NothingThere, Refused
+from engine.model.errors import NothingThere, Refused, UsageError
+from engine.model.points import CRASH
 from engine.model.times import format_time
 from engine.node.api import fields
 from engine.node.api.web import Answer, answering, read_json
@@ -92,7 +93,10 @@ def routes(parts: Parts, version: str) -> list[Route]:
         body = await read_json(request, parts.bodies)
         group, label = fields.text(body, "group", chars_max=200), fields.label(body, "label")
         need_group(request, "operator", group)
-        asked = await parts.desired.ask_marks(group, label)
+        wanted = fields.text(body, "class", "", chars_max=20)
+        if wanted not in ("", CRASH):
+            raise UsageError(f"a mark of class '{wanted}' can't be asked for", hint=f"{CRASH}, or none")
+        asked = await parts.desired.ask_marks(group, label, wanted)
         await asyncio.to_thread(parts.kept_marks.write, dict(parts.desired.marks))
         if not asked:
             raise NothingThere(f"no group '{group}' is protected", hint="`bcsctl status` lists the groups")
@@ -104,7 +108,8 @@ def routes(parts: Parts, version: str) -> list[Route]:
         found = parts.desired.marks.get(request.path_params["id"])
         if found is None or not sight(request, "operator").sees(found.address.split("/")[0]):
             raise NothingThere("this mark was not asked for, or long ago")
-        return Answer({"id": found.id, "address": found.address, "label": found.label, "done": found.done})
+        told = {"done": found.done, "class": found.point_class, "reason": found.reason}
+        return Answer({"id": found.id, "address": found.address, "label": found.label, **told})
 
     async def audit(request: Request) -> Response:
         body = await read_json(request, parts.bodies, AUDIT_BYTES_MAX)

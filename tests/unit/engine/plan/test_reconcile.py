@@ -10,8 +10,8 @@ import pytest
 
 from engine.model.errors import Refused
 from engine.model.ids import Address, stream_id
-from engine.model.policy import Consistency, Document, Ignored, PolicySet, ProtectionGroup, SourceSpec, Tier
-from engine.model.times import DAY, HOUR, SECOND
+from engine.model.policy import Consistency, Document, Hooks, Ignored, PolicySet, ProtectionGroup, SourceSpec, Tier
+from engine.model.times import DAY, HOUR, MINUTE, SECOND
 from engine.plan.desired import for_agent
 from engine.plan.observed import Observed, Process
 from engine.plan.reconcile import Plan, adopt_streams, check_guards, diff
@@ -286,4 +286,15 @@ def test_what_an_agent_is_told_of_a_source() -> None:
         "exclude": ["*.tmp", r"/srv/a\[1\]\*"],
         "rpo_seconds": 5.0,
         "settings": {},
+        "crash_points": {"every_seconds": 3600.0, "freeze": False, "hooks": None},
     }
+    hooks = Hooks("systemctl stop it", "systemctl start it", 30 * SECOND)
+    frozen = replace(A, consistency=Consistency(15 * MINUTE, True, hooks))
+    told = {"before": hooks.before, "after": hooks.after, "timeout": "30s", "timeout_seconds": 30.0}
+    assert for_agent("a/localhost/files", frozen.as_json())["crash_points"] == {
+        "every_seconds": 900.0,
+        "freeze": True,
+        "hooks": told,
+    }
+    old = {name: value for name, value in one.as_json().items() if name not in ("crashPointEvery", "freeze", "hooks")}
+    assert for_agent("a/localhost/files", old)["crash_points"] == {"every_seconds": 0, "freeze": False, "hooks": None}
