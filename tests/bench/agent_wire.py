@@ -68,8 +68,8 @@ def hot_pages(node: SecuredNode, line: Counted, path: Path, seconds: float) -> l
     both = (line.to_bytes + line.from_bytes) / count
     note = f"{line.packets / count:.2f} packets; {changed:.0f} bytes found changed, {sent:.0f} in batches"
     return [
-        Figure("wire", f"{CHANGE_BYTES} bytes changed in hot pages, {RATE} a second: both ways, a change", both, "bytes",
-               at_most=CHANGE_BYTES_MAX, note=note),
+        Figure("wire", f"{CHANGE_BYTES} bytes changed in hot pages, {RATE} a second: both ways, a change",
+               both, "bytes", at_most=CHANGE_BYTES_MAX, note=note),
         Figure("wire", "to the node", line.to_bytes / count, "bytes"),
         Figure("wire", "from the node", line.from_bytes / count, "bytes"),
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Bytes on the line, counted outside: the TCP segments of one port of the loopback interface, as a line would carry them.
+"""Bytes on the line, counted outside: the TCP segments of one port of the loopback interface, as a line carries them.
 
 Taken from a packet socket (packet(7), root only). The loopback interface hands over segments of up to 64 KiB; they are
 counted as a line with an MTU of 1500 bytes would have to cut them, each piece with its IP and TCP headers.

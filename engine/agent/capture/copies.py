@@ -23,6 +23,7 @@ COPIED_BLOCKS_MIN = 4
 """Fewer changed blocks of a known chunk are not looked for elsewhere."""
 
 CANDIDATES_MAX = 4
+BASELINE_BYTES_MIN = 64 << 10
 VERSION = 2
 """Of batches that copies come in (engine.wire.batch)."""
 
@@ -92,9 +93,11 @@ def key_of(digests: bytes, length: int) -> int | None:
 
 
 def candidates(record: Record, file_id: int, chunk: int, digests: bytes, length: int) -> Iterator[Candidate]:
-    """Chunks that begin like this one, itself left out. None while the node does not take copies."""
+    """Chunks that begin like this one, itself left out. None while the node does not take copies, and for the small
+    ones of a baseline: most are new, and to look for each would cost more than the others save."""
     key = key_of(digests, length)
-    if key is None or record.fact("batch_version", 1) < VERSION:
+    new_to_us = length < BASELINE_BYTES_MIN and not record.fact("baseline_lsn")
+    if key is None or new_to_us or record.fact("batch_version", 1) < VERSION:
         return
     for other, number, theirs, placed in record.chunks_like(key, CANDIDATES_MAX):
         if (other, number) != (file_id, chunk):
