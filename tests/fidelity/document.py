@@ -15,7 +15,8 @@ a live protected tree, the tree is restored as of a moment after it, and a walke
 compares the two: names, types, sizes, content, where data and holes are, modes, owners, modification times to the
 nanosecond, link targets, hard links, device numbers, extended attributes, POSIX ACLs (`getfacl` says the same),
 capabilities. Each column is a file system of its own; `btrfs subvolumes` has only the subvolume `@` mounted, as
-distributions do it, with the source inside. All of it is seen by one mark on the file system, with no scan and no gap.
+distributions do it, with the source inside. What happens is seen by one mark on the file system, with no scan and no
+gap; overlayfs refuses that mark and has one on each directory; in the last column nothing better than inotify is used.
 
 ✓ comes back as it was. – the file system can't do it, for the reason given. A number leads to a note.
 
@@ -34,10 +35,10 @@ _NEVER = """\
 
 ## Where less is seen
 
-The table holds where a mark on the whole file system can be had, which `bcsctl status` shows as `fanotify`. Other
-mechanisms (`fanotify-directories`, `inotify`, `scan`) say what they cost and can't see in the same place: network file
-systems and overlayfs are among those. Stores through `mmap(2)` raise no event anywhere; the notes say when they are
-seen. What the kernel itself writes to a file, as a loop device or swap, is seen when something else touches the file.
+`bcsctl status` shows which mechanism a source has, `fanotify`, `fanotify-directories`, `inotify` or `scan`, and what it
+costs or can't see. Network file systems are scanned: what comes and goes between two looks is never seen. Stores
+through `mmap(2)` raise no event anywhere; the notes say when they are seen. What the kernel itself writes to a file, as
+a loop device or swap does, is seen when something else touches the file.
 """
 
 
@@ -63,6 +64,8 @@ def _table(theme: str, rows: list[Row], notes: list[str]) -> Iterator[str]:
 def _cell(row: Row, column: str, notes: list[str]) -> str:
     if column in row.impossible:
         return f"– {row.impossible[column]}"
+    if column in row.unseen:
+        return f"not seen {_note(notes, row.unseen[column])}"
     if column in row.late:
         return f"✓ {_note(notes, f'The change is seen {row.late[column]}.')}"
     if "name" in row.loses:

@@ -26,7 +26,7 @@ from engine.query.session import Session
 from engine.query.streams import find
 from engine.recovery.restoring import carry_out, prepare
 from tests.embedded import Site
-from tests.fidelity.rows import COLUMNS, Place, Row
+from tests.fidelity.rows import COLUMNS, WEAKER, Place, Row
 from tests.fidelity.walker import Tree, getfacl, walk
 from tests.mounts import mounted, volume
 from tests.nodes import journal_of
@@ -82,6 +82,14 @@ def ground(column: str) -> Iterator[tuple[Path, str]]:
         with mounted(kind, SIZE_BYTES) as path:
             yield path, ""
         return
+    if kind == "overlayfs":
+        with mounted("ext4", SIZE_BYTES) as path:
+            for each in "lower", "upper", "work", "merged":
+                (path / each).mkdir()
+            layers = f"lowerdir={path}/lower,upperdir={path}/upper,workdir={path}/work"
+            subprocess.run(["mount", "-t", "overlay", "-o", layers, "overlay", path / "merged"], check=True)
+            yield path / "merged", ""
+        return
     with volume(kind, SIZE_BYTES) as disk:
         disk.mount()
         if column == "btrfs subvolumes":
@@ -95,7 +103,8 @@ def run(column: str, rows: Sequence[Row]) -> Column:
     """Do all rows on one file system."""
     home = Path(tempfile.mkdtemp(prefix="bcs-fidelity-"))
     try:
-        with ground(column) as (base, device), Site(home) as site:
+        watch = {"BCS_WATCH": WEAKER[column]} if column in WEAKER else {}
+        with ground(column) as (base, device), Site(home, watch) as site:
             return _run(column, rows, base, device, site)
     finally:
         shutil.rmtree(home)

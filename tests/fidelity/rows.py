@@ -8,8 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-COLUMNS = ("ext4", "xfs", "btrfs", "btrfs subvolumes", "tmpfs")
-"""What is protected: a directory on each; the fourth lies in a subvolume that is mounted with subvol=@."""
+COLUMNS = ("ext4", "xfs", "btrfs", "btrfs subvolumes", "tmpfs", "overlayfs", "ext4 by inotify")
+"""What is protected: a directory on each; the fourth lies in a subvolume that is mounted with subvol=@, the layers of
+overlayfs are on ext4, and in the last the agent may use nothing better than inotify."""
+
+WEAKER = {"overlayfs": "fanotify-directories", "ext4 by inotify": "inotify"}
+"""What these are watched with; all others by one mark on the file system."""
 
 THEMES = ("Content", "Where it is written from", "Names", "Links", "Attributes", "Special files", "Subvolumes")
 
@@ -46,7 +50,8 @@ class Row:
 
     `impossible` says, for columns that can't do it at all, why; the attempt must fail there. `loses` are those facts
     of the walker that are not kept, by design, and why; exactly those must differ; `either` those that may. `late`
-    says, for columns where a change is seen only after the clearing up, when that is.
+    says, for columns where a change is seen only after the clearing up, when that is; `unseen` says, for columns where
+    it is missed and the mechanism's `costs` tell so, why.
     """
 
     theme: str
@@ -56,6 +61,7 @@ class Row:
     loses: Mapping[str, str] = field(default_factory=dict)
     either: Mapping[str, str] = field(default_factory=dict)
     late: Mapping[str, str] = field(default_factory=dict)
+    unseen: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def slug(self) -> str:
@@ -73,11 +79,13 @@ def row(
     loses: Mapping[str, str] | None = None,
     either: Mapping[str, str] | None = None,
     late: Mapping[str, str] | None = None,
+    unseen: Mapping[str, str] | None = None,
 ) -> Callable[[Steps], Steps]:
     """Add what it decorates to the matrix."""
 
     def add(steps: Steps) -> Steps:
-        made = Row(theme, name, steps, _by_column(impossible), loses or {}, either or {}, _by_column(late))
+        given = _by_column(impossible), loses or {}, either or {}, _by_column(late), unseen or {}
+        made = Row(theme, name, steps, *given)
         assert theme in THEMES and made.slug not in {each.slug for each in ROWS}, name
         ROWS.append(made)
         return steps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from tests.fidelity.rows import Place, pwrite, row
 KIB, MIB = 1 << 10, 1 << 20
 LETTERS = bytes(range(97, 123)) * 40
 
-NO_CLONES = {"ext4": "no reflinks on ext4", "tmpfs": "no reflinks on tmpfs"}
-LATE = dict.fromkeys(("btrfs", "tmpfs"), "when the last mapping of it is closed")
+NO_CLONES = {each: f"no reflinks on {each}" for each in ("ext4", "tmpfs")} | {"overlayfs": "its layers are on ext4"}
+LATE = dict.fromkeys(("btrfs", "tmpfs", "overlayfs"), "when the last mapping of it is closed")
 RESERVED = {"data": "reserved space without data comes back as a hole or as zeros, which read the same"}
 NO_RANGES = {"btrfs": "btrfs has no such call", "tmpfs": "tmpfs has no such call"}
 
@@ -272,6 +273,16 @@ def mmap_synced(at: Place) -> Iterator[None]:
         mapped[20_000:20_006] = b"stored"
         mapped.flush()
         yield
+
+
+@row("Content", "mmap stores into pages that were written to just before")
+def mmap_dirty(at: Place) -> Iterator[None]:
+    file = at.file("file", some(2 * MIB))
+    yield
+    pwrite(file, b"written", 500_000)
+    time.sleep(0.1)  # the agent looks at what was written
+    with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as mapped:
+        mapped[500_100:500_106] = b"stored"
 
 
 @row("Content", "a file that stays open")

@@ -32,7 +32,7 @@ def namespace(at: Place) -> Iterator[None]:
 @row(
     "Where it is written from",
     "through another mount of the device, in another namespace",
-    impossible={"tmpfs": "it has no device"},
+    impossible=dict.fromkeys(("tmpfs", "overlayfs"), "it has no device"),
 )
 def second_mount(at: Place) -> Iterator[None]:
     at.file("file", some(50_000))
@@ -48,14 +48,19 @@ def second_mount(at: Place) -> Iterator[None]:
         raise OSError("the device can't be mounted")
 
 
-@row("Where it is written from", "opened by its handle, as an NFS server does")
+@row(
+    "Where it is written from",
+    "opened by its handle, as an NFS server does",
+    impossible={"overlayfs": "it has no handles as it is usually mounted"},
+)
 def by_handle(at: Place) -> Iterator[None]:
     file = at.file("file", some(50_000))
     yield
     libc = ctypes.CDLL(None, use_errno=True)
     handle = ctypes.create_string_buffer((128).to_bytes(4, "little"), 8 + 128)
     mount_id = ctypes.c_int()
-    assert libc.name_to_handle_at(-100, os.fsencode(file), handle, ctypes.byref(mount_id), 0) == 0
+    if libc.name_to_handle_at(-100, os.fsencode(file), handle, ctypes.byref(mount_id), 0):
+        raise OSError(ctypes.get_errno(), "name_to_handle_at")
     mount_fd = os.open(at.here, os.O_RDONLY)
     fd = libc.open_by_handle_at(mount_fd, handle, os.O_WRONLY)
     os.close(mount_fd)
