@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 
 from engine.agent.capture.inodes import Inodes, open_file
 from engine.agent.capture.outbox import Outbox
-from engine.agent.capture.pending import PACED_BYTES, Pending, Where
+from engine.agent.capture.pending import Pending, Where
 from engine.agent.capture.places import Moved, Places, join
 from engine.agent.capture.unmounted import Unmounted
 from engine.agent.kept.record import Known, Record, number_of
@@ -30,7 +30,6 @@ from engine.tree.attributes import read_xattrs
 from engine.tree.paths import shown
 
 GONE = (errno.ENOENT, errno.ENOTDIR)
-NAMED_SHARE = 4
 LIMBO_SECONDS = 1.0
 """How long an inode without a name is remembered: the other half of its rename may still come."""
 
@@ -197,11 +196,8 @@ class Capture:
 
     def _must_wait(self, where: Where, known: Known, status: os.stat_result) -> bool:
         """Whether a big file was compared so recently that it is left alone for now."""
-        named = self.inodes.writes.knows(status.st_dev, status.st_ino, status.st_size)
-        if named is not None and known.size >= 0:
-            named += abs(status.st_size - known.size)
-            if named <= max(PACED_BYTES, status.st_size // NAMED_SHARE):
-                return False  # what was written is known, and little of it all
+        if known.size >= 0 and self.inodes.writes.knows(status.st_dev, status.st_ino, status.st_size) is not None:
+            return False  # what was written is known: no more is read than that, however large the file is
         return self.pending.must_wait(where, known.file_id, status.st_size, self._clock.monotonic())
 
     def _other(
