@@ -186,7 +186,7 @@ class Live:
 
     def _retry_unreadable(self) -> None:
         capture = self._capture
-        capture.forget_unreadable()
+        capture.unreadable.forget_the_gone()
         self._hints.dirty |= {where for where in capture.unreadable if where[1]}
         capture.to_scan += [directory for directory, name in capture.unreadable if not name]
 
@@ -226,7 +226,7 @@ class Live:
         view.pending_big_files, view.pending_big_bytes = self._capture.pending.big()
         view.nothing_at = self._settings.scope.missing()
         view.nothing = len(view.nothing_at) == len(self._settings.scope.roots)
-        view.unreadable_paths = self._capture.unreadable_paths(UNREADABLE_SHOWN)
+        view.unreadable_paths = self._capture.unreadable.paths(UNREADABLE_SHOWN)
 
     def _waiting(self) -> int:
         """How much is not looked at yet, or not acknowledged."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import stat as st
 from collections.abc import Callable, Iterable
@@ -19,6 +18,7 @@ from engine.agent.capture.outbox import Outbox
 from engine.agent.capture.pending import Pending, Where
 from engine.agent.capture.places import Moved, Places, join
 from engine.agent.capture.unmounted import Unmounted
+from engine.agent.capture.unreadable import Unreadable
 from engine.agent.kept.record import Known, Record, number_of
 from engine.agent.points.under_way import UnderWay
 from engine.agent.watch.base import Watcher
@@ -27,7 +27,6 @@ from engine.env.clock import Clock
 from engine.env.crash import crash
 from engine.model.events import ROOT_ID
 from engine.tree.attributes import read_xattrs
-from engine.tree.paths import shown
 
 GONE = (errno.ENOENT, errno.ENOTDIR)
 LIMBO_SECONDS = 1.0
@@ -46,7 +45,7 @@ class Capture:
         self.unmounted = Unmounted(record, scope)
         self.pending = Pending()
         self.under_way = UnderWay()
-        self.unreadable: dict[Where, int] = {}
+        self.unreadable = Unreadable(record, places, outbox)
         self.scan: Callable[[Iterable[int]], None]
         self.to_scan: list[int] = []
         self.gone: list[Where] = []
@@ -108,7 +107,7 @@ class Capture:
             self.pending.missed(self.record.places_of(directory))
             return
         except OSError as error:
-            self.missed((directory, b""), path, error)
+            self.unreadable.missed((directory, b""), path, error)
             return
         try:
             for number, name in enumerate(names):
@@ -159,9 +158,9 @@ class Capture:
             if error.errno in GONE:
                 self.gone.append(where)
             else:
-                self.missed(where, full, error)
+                self.unreadable.missed(where, full, error)
         else:
-            self.unreadable.pop(where, None)
+            self.unreadable.read(where)
 
     def _regular(self, where: Where, at: bytes, fd: int | None, row: Known | None, status: os.stat_result) -> None:
         self._watch_links(where, status)
@@ -267,7 +266,7 @@ class Capture:
 
     def _vanished(self, directory: int, name: bytes) -> None:
         where = (directory, name)
-        self.unreadable.pop(where, None)
+        self.unreadable.read(where)
         path = self.places.path(directory)
         if path is None:
             return  # its directory has gone, and it with it
@@ -317,12 +316,6 @@ class Capture:
         """Look at big files too, however lately they were compared."""
         self.pending.paced.clear()
 
-    def forget_unreadable(self) -> None:
-        """Drop what was said of names in directories that are no more."""
-        gone = [where for where in self.unreadable if self.record.inode(where[0]) is None]
-        for where in gone:
-            del self.unreadable[where]
-
     def _watch_links(self, where: Where, status: os.stat_result) -> None:
         """A file with several names may be written to through one that lies elsewhere.
 
@@ -352,37 +345,18 @@ class Capture:
             self.pending.missed(self.record.places_of(directory))
             return
         except OSError as error:
-            self.missed((directory, b""), path, error)
+            self.unreadable.missed((directory, b""), path, error)
             return
         try:
             status = os.fstat(fd)
-            self.unreadable.pop((directory, b""), None)
+            self.unreadable.read((directory, b""))
             if path in self.scope.stems and _owned(status) == known[3:6]:
                 return
             self.inodes.described(status, b"", read_xattrs(fd), known, self.wall_now_ns())
         except OSError as error:
-            self.missed((directory, b""), path, error)
+            self.unreadable.missed((directory, b""), path, error)
         finally:
             os.close(fd)
-
-    def unreadable_paths(self, count: int) -> list[dict[str, str]]:
-        """The first `count` of what could not be read, as {path, reason}; paths are written to be looked at."""
-        told: list[dict[str, str]] = []
-        for (directory, name), number in self.unreadable.items():
-            if len(told) == count:
-                break
-            path = self.places.path(directory)
-            if path is not None:
-                told.append({"path": shown(join(path, name) if name else path), "reason": os.strerror(number)})
-        return sorted(told, key=lambda each: each["path"])
-
-    def missed(self, where: Where, path: bytes, error: OSError) -> None:
-        """Say that something could not be read: in the stream, once, and in every report until it can."""
-        number = error.errno or errno.EIO
-        if self.unreadable.get(where) != number:
-            self.unreadable[where] = number
-            told = {"path": shown(path), "errno": number, "reason": os.strerror(number)}
-            self.outbox.builder.record(0, "unreadable", json.dumps(told))
 
 
 def _owned(status: os.stat_result) -> tuple[int, int, int]:

@@ -142,7 +142,7 @@ class Walk:
             capture.pending.missed(capture.record.places_of(directory))
             return []
         except OSError as error:
-            capture.missed((directory, b""), path, error)
+            capture.unreadable.missed((directory, b""), path, error)
             return []
         try:
             if not unchanged(known, status):
@@ -153,7 +153,7 @@ class Walk:
             if error.errno in GONE:
                 capture.pending.missed(capture.record.places_of(directory))
             else:
-                capture.missed((directory, b""), path, error)
+                capture.unreadable.missed((directory, b""), path, error)
             return []
         finally:
             os.close(fd)
@@ -190,7 +190,7 @@ class Walk:
         capture.gone += [(directory, name) for name in (rows if rows is not None else self._missing(directory, fd))]
         # Its attributes were read before it was listed; what comes later shows as an event.
         capture.touched.discard(directory)
-        capture.unreadable.pop((directory, b""), None)
+        capture.unreadable.read((directory, b""))
         if deep:
             new = set(capture.to_scan)
             capture.to_scan = []
@@ -233,7 +233,7 @@ class Walk:
             if not still:
                 capture.pending.again.add((directory, name))
         except OSError as error:
-            capture.missed((directory, name), join(path, name), error)
+            capture.unreadable.missed((directory, name), join(path, name), error)
         finally:
             os.close(file)
 
