@@ -30,9 +30,7 @@ from engine.model.points import CRASH
 @site_option
 @home_option
 @json_option
-def command(
-    group: str, label: str, point_class: str | None, wait: float, home: str | None, as_json: bool
-) -> int:
+def command(group: str, label: str, point_class: str | None, wait: float, home: str | None, as_json: bool) -> int:
     """Set a named point over every source of a group.
 
     It is a crash point, taken under a snapshot or a short freeze, where file system and policy
