@@ -33,11 +33,15 @@ class Writes(Protocol):
     and `looked` stays for the next look, and so do all of them when `looked` is never called since reading failed.
     """
 
-    mechanism: str
-    """'trace', 'none', ..."""
+    @property
+    def mechanism(self) -> str:
+        """'trace' or 'none'."""
+        ...
 
-    costs: str
-    """One sentence on what is not known, and what that costs; '' when there is nothing to say."""
+    @property
+    def costs(self) -> str:
+        """One sentence on what is not known, and what that costs; '' when there is nothing to say."""
+        ...
 
     def protect(self, dev: int, fd: int) -> None:
         """Watch the writes on the file system with this st_dev, on which `fd` is open. Idempotent."""

@@ -1,4 +1,4 @@
-"""The best source of write ranges that works here: the kernel's trace events, or none."""
+"""The best source of write ranges that works here: the kernel's trace events, or none; mapped files beside either."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 
 from engine.agent.ranges.base import Unknown, Writes
+from engine.agent.ranges.mapped import WithMapped
 from engine.agent.ranges.tracefs import NoTracing
 from engine.agent.ranges.tracepoints import Tracepoints
 from engine.env.clock import SYSTEM, Clock
@@ -25,6 +26,10 @@ def open_writes(
     forced = force or environment.get("BCS_RANGES") or None
     if forced is not None and forced not in MECHANISMS:
         raise UsageError(f"no such mechanism for ranges: {forced}", hint=f"one of {', '.join(MECHANISMS)}")
+    return WithMapped(_traced(forced, clock), clock)
+
+
+def _traced(forced: str | None, clock: Clock) -> Writes:
     if forced == "none":
         return Unknown("nobody is to ask the kernel")
     try:

@@ -22,7 +22,8 @@ BEGUN = "begun"
 """The same, but the bytes come later."""
 
 DIRECT = "direct"
-"""The same for a direct write, which ends with a COMPLETED."""
+"""The same for a direct write, which ends with a COMPLETED. iomap_iter says 0 bytes where it can't know the length,
+which is at offset 0, and where there is nothing left; iomap_dio_rw_begin knows, but tells reads too."""
 
 COMPLETED = "completed"
 """dev, ino, offset after it, bytes or -errno: a direct read or write is over."""
@@ -74,6 +75,7 @@ KINDS: dict[str, tuple[Kind, ...]] = {
         Kind(WRITTEN, ("ext4/ext4_write_end",), _LEN),
         Kind(WRITTEN, ("ext4/ext4_journalled_write_end",), _LEN),
         Kind(DIRECT, ("iomap/iomap_iter", "iomap/iomap_apply"), (*_PLACE, "pos", "length"), "flags & 1"),
+        Kind(DIRECT, ("iomap/iomap_dio_rw_begin",), (*_PLACE, "pos", "count"), "pos == 0", needed=False),
         _COMPLETED,
         Kind(ALL, ("ext4/ext4_free_inode",), _PLACE),
         Kind(TRUNCATING, ("ext4/ext4_truncate_enter",), _PLACE),

@@ -34,6 +34,7 @@ from engine.agent.ranges.ring import PageDamaged
 from engine.agent.ranges.tracefs import BUFFER_BYTES, Instance, NoTracing
 from engine.env.clock import SYSTEM, Clock
 
+UNTRACED = "Not all file systems of this source have trace events: big files there are read whole after a change."
 FOLIO_PAGES_MAX = 512
 WRITE_SECONDS = 200e-6
 """A write on ext4 makes its folio dirty at most this long after its record: else it was someone else."""
@@ -167,11 +168,12 @@ class Tracepoints:
         device = device_of(dev, fd)
         self._devices[dev] = None
         if device is None or device.kind not in kinds.KINDS:
+            self.costs = UNTRACED
             return
         try:
             self._trace(device)
         except NoTracing as error:
-            self.costs = error.message
+            self.costs = f"{UNTRACED} ({error.message})"
             return
         self._devices[dev] = self._by_kernel[device.kernel] = device
         self._by_backing.setdefault(device.backing.encode("ascii").ljust(32, b"\0")[:32], []).append(device)
@@ -239,6 +241,8 @@ class Tracepoints:
     def _direct(self, time: int, record: tuple[int, int, int, int, int]) -> None:
         _, kernel, ino, start, length = record
         file = self._file(kernel, ino, silent=True)
+        if start == length == 0 and "iomap/iomap_dio_rw_begin" not in self._filters:
+            length = END
         if file is not None and length:
             file.fly(start, start + length, self._clock.monotonic())
 

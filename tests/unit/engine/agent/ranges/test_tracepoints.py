@@ -129,6 +129,7 @@ CHANGES: dict[str, tuple[Callable[[Traced], object], int]] = {
     ),
     "emptied": (lambda t: (os.ftruncate(t.fd, 0), os.pwrite(t.fd, b"abc", 0)), PAGE),
     "direct": (lambda t: _direct(t, 65536), 16384),
+    "direct at the beginning": (lambda t: _direct(t, 0), 16384),
     "direct beyond the end": (lambda t: _direct(t, SIZE + 65536), 16384),
     "copied into": (lambda t: os.copy_file_range(t.fd, t.fd, 20000, 0, 4_000_000), 40000),
 }
