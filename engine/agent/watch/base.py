@@ -66,10 +66,8 @@ class Watcher(Protocol):
         """'fanotify', 'fanotify-directories', 'inotify' or 'scan'."""
         ...
 
-    @property
-    def costs(self) -> str:
-        """One sentence on what this mechanism costs or can't see; '' when there is nothing to say."""
-        ...
+    costs: str
+    """What this mechanism costs or can't see, and why there is no better one; '' when there is nothing to say."""
 
     def add_directory(self, directory_id: int, path: bytes) -> None:
         """Report changes in the directory at `path` (not its subdirectories) under this number, before it is scanned.

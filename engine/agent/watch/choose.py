@@ -59,12 +59,20 @@ def open_watcher(
         candidates = MECHANISMS
     if _on_network(paths):
         return makers["scan"]()
+    refused = ""
     for name in candidates[:-1]:
         try:
-            return _proved(makers[name], paths)
-        except WatchRefused:
-            continue
-    return makers[candidates[-1]]()
+            return _because(_proved(makers[name], paths), refused)
+        except WatchRefused as error:
+            refused = refused or error.message
+    return _because(makers[candidates[-1]](), refused)
+
+
+def _because(watcher: Watcher, refused: str) -> Watcher:
+    """The watcher, whose costs say what the best mechanism was refused with."""
+    if refused:
+        watcher.costs = f"{watcher.costs} No better one is to be had: {refused}."
+    return watcher
 
 
 def _proved(make: Callable[[], Watcher], paths: Sequence[bytes]) -> Watcher:
