@@ -5,7 +5,8 @@
 The burst is made by a process of its own (tests/bench/churn.py), on the node's processor; the agent has the other one
 to itself. Of changes that were seen one by one it is known when they were durable: the lag of the moment is the age of
 the oldest that is not. Appends are of incompressible bytes, at a share of what the node itself takes from agents that
-have their batches ready (tests/bench/agents.py), measured just before, with everything where it may be.
+have their batches ready (tests/bench/agents.py), measured just before. The node keeps its journal in memory for both,
+as it has a disk of its own elsewhere: here it would share the file's.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -26,15 +28,19 @@ from tests.embedded import ROOT
 RATE = 2000
 CAUGHT_UP_SECONDS = 5.0
 LAG_SECONDS = 1.0
-APPEND_SHARE = 0.8
+APPEND_SHARE, APPEND_TARGET = 0.85, 0.8
 PIECE_BYTES = 1 << 20
 
 
 def figures(place: Path, *, small: bool = False) -> list[Figure]:
     seconds = 1.0 if small else 20.0
     found = burst(place / "burst", 500 if small else RATE, seconds)
-    ingest = ingest_rate(place / "ingest", 0.5 if small else 4.0)
-    return found + appends(place / "appends", ingest, 0.5 if small else 8.0)
+    away = part.away(place)
+    try:
+        ingest = ingest_rate(away / "ingest", 0.5 if small else 4.0)
+        return found + appends(place / "appends", away / "node", ingest, 0.5 if small else 8.0)
+    finally:
+        shutil.rmtree(away, ignore_errors=True)
 
 
 def burst(place: Path, rate: int, seconds: float) -> list[Figure]:
@@ -74,7 +80,7 @@ def ingest_rate(place: Path, seconds: float) -> float:
     """Bytes a second that the node acknowledges of agents that have their batches ready."""
     scenario = Scenario("ingest", random=2, data_frames=32)
     agents = agents_of(scenario)
-    place.mkdir()
+    place.mkdir(parents=True)
     with node_at(place) as node:
         protect(node, agents)
         simulated = Simulated(node, agents, seconds, 1)
@@ -86,12 +92,12 @@ def ingest_rate(place: Path, seconds: float) -> float:
     return sum(result["bytes"] for each in told for result in each["busy"]) / seconds
 
 
-def appends(place: Path, ingest: float, seconds: float) -> list[Figure]:
+def appends(place: Path, node_home: Path, ingest: float, seconds: float) -> list[Figure]:
     """One file that grows at APPEND_SHARE of what the node takes: does the agent follow?"""
     tree = place / "tree"
     tree.mkdir(parents=True)
     (tree / "log").write_bytes(b"")
-    with part.Pinned(place / "home").start() as site:
+    with part.Pinned(place / "home", node_home=node_home).start() as site:
         stream = site.protect(part.ADDRESS, tree)
         site.wait_protected(part.ADDRESS)
         began, cpu = time.time_ns(), site.agent_cpu()
@@ -105,7 +111,7 @@ def appends(place: Path, ingest: float, seconds: float) -> list[Figure]:
     note = f"{size / wrote / 1e6:.0f} MB/s written for {wrote:.1f} s, the node takes {ingest / 1e6:.0f} MB/s"
     return [
         Figure(
-            "appends", "durable, share of the node's rate", size / took / ingest, "", at_least=APPEND_SHARE, note=note
+            "appends", "durable, share of the node's rate", size / took / ingest, "", at_least=APPEND_TARGET, note=note
         ),
         Figure("appends", "all durable after the last", took - wrote, "s", at_most=LAG_SECONDS),
         Figure("appends", "the agent's CPU time", cpu / size * 1e9, "s a GB"),
