@@ -17,6 +17,9 @@ from fake_node import FakeNode
 from node_server import served
 from random_changes import Changes
 
+from engine.model.events import Dentry, Inode
+from engine.wire.batch import Batch
+
 ROOT = Path(__file__).parents[4]
 PLACES = ["spool-appended", "record-committed", "sent"]
 
@@ -119,6 +122,36 @@ def test_a_crash_in_a_baseline_of_several_batches(host: Host, place: str, times:
     assert host.node.raw_bytes < 75_000_000, "what the node had was sent again"
     os.truncate(host.tree / "large", 21_000_000)
     host.settle()
+
+
+def test_kill_9_in_a_baseline_of_many_files_sends_nothing_again(host: Host) -> None:
+    count = 12_000
+    for number in range(count):
+        directory = host.tree / f"d{number // 100:03d}"
+        if not number % 100:
+            directory.mkdir()
+        (directory / f"f{number:05d}").write_bytes(b"%d" % number)
+    time.sleep(0.02)
+    kills = [1, 2]
+
+    def killed_after(batch: Batch) -> None:
+        if kills and len(host.node.sent_hashes) == kills[0] and host.process is not None:
+            kills.pop(0)
+            host.process.send_signal(signal.SIGKILL)  # before it hears that the node has this batch
+
+    host.node.on_batch = killed_after
+    for _ in range(2):
+        host.start()
+        assert host.ended() == -signal.SIGKILL
+        assert not host.node.marks_of("baseline"), "a baseline that was cut off has no point"
+    host.start()
+    host.settle()
+    described = [each.file_id for each in host.node.events if isinstance(each, Inode) and each.type == "f"]
+    assert len(described) == len(set(described)) == count
+    named = [each for each in host.node.events if isinstance(each, Dentry) and each.name.startswith(b"f")]
+    assert len(named) == count
+    assert len(host.node.marks_of("baseline")) == 1
+    assert host.node.head.epoch == 1
 
 
 def test_kill_9_while_changes_go_on_leaves_a_gap(host: Host) -> None:
