@@ -7,6 +7,7 @@ for an append: the bytes past the size that was known are compared besides the r
 
 from __future__ import annotations
 
+from collections.abc import Set
 from itertools import pairwise
 from typing import Protocol
 
@@ -62,6 +63,10 @@ class Writes(Protocol):
         """How many bytes of the first `size` `of` would name; None when it would say: anywhere. Touches nothing."""
         ...
 
+    def reading(self, dev: int, ino: int, fd: int) -> int:
+        """What to read the file's bytes from after `of`: `fd`, or a copy of the file that stands still. Stays theirs."""
+        ...
+
     def looked(self, dev: int, ino: int) -> None:
         """All that the last `of` named has been read and compared: everything, where that was None."""
         ...
@@ -76,6 +81,13 @@ class Writes(Protocol):
 
     def scan(self, dev: int, ino: int) -> bool:
         """The file is mapped, or was: its dirty pages are to be among what the next `of` names. False: can't be had."""
+        ...
+
+    def mapped(self, files: Set[tuple[int, int]]) -> set[tuple[int, int]]:
+        """A pass over all processes found these (st_dev, st_ino) mapped to store into.
+
+        Those of them of which it can't be told here where.
+        """
         ...
 
     def forget(self, dev: int, ino: int) -> None:
@@ -117,6 +129,9 @@ class Unknown:
     def knows(self, dev: int, ino: int, size: int) -> int | None:
         return None
 
+    def reading(self, dev: int, ino: int, fd: int) -> int:
+        return fd
+
     def looked(self, dev: int, ino: int) -> None:
         pass
 
@@ -128,6 +143,9 @@ class Unknown:
 
     def scan(self, dev: int, ino: int) -> bool:
         return False
+
+    def mapped(self, files: Set[tuple[int, int]]) -> set[tuple[int, int]]:
+        return set(files)
 
     def forget(self, dev: int, ino: int) -> None:
         pass

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from mmap import PAGESIZE
 
 from engine.agent.ranges.base import END, merged
-from engine.agent.ranges.hot import dirty_pages, dirty_seconds, dirty_spans
+from engine.agent.ranges.hot import dirty_seconds, dirty_spans
 
 SETTLE_SECONDS = 30.0
 """How long what was traced before it happened may take to happen."""
@@ -33,7 +33,9 @@ class TracedFile:
     settling   (start, end, until when they stay in every look, and in one after that)
     flying     the same of direct writes that have not completed
     hot        dirty pages of a mapping
-    scan       the file is mapped: ask for its dirty pages at the next look
+    mapped     processes have it mapped to store into: whatever is written is hot at once
+    scan       it has been mapped since nobody knows when: so is what was written lately, and every dirty page
+    recent     what looks took since the last pass over all processes ended, `older` since the one before that
     doubtful   records were lost since the last look began
     """
 
@@ -42,7 +44,10 @@ class TracedFile:
     settling: list[tuple[int, int, float]] = field(default_factory=list)
     flying: list[tuple[int, int, float]] = field(default_factory=list)
     hot: list[Span] = field(default_factory=list)
+    mapped: bool = False
     scan: bool = False
+    recent: list[Span] = field(default_factory=list)
+    older: list[Span] = field(default_factory=list)
     doubtful: bool = False
     removed_from: int = END
     _hot_at: float = 0.0
@@ -51,7 +56,9 @@ class TracedFile:
 
     @property
     def idle(self) -> bool:
-        return not (self.fresh or self.taken or self.settling or self.flying or self.hot or self.scan)
+        """Whether it need not be kept in mind."""
+        mapped = self.hot or self.mapped or self.scan
+        return not (self.fresh or self.taken or self.settling or self.flying or mapped or self.recent or self.older)
 
     def spans(self) -> list[Span]:
         """All of them, in order."""
@@ -66,7 +73,19 @@ class TracedFile:
         self.settling = [each for each in self.settling if each[2] > now]
         self.flying = [each for each in self.flying if each[2] > now]
         self._taken_at = now
+        if self.taken:
+            self.recent = merged([*self.recent, *self.taken])
         return self.taken
+
+    def pass_over(self, mapped: bool) -> None:
+        """A pass over all processes has ended, and found it mapped or not.
+
+        Whoever mapped it since the pass before may have stored into anything that was dirty since then.
+        """
+        if mapped != self.mapped:
+            self.mapped, self.scan = mapped, True
+        else:
+            self.older, self.recent = self.recent, []
 
     def due(self, now: float) -> bool:
         """Whether it is to be looked at though no event says so."""
@@ -114,19 +133,21 @@ class TracedFile:
 
     def _cool(self, fd: int, size: int, now: float) -> None:
         """Before a look: what was hot and is clean now is looked at once more, and hot no longer."""
+        if self.scan or self.mapped:
+            self.hot = merged([*self.hot, *self.fresh])
+            self._hot_at = now
         if self.scan:
             self.scan = False
-            spans = dirty_spans(fd, 0, size)
-            self.hot = merged([*self.hot, *([(0, size)] if spans is None else spans)])
-            self._hot_at = now
-        still: list[Span] = []
-        for start, end in self.hot:
-            count = dirty_pages(fd, start, end)
-            if count or (count is None and now - self._hot_at < dirty_seconds()):
-                still.append((start, end))
-            else:
-                self.fresh.append((start, end))
-        self.hot = still
+            self.hot = merged([*self.hot, *self.recent, *self.older, *_dirty(fd, 0, size)])
+        self.fresh += self.hot
+        long_ago = now - self._hot_at >= dirty_seconds()
+        self.hot = merged([span for hot in self.hot for span in _dirty(fd, *hot, unknown=not long_ago)])
+
+
+def _dirty(fd: int, start: int, end: int, unknown: bool = True) -> list[Span]:
+    """Where dirty pages are; `unknown`: everything, where the kernel doesn't tell."""
+    found = dirty_spans(fd, start, end)
+    return found if found is not None else [(start, end)] if unknown else []
 
 
 def _with(lasting: list[tuple[int, int, float]], new: tuple[int, int, float]) -> list[tuple[int, int, float]]:

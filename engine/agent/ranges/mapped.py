@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import suppress
 from pathlib import Path
 
@@ -124,13 +124,14 @@ class WithMapped:
         if seen is None:
             for key in files:
                 self._writes.forget(*key)
+            self._writes.mapped(files.keys())
             self._compared = now
             return set(files)
-        bare = {key: size for key, size in files.items() if not self._writes.scan(*key)}
+        bare = self._writes.mapped(files.keys())
         found = seen.keys() - files.keys()
-        if now - self._compared >= sum(bare.values()) / BYTES_A_SECOND:
+        if now - self._compared >= sum(files[key] for key in bare) / BYTES_A_SECOND:
             self._compared = now
-            found |= bare.keys()
+            found |= bare
         return found
 
     def lose(self) -> None:
@@ -152,11 +153,17 @@ class WithMapped:
     def knows(self, dev: int, ino: int, size: int) -> int | None:
         return self._writes.knows(dev, ino, size)
 
+    def reading(self, dev: int, ino: int, fd: int) -> int:
+        return self._writes.reading(dev, ino, fd)
+
     def looked(self, dev: int, ino: int) -> None:
         self._writes.looked(dev, ino)
 
     def settled(self, dev: int, ino: int, size: int) -> None:
         self._writes.settled(dev, ino, size)
+
+    def mapped(self, files: Set[Key]) -> set[Key]:
+        return self._writes.mapped(files)
 
     def scan(self, dev: int, ino: int) -> bool:
         return self._writes.scan(dev, ino)

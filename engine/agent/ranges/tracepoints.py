@@ -16,13 +16,14 @@ Why a look at a traced range is enough, and when it isn't:
   around it (on xfs FAULTED comes before it). The page may be stored into unseen until it is written back, so it is hot:
   looked at every HOT_SECONDS, until it was clean before a look. Folios may hold many pages and only the first is named;
   they lie aligned, so the range is as large as the alignment allows. Stores into a page that write(2) had made dirty
-  before show nowhere on ext4: `mapped` finds these by asking which files are mapped, and says so with `scan`.
+  before show nowhere on ext4: `mapped` finds these by asking which files are mapped. In a mapped file whatever is
+  written is hot; in one that is found to be mapped also what was written since the pass before, and all dirty pages.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from mmap import PAGESIZE
 from typing import Any
 
@@ -122,6 +123,9 @@ class Tracepoints:
         file = self._files.get((dev, ino))
         return sum(length for _, length in clipped(file.spans(), size)) if file else 0
 
+    def reading(self, dev: int, ino: int, fd: int) -> int:
+        return fd
+
     def looked(self, dev: int, ino: int) -> None:
         file = self._files.get((dev, ino))
         if file is None:
@@ -147,6 +151,16 @@ class Tracepoints:
             return False
         self._files.setdefault((dev, ino), TracedFile()).scan = True
         return True
+
+    def mapped(self, files: Set[Key]) -> set[Key]:
+        traced = {key for key in files if self._devices.get(key[0]) is not None}
+        for key in traced:
+            self._files.setdefault(key, TracedFile())
+        for key, file in list(self._files.items()):
+            file.pass_over(key in traced)
+            if file.idle:
+                del self._files[key]
+        return set(files) - traced
 
     def forget(self, dev: int, ino: int) -> None:
         self._files.pop((dev, ino), None)
