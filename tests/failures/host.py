@@ -43,9 +43,10 @@ class Host:
         self.points: dict[int, dict[bytes, tuple[Any, ...]]] = {}
         self.protect([self.tree])
 
-    def protect(self, paths: list[Path], exclude: list[str] | None = None) -> None:
+    def protect(self, paths: list[Path], **more: Any) -> None:
+        """`more` is what else the desired document says of the source."""
         source = {"stream": "5eed", "address": "g/h/s", "kind": "files", "paths": [str(path) for path in paths]}
-        self.node.change(sources=[{**source, "exclude": exclude or []}])
+        self.node.change(sources=[{**source, "exclude": [], **more}])
 
     def start(
         self, crash_at: str = "", *, limits: dict[str, Any] | None = None, arguments: tuple[str, ...] = ()
@@ -142,7 +143,7 @@ class Host:
 
 
 @contextmanager
-def a_host(base: Path, **places: Path) -> Iterator[Host]:
+def a_host(base: Path, **places: Path | None) -> Iterator[Host]:
     """A host below `base`, whose agent ends with the block."""
     base.mkdir(exist_ok=True)
     host = Host(base, FakeNode(), **places)

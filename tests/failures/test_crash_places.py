@@ -12,18 +12,21 @@ import os
 import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
 
 import pytest
 
 from tests.failures.host import CRASHED, ROOT, SMALL, Host, a_host, site_now
+from tests.mounts import mounted
 
 AT_ONCE = 4
 POINTS_A_LIFE, SECONDS_A_LIFE = 10, 1.5
 """Enough for housekeeping to be done, which is each second."""
 
 LARGE_BYTES = (4 << 20) + 100_000
+FROZEN_BYTES = 40 << 20
 
 
 def places() -> dict[str, list[str]]:
@@ -49,13 +52,16 @@ def test_every_place_has_a_name_of_its_own() -> None:
 @pytest.mark.parametrize("source", sorted(PLACES))
 def test_death_at_every_place(tmp_path: Path, source: str) -> None:
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for died in [pool.submit(die_again_and_again, tmp_path / place, place) for place in PLACES[source]]:
+        for died in [pool.submit(die_again_and_again, tmp_path / place, source, place) for place in PLACES[source]]:
             died.result()
 
 
-def die_again_and_again(base: Path, place: str) -> None:
+def die_again_and_again(base: Path, source: str, place: str) -> None:
     """At its first passing, at once again in the next life, and at its second passing in one life, if there is one."""
-    with a_host(base) as host:
+    frozen = source.startswith("agent/points")
+    with mounted("ext4", FROZEN_BYTES) if frozen else nullcontext(None) as tree, a_host(base, tree=tree) as host:
+        if frozen:
+            host.protect([host.tree], crash_points={"every_seconds": 0.3, "freeze": True})
         numbers = count()
         for number in range(6):
             change(host, next(numbers))

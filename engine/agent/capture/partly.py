@@ -50,7 +50,7 @@ def compare(
         old = content.old_digests(file_id, start, size_known) or b""
         parts, new = _read(content, fd, start, length, within, old)
         content.write(file_id, start, length, parts, new, old)
-        crash("chunk-captured")
+        crash("chunk-captured-partly")
         outbox.close_if_full()
         outbox.breathe()
 
