@@ -51,8 +51,8 @@ def is_back(host: Host, below: Path) -> None:
     host.wait(lambda: not host.differing(below), "the history to equal the disk")
     row = host.protected()
     assert row["message"] == ""
-    through = row["through_at"]
-    host.wait(lambda: host.reported()["through_at"] > through, "the source to be complete again")
+    through = row["through_at"] or 0
+    host.wait(lambda: (host.reported()["through_at"] or 0) > through, "the source to be complete again")
     host.check()
 
 
@@ -60,7 +60,8 @@ def test_a_source_that_is_unmounted_keeps_its_last_state(tmp_path: Path, other: 
     with a_host(tmp_path / "host", tree=other.path) as host:
         host.start()
         host.protected()
-        kept, through = host.image(), host.reported()["through_at"]
+        kept = host.image()
+        through = host.wait(lambda: host.reported()["through_at"], "the source to be complete")
         other.unmount()
         assert os.listdir(other.path) == []
         row = missed(host, other.path)
@@ -232,7 +233,7 @@ def test_nothing_at_any_path_is_a_failure(tmp_path: Path) -> None:
         host.tree.rename(tmp_path / "away")
         host.wait(lambda: host.reported().get("state") == "failed", "the agent to say that there is nothing")
         assert host.reported()["message"] == f"there is nothing at {host.tree}"
-        assert not host.image(), "a deletion is captured as one"
+        host.wait(lambda: not host.image(), "the deletion to be captured as one")
         (tmp_path / "away").rename(host.tree)
         host.settle()
         assert host.protected()["message"] == ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.agent.watch.mounts import Mount, filesystem_type, mount_with, mounts_of
+from engine.agent.watch.mounts import Mount, filesystem_type, mount_with, mounted_at, mounts_of
 
 TABLE = rb"""22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
 30 22 0:40 / /srv rw,relatime shared:1 - nfs4 server:/srv rw
@@ -42,3 +42,11 @@ def test_a_mount_is_found_by_its_number() -> None:
         b"btrfs", b"/dev/s b", True
     )
     assert mount_with(3, TABLE) is None
+
+
+def test_what_is_mounted_where() -> None:
+    assert mounted_at([b"/srv/data"], TABLE) == {b"/": "254:0 /", b"/srv": "0:40 /"}
+    assert mounted_at([b"/srv"], TABLE)[b"/srv/a b"] == "8:1 /"
+    assert mounted_at([b"/mnt/x"], TABLE)[b"/mnt"] == "8:3 /", "the later of two in one place"
+    hidden = TABLE + b"35 22 8:4 /dir /srv rw,relatime - ext4 /dev/sdd rw\n"
+    assert mounted_at([b"/srv"], hidden) == {b"/": "254:0 /", b"/srv": "8:4 /dir"}, "what lies beneath is not there"
