@@ -19,6 +19,8 @@ from engine.model.events import DataRef, Extent
 from engine.wire.batch import Batch, meant
 
 CACHE_BYTES = 16 << 20
+READ_BYTES_MAX = 256 << 20
+"""Of frames as stored, for the copies of one batch."""
 
 Lookup = Callable[[str, int, Collection[int]], Mapping[int, Extent]]
 """(stream, epoch, LSNs) -> those of them that are committed extents with bytes, on the lineage of the epoch."""
@@ -64,7 +66,11 @@ class Copies:
             found = self._lookup(batch.stream, batch.epoch, {each.from_lsn for each in asked})
         except Damaged as error:
             raise CopyRefused(batch, asked[0].from_lsn, error.message) from error
-        return [self._one(batch, each, found.get(each.from_lsn), key) for each in asked]
+        refuse_beyond(batch, found)
+        copied: dict[int, Copied] = {}
+        for row in sorted(range(len(asked)), key=lambda row: _place(found.get(asked[row].from_lsn))):
+            copied[row] = self._one(batch, asked[row], found.get(asked[row].from_lsn), key)
+        return [copied[row] for row in range(len(asked))]
 
     def _one(self, batch: Batch, asked: _Asked, extent: Extent | None, key: bytes) -> Copied:
         if extent is None or extent.data is None:
@@ -84,6 +90,19 @@ class Copies:
         data = extent.data
         digest = extent.hash if asked.length == extent.length else hashes.extent_hash(part, key)
         return Copied(DataRef(data.pack, data.frame, data.frame_bytes, data.skip + asked.skip), digest)
+
+
+def refuse_beyond(batch: Batch, extents: Mapping[int, Extent]) -> None:
+    """CopyRefused for extents that lie in so many frames that opening them would keep others waiting."""
+    frames = {(each.data.pack, each.data.frame): each.data.frame_bytes for each in extents.values() if each.data}
+    if sum(frames.values()) > READ_BYTES_MAX:
+        reason = f"its copies lie in frames of {sum(frames.values())} bytes, more than {READ_BYTES_MAX}"
+        raise CopyRefused(batch, min(extents), reason)
+
+
+def _place(extent: Extent | None) -> tuple[str, int]:
+    """By pack and frame, so that each frame is opened once."""
+    return (extent.data.pack, extent.data.frame) if extent is not None and extent.data is not None else ("", 0)
 
 
 def _asked(batch: Batch) -> list[_Asked]:

@@ -19,7 +19,7 @@ ENTRIES_MAX = 64
 COPY_BYTES_MIN = 512
 """Shorter content is sent: a reference takes as much."""
 
-COPIED_BLOCKS_MIN = 4
+COPIED_BLOCKS_MIN = 2
 """Fewer changed blocks of a known chunk are not looked for elsewhere."""
 
 CANDIDATES_MAX = 4

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from engine.env.clock import SYSTEM
+from engine.journal import copies
+from engine.journal.check import check
 from engine.query.compaction import compact
 from engine.wire.batch import BatchBuilder, decode, meant
 from tests.nodes import Answer, InProcessNode, Writer, acts, file_of, files_in, in_process_node, objects
@@ -155,6 +157,35 @@ def test_bytes_that_are_damaged_are_not_copied(node: InProcessNode, writer: Writ
     raw[len(raw) // 2] ^= 1
     path.write_bytes(raw)
     refused(node, writer.post(writer.batch(Copy())))
+
+
+def test_copies_out_of_too_many_frames_are_refused(
+    node: InProcessNode, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer.send(file_of(os.urandom(1000), b"beside"))
+    lsn, prev, other = writer.lsn, writer.prev, writer.lsn - 1
+    monkeypatch.setattr(copies, "READ_BYTES_MAX", len(CONTENT) + 500)
+
+    def both(builder: BatchBuilder) -> None:
+        Copy()(builder)
+        Copy(from_file=other - 2, from_lsn=other, length=1000, name=b"b")(builder)
+
+    refused(node, writer.post(writer.batch(both)))
+    writer.lsn, writer.prev = lsn, prev
+    writer.send(Copy())
+
+
+def test_a_check_knows_whose_bytes_a_damaged_pack_holds(node: InProcessNode, writer: Writer) -> None:
+    writer.send(Copy(skip=10, length=140_000))
+    assert not check(node.parts.journal, read_data=True).errors
+    [pack] = objects(node.home, "packs")
+    path = node.home / "journal" / pack
+    path.chmod(0o600)
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    [error] = check(node.parts.journal, read_data=True).errors
+    assert {affected.path for affected in error.affected} == {"/original", "/copy"}
 
 
 def test_batches_of_version_1_are_read_as_ever_and_have_no_copies(writer: Writer) -> None:
