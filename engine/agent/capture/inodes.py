@@ -101,7 +101,8 @@ class Inodes:
         xattrs = read_xattrs(fd)
         try:
             sizes = status.st_size, known.size
-            partly.compare(self.content, self._record, self._outbox, fd, known.file_id, sizes, ranges)
+            source = self.writes.reading(status.st_dev, status.st_ino, fd)
+            partly.compare(self.content, self._record, self._outbox, source, known.file_id, sizes, ranges)
         except CutShort:
             return known.file_id, False
         self._finish(known, status, b"", xattrs, wall_ns)
@@ -166,7 +167,8 @@ class Inodes:
         os.preadv(fd, [self.content.buffer.view[:1]], 0)  # one that can't be read must not leave its inode behind
         file_id = known.file_id if known else self._emit(None, status, b"", xattrs)
         try:
-            self.content.stream(fd, file_id, status, known.size if known else None)
+            source = self.writes.reading(status.st_dev, status.st_ino, fd)
+            self.content.stream(source, file_id, status, known.size if known else None)
         except CutShort:
             if known is not None:
                 return file_id, False

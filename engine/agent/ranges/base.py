@@ -67,6 +67,10 @@ class Writes(Protocol):
         """What to read the file's bytes from after `of`: `fd`, or a copy of the file that stands still. Stays theirs."""
         ...
 
+    def reading(self, dev: int, ino: int, fd: int) -> int:
+        """What to read the file's bytes from after `of`: `fd`, or a copy of it that stands still, and stays theirs."""
+        ...
+
     def looked(self, dev: int, ino: int) -> None:
         """All that the last `of` named has been read and compared: everything, where that was None."""
         ...

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 
 from engine.agent.ranges.base import Unknown, Writes
+from engine.agent.ranges.clones import Clones
 from engine.agent.ranges.mapped import WithMapped
 from engine.agent.ranges.tracefs import NoTracing
 from engine.agent.ranges.tracepoints import Tracepoints
@@ -26,7 +27,7 @@ def open_writes(
     forced = force or environment.get("BCS_RANGES") or None
     if forced is not None and forced not in MECHANISMS:
         raise UsageError(f"no such mechanism for ranges: {forced}", hint=f"one of {', '.join(MECHANISMS)}")
-    return WithMapped(_traced(forced, clock), clock)
+    return WithMapped(Clones(_traced(forced, clock), clock), clock)
 
 
 def _traced(forced: str | None, clock: Clock) -> Writes:
