@@ -64,10 +64,6 @@ class Writes(Protocol):
         ...
 
     def reading(self, dev: int, ino: int, fd: int) -> int:
-        """What to read the file's bytes from after `of`: `fd`, or a copy of the file that stands still. Stays theirs."""
-        ...
-
-    def reading(self, dev: int, ino: int, fd: int) -> int:
         """What to read the file's bytes from after `of`: `fd`, or a copy of it that stands still, and stays theirs."""
         ...
 
