@@ -186,7 +186,8 @@ class Content:
         """Runs of blocks, cut where they begin or cease to be those of another chunk that the node has."""
         best: list[tuple[int, int, bool]] = []
         found: copies.Candidate | None = None
-        if runs and (not old or sum(end - first for first, end in runs) >= copies.COPIED_BLOCKS_MIN):
+        many = not old or sum(end - first for first, end in runs) >= copies.COPIED_BLOCKS_MIN
+        if runs and many and self.traffic.copies_refused < copies.REFUSED_MAX:
             for candidate in copies.candidates(self._record, file_id, chunk, new, length):
                 split = copies.alike(candidate, new, runs)
                 if not best or _alike(split) > _alike(best):

@@ -23,6 +23,8 @@ COPIED_BLOCKS_MIN = 2
 """Fewer changed blocks of a known chunk are not looked for elsewhere."""
 
 CANDIDATES_MAX = 4
+REFUSED_MAX = 3
+"""After so many nothing is referred to until the agent starts again: each costs a gap and a look at everything."""
 BASELINE_BYTES_MIN = 64 << 10
 VERSION = 2
 """Of batches that copies come in (engine.wire.batch)."""

@@ -134,6 +134,7 @@ class Shipper:
             except CopyRefused as error:
                 with self._changed:
                     self.message, self.copy_refused = error.message, True
+                    self.traffic.copies_refused += 1
                     self._window.end(parcel)
             except SpoolDamaged as error:
                 with self._changed:

@@ -152,6 +152,17 @@ def test_a_refused_copy_is_sent_as_bytes_and_that_only_once(site: Site) -> None:
     assert sent(site)[0] == before[0] and site.node.copied_bytes == len(written)
 
 
+def test_who_is_refused_again_and_again_refers_to_nothing_more(site: Site) -> None:
+    site.node.refuse_copies = True
+    site.start(watch="inotify")
+    for number in range(6):
+        written = os.urandom(20_000)
+        for name in "ab":
+            (site.tree / f"{name}{number}").write_bytes(written)
+            acknowledged(site)
+    assert site.node.copies_refused == copies.REFUSED_MAX
+
+
 def test_different_content_with_equal_digests_of_ours_is_sent(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """What finds candidates is no proof: the node compares what it has with what is meant, cryptographically."""
     monkeypatch.setattr(content, "xxh3_128_digest", lambda data: bytes([len(data) % 251]) * 16)
