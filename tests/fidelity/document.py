@@ -37,8 +37,9 @@ _NEVER = """\
 
 `bcsctl status` shows which mechanism a source has, `fanotify`, `fanotify-directories`, `inotify` or `scan`, and what it
 costs or can't see. Network file systems are scanned: what comes and goes between two looks is never seen. Stores
-through `mmap(2)` raise no event anywhere; the notes say when they are seen. What the kernel itself writes to a file, as
-a loop device or swap does, is seen when something else touches the file.
+through `mmap(2)` raise no event anywhere; on ext4 and xfs the kernel's trace events tell of them at once, elsewhere
+mapped files are compared in turn. What the kernel itself writes to a file, as a loop device or swap does, is seen when
+something else touches the file.
 """
 
 
@@ -67,7 +68,7 @@ def _cell(row: Row, column: str, notes: list[str]) -> str:
     if column in row.unseen:
         return f"not seen {_note(notes, row.unseen[column])}"
     if column in row.late:
-        return f"✓ {_note(notes, f'The change is seen {row.late[column]}.')}"
+        return f"✓ {_note(notes, row.late[column])}"
     if "name" in row.loses:
         return f"not kept {_note(notes, *row.loses.values())}"
     if row.loses:

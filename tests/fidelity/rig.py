@@ -1,6 +1,6 @@
 """One column of the matrix: a file system, a protected source on it, and every row's steps done at once.
 
-What was there before the changes, after them, and after the clearing up is walked, and restored as of those times.
+What was there before the changes and after them is walked, and restored as of those times.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ from engine.query.session import Session
 from engine.query.streams import find
 from engine.recovery.restoring import carry_out, prepare
 from tests.embedded import Site
-from tests.fidelity.rows import COLUMNS, WEAKER, Place, Row
-from tests.fidelity.walker import Tree, getfacl, walk
+from tests.fidelity.rows import WEAKER, Place, Row
+from tests.fidelity.walker import Tree, differences, getfacl, walk
 from tests.mounts import mounted, volume
 from tests.nodes import journal_of
 
 ADDRESS = "fidelity/localhost/files"
 EXCLUDE = ("*.excluded", "excluded")
 DURABLE_SECONDS = 60.0
+HELD_SECONDS = 20.0
 SIZE_BYTES = 1 << 30
 MOVED_DIRECTORY = b"ten thousand"
 
@@ -54,9 +55,10 @@ class Moments:
 class Column:
     """What became of every row on one file system.
 
-    `failed` are rows whose steps the kernel refused; `moved` are the events after "before" that name the files and
-    directories of the row of ten thousand; `gaps` are the reasons of all gaps.
-    `unreadable` is what the status says could not be read.
+    `held` is what came back of rows that are seen late, while nothing was touched any more. `failed` are rows whose
+    steps the kernel refused; `moved` are the events after "before" that name the files and directories of the row of
+    ten thousand; `gaps` are the reasons of all gaps, `log` what the agent said. `unreadable` is what the status says
+    could not be read.
     """
 
     name: str
@@ -65,10 +67,11 @@ class Column:
     failed: dict[str, OSError] = field(default_factory=dict)
     before: Moments = field(default_factory=lambda: Moments("before"))
     after: Moments = field(default_factory=lambda: Moments("after"))
-    end: Moments = field(default_factory=lambda: Moments("end"))
+    held: dict[str, Tree] = field(default_factory=dict)
     gaps: list[str] = field(default_factory=list)
     moved: list[dict[str, Any]] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
+    log: str = ""
     mechanism: str = ""
     costs: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -139,14 +142,14 @@ def _run(name: str, rows: Sequence[Row], base: Path, device: str, site: Site) ->
     lap("changed")
     _settle(site, source, column.after)
     lap("durable")
-    late = [each.slug for each in rows if name in each.late and each.slug not in column.failed]
+    _hold(site, column, source, base / "held", [each.slug for each in rows if name in each.late])
+    lap("held")
     _step(steps, column)
-    _settle(site, source, column.end)
-    lap("end")
     row = site.source(ADDRESS)
     column.mechanism, column.costs = row.get("mechanism", ""), row.get("costs", "")
     column.unreadable = [each["path"] for each in row["unreadable_paths"]]
-    _restore(site, column, source, base / "restored", late)
+    column.log = (site.home / "agent.log").read_text()
+    _restore(site, column, base / "restored")
     lap("restored")
     return column
 
@@ -162,35 +165,51 @@ def _step(steps: dict[str, Iterator[None]], column: Column) -> None:
 
 def _settle(site: Site, source: Path, moment: Moments) -> None:
     """Put a mark behind all that happened so far and wait until it is durable; then look at what there is."""
-    asked = site.request("POST", "/v1/marks", {"group": ADDRESS.partition("/")[0], "label": moment.label})
-    [id] = [each["id"] for each in asked["marks"]]
-    site.wait(lambda: site.request("GET", f"/v1/marks/{id}")["done"], DURABLE_SECONDS, "the changes to be durable")
+    _mark(site, moment.label)
     moment.live = _by_row(walk(source))
     moment.acl_live = getfacl(source)
 
 
-def _restore(site: Site, column: Column, source: Path, base: Path, late: Sequence[str]) -> None:
-    """The real restore: all as of "after", the rows that may be seen late as of "end". That a moment of the past comes
-    back as it was is no matter of the file system: one column does for "before"."""
+def _mark(site: Site, label: str) -> None:
+    asked = site.request("POST", "/v1/marks", {"group": ADDRESS.partition("/")[0], "label": label})
+    [id] = [each["id"] for each in asked["marks"]]
+    site.wait(lambda: site.request("GET", f"/v1/marks/{id}")["done"], DURABLE_SECONDS, "the changes to be durable")
+
+
+def _hold(site: Site, column: Column, source: Path, base: Path, late: Sequence[str]) -> None:
+    """Of rows that may be seen late: restore again and again, while nothing is touched, until all is there."""
+    end = time.monotonic() + HELD_SECONDS
+    waiting = set(late)
+    number = 0
+    while waiting and time.monotonic() < end:
+        number += 1
+        _mark(site, label := f"held-{number}")
+        with journal_of(site.home) as journal, Session(journal) as session:
+            for slug in waiting:
+                found = _back(journal, session, Moments(label), base / label / slug, source / slug)
+                column.held[slug] = walk(found)
+        waiting = {slug for slug in waiting if differences(column.after.live[slug], column.held[slug])}
+
+
+def _restore(site: Site, column: Column, base: Path) -> None:
+    """The real restore. That a moment of the past comes back as it was is no matter of the file system: one column does
+    for "before"."""
     with journal_of(site.home) as journal, Session(journal) as session:
-        stream = find(journal, ADDRESS)
-        column.gaps = [mark.label for mark in marks(session, stream.id) if mark.kind == GAP]
-        column.moved = moved_events(journal, stream.id)
-
-        def back(moment: Moments, target: Path, path: Path | None = None) -> Path:
-            point = point_for(session, stream.id, Moment(moment.label, label=moment.label), 0)
-            asked = None if path is None else os.fsencode(path)
-            prepared = prepare(journal, session, stream, point, asked, target)
-            done = carry_out(journal, session, prepared, verify=False, progress=lambda files, count: None)
-            moment.troubles += [*map(str, done.restored.failures), *done.restored.shortfalls]
-            return target if path is None else target / path.name
-
-        moments = [column.after, column.before] if column.name == COLUMNS[0] else [column.after]
-        for moment in moments:
-            found = back(moment, base / moment.label)
+        column.gaps = [mark.label for mark in marks(session, column.stream) if mark.kind == GAP]
+        column.moved = moved_events(journal, column.stream)
+        for moment in [column.after, column.before] if column.name == "tmpfs" else [column.after]:
+            found = _back(journal, session, moment, base / moment.label)
             moment.restored, moment.acl_restored = _by_row(walk(found)), getfacl(found)
-        for slug in late:
-            column.end.restored[slug] = walk(back(column.end, base / "end" / slug, source / slug))
+
+
+def _back(journal: Journal, session: Session, moment: Moments, target: Path, path: Path | None = None) -> Path:
+    """Restore a path, or all, as of a moment; where it is then."""
+    stream = find(journal, ADDRESS)
+    point = point_for(session, stream.id, Moment(moment.label, label=moment.label), 0)
+    prepared = prepare(journal, session, stream, point, None if path is None else os.fsencode(path), target)
+    done = carry_out(journal, session, prepared, verify=False, progress=lambda files, count: None)
+    moment.troubles += [*map(str, done.restored.failures), *done.restored.shortfalls]
+    return target if path is None else target / path.name
 
 
 def moved_events(journal: Journal, stream: str) -> list[dict[str, Any]]:

@@ -50,8 +50,8 @@ class Row:
 
     `impossible` says, for columns that can't do it at all, why; the attempt must fail there. `loses` are those facts
     of the walker that are not kept, by design, and why; exactly those must differ; `either` those that may. `late`
-    says, for columns where a change is seen only after the clearing up, when that is; `unseen` says, for columns where
-    it is missed and the mechanism's `costs` tell so, why.
+    says, for columns where a change is not seen at once but within seconds all the same, why; `unseen`, for columns
+    where it is missed and the mechanism's `costs` tell so, why.
     """
 
     theme: str

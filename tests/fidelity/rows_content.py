@@ -15,7 +15,11 @@ KIB, MIB = 1 << 10, 1 << 20
 LETTERS = bytes(range(97, 123)) * 40
 
 NO_CLONES = {each: f"no reflinks on {each}" for each in ("ext4", "tmpfs")} | {"overlayfs": "its layers are on ext4"}
-LATE = dict.fromkeys(("btrfs", "tmpfs", "overlayfs"), "when the last mapping of it is closed")
+UNTRACED = (
+    "The kernel traces no writes here: files that are mapped to store into are compared in turn, as long as they are, "
+    "in seconds or at the pace of big files"
+)
+LATE = dict.fromkeys(("btrfs", "tmpfs", "overlayfs"), UNTRACED)
 RESERVED = {"data": "reserved space without data comes back as a hole or as zeros, which read the same"}
 NO_RANGES = {"btrfs": "btrfs has no such call", "tmpfs": "tmpfs has no such call"}
 
