@@ -112,7 +112,8 @@ class Unknown:
         """`why` completes the sentence 'which bytes of a file changed is not known, since ...'."""
         self.costs = (
             f"Which bytes of a file changed is not known, since {why}: big files are read whole after a change, "
-            "at a pace, and stores through a mapping are found by looking again and again."
+            "at a pace; stores through a mapping are found by looking again and again, and what io_submit(2) writes "
+            "when the file is closed."
             if why
             else ""
         )

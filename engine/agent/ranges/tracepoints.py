@@ -36,6 +36,10 @@ from engine.agent.ranges.tracefs import BUFFER_BYTES, Instance, NoTracing
 from engine.env.clock import SYSTEM, Clock
 
 UNTRACED = "Not all file systems of this source have trace events: big files there are read whole after a change."
+OVERRAN_SECONDS = 600.0
+OVERRAN = (
+    "The kernel lost traces of writes in the last minutes: each big file is read whole once after its next change."
+)
 FOLIO_PAGES_MAX = 512
 WRITE_SECONDS = 200e-6
 """A write on ext4 makes its folio dirty at most this long after its record: else it was someone else."""
@@ -53,8 +57,9 @@ class Tracepoints:
     mechanism = "trace"
 
     def __init__(self, clock: Clock = SYSTEM, buffer_bytes: int = BUFFER_BYTES) -> None:
-        self.costs = ""
         self._clock = clock
+        self._untraced = ""
+        self._overran_at = float("-inf")
         self._instance = Instance(buffer_bytes)
         self._devices: dict[int, Device | None] = {}
         self._by_kernel: dict[int, Device] = {}
@@ -83,6 +88,11 @@ class Tracepoints:
             kinds.DIRTIED: self._dirtied,
         }
 
+    @property
+    def costs(self) -> str:
+        overran = self._clock.monotonic() - self._overran_at < OVERRAN_SECONDS
+        return " ".join(filter(None, (self._untraced, OVERRAN if overran else "")))
+
     # What others ask.
 
     def protect(self, dev: int, fd: int) -> None:
@@ -102,6 +112,7 @@ class Tracepoints:
             if reader is not None:
                 reader[0](time, reader[1](page, at))
         if lost:
+            self._overran_at = self._clock.monotonic()
             self.lose()
 
     def of(self, dev: int, ino: int, fd: int, size: int) -> Ranges | None:
@@ -171,6 +182,7 @@ class Tracepoints:
             known.clear()
         for file in self._files.values():
             file.doubtful = True
+            file.scan |= file.mapped  # nobody else tells of stores
 
     def close(self) -> None:
         self._instance.close()
@@ -182,12 +194,12 @@ class Tracepoints:
         device = device_of(dev, fd)
         self._devices[dev] = None
         if device is None or device.kind not in kinds.KINDS:
-            self.costs = UNTRACED
+            self._untraced = UNTRACED
             return
         try:
             self._trace(device)
         except NoTracing as error:
-            self.costs = f"{UNTRACED} ({error.message})"
+            self._untraced = f"{UNTRACED} ({error.message})"
             return
         self._devices[dev] = self._by_kernel[device.kernel] = device
         self._by_backing.setdefault(device.backing.encode("ascii").ljust(32, b"\0")[:32], []).append(device)

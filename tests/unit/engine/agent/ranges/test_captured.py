@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
+import platform
 import random
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -48,6 +51,27 @@ def protecting(site: Site, kind: str, ranges: str) -> Iterator[Path]:
             yield path
         finally:
             site.stop()
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_IO_SETUP, _IO_DESTROY, _IO_GETEVENTS, _IO_SUBMIT = 206, 207, 208, 209
+_PWRITE = 1
+
+
+def submit(fd: int, buffer: mmap.mmap, offset: int) -> None:
+    """Write the buffer by io_submit(2), and wait until that is done."""
+    if platform.machine() != "x86_64":
+        pytest.skip("knows the numbers of x86_64 alone")
+    context, address = ctypes.c_ulong(0), ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+    assert _libc.syscall(_IO_SETUP, 1, ctypes.byref(context)) == 0
+    block = ctypes.create_string_buffer(
+        struct.pack("=QIIHhIQQqQII", 0, 0, 0, _PWRITE, 0, fd, address, len(buffer), offset, 0, 0, 0)
+    )
+    blocks = (ctypes.c_void_p * 1)(ctypes.addressof(block))
+    assert _libc.syscall(_IO_SUBMIT, context, 1, blocks) == 1
+    done = ctypes.create_string_buffer(32)
+    assert _libc.syscall(_IO_GETEVENTS, context, 1, 1, done, None) == 1
+    _libc.syscall(_IO_DESTROY, context)
 
 
 def _read(site: Site) -> int:
@@ -104,6 +128,20 @@ def test_direct_writes(site: Site, kind: str) -> None:
         finally:
             os.close(fd)
         assert _read(site) - before <= MEGABYTE
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_asynchronous_writes(site: Site, kind: str) -> None:
+    """io_submit(2) raises no fanotify event at all."""
+    with protecting(site, kind, "trace") as path, mmap.mmap(-1, 8192) as buffer:
+        fd = os.open(path, os.O_RDWR | os.O_DIRECT)
+        try:
+            for at in range(3):
+                buffer[:] = os.urandom(8192)
+                submit(fd, buffer, at * MEGABYTE)
+                site.settle()
+        finally:
+            os.close(fd)
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
