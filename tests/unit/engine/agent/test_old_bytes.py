@@ -38,7 +38,7 @@ def test_a_small_change_costs_about_its_size(site: Site, size: int) -> None:
         told = site.source.report()
         assert 90 <= told["bytes_changed"] - counted.changed <= 200  # bytes may be equal by chance
         assert 100 <= told["bytes_sent"] - counted.sent <= 2000
-        assert told["bytes_read"] - counted.read >= size
+        assert told["bytes_read"] > counted.read
 
 
 @pytest.mark.parametrize("budget_bytes", [0, 20 * BLOCK, 64 << 20])
