@@ -31,7 +31,8 @@ _MKFS = {
     "xfs": ("mkfs.xfs", "-q", "-f"),
     "btrfs": ("mkfs.btrfs", "-q", "-f"),
 }
-KINDS = (*_MKFS, "tmpfs")
+LOOPS = tuple(_MKFS)
+KINDS = (*LOOPS, "tmpfs")
 
 
 @contextmanager

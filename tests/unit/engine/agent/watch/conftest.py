@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from engine.agent.watch.base import Watcher
 from engine.agent.watch.group import DIALECTS
 from engine.agent.watch.inotify import InotifyWatcher
 from engine.agent.watch.marks import DirectoryWatcher, FilesystemWatcher
+from tests.mounts import LOOPS, volume
 
 MAKERS: dict[str, Callable[[list[bytes]], Watcher]] = {
     "fanotify": FilesystemWatcher,
@@ -25,53 +25,25 @@ MAKERS: dict[str, Callable[[list[bytes]], Watcher]] = {
     "fanotify, old": lambda roots: FilesystemWatcher(roots, dialects=DIALECTS[1:]),
     "fanotify-directories, old": lambda roots: DirectoryWatcher(roots, dialects=DIALECTS[1:]),
 }
-_MKFS = {
-    "ext4": ["mkfs.ext4", "-q", "-F"],
-    "xfs": ["mkfs.xfs", "-q", "-f"],
-    "btrfs": ["mkfs.btrfs", "-q", "-f"],
-}
-
-
-def _run(*command: str | Path) -> None:
-    subprocess.run(command, check=True, capture_output=True)
 
 
 @contextmanager
 def loop_filesystem(kind: str) -> Iterator[tuple[Path, Callable[[], None]]]:
     """(mount point, a function that unmounts and mounts again) of a new file system in a sparse file."""
-    if os.geteuid() != 0 or not shutil.which(_MKFS[kind][0]) or not shutil.which("losetup"):
-        pytest.skip(f"needs root, losetup and {_MKFS[kind][0]}")
-    work = Path(tempfile.mkdtemp(prefix="bcs-watch-"))
-    image, mount_point = work / "image", work / "mnt"
-    mount_point.mkdir()
+    with volume(kind) as disk:
 
-    def mount() -> None:
-        _run("mount", "-o", "loop", image, mount_point)
+        def again() -> None:
+            disk.unmount()
+            disk.mount()
 
-    def again() -> None:
-        _run("umount", mount_point)
-        mount()
-
-    try:
-        with image.open("wb") as file:
-            file.truncate(320 << 20)
-        _run(*_MKFS[kind], image)
-        try:
-            mount()
-        except subprocess.CalledProcessError as error:
-            pytest.skip(f"no loop mount of {kind}: {error.stderr.decode().strip()}")
-        try:
-            yield mount_point, again
-        finally:
-            _run("umount", mount_point)
-    finally:
-        shutil.rmtree(work)
+        disk.mount()
+        yield disk.path, again
 
 
 @pytest.fixture(scope="module", params=["here", "tmpfs", "ext4", "xfs", "btrfs"])
 def filesystem(request: pytest.FixtureRequest) -> Iterator[Path]:
     """A directory on a file system of each kind."""
-    if request.param in _MKFS:
+    if request.param in LOOPS:
         with loop_filesystem(request.param) as (mount_point, _):
             yield mount_point
         return
