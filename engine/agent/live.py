@@ -24,6 +24,9 @@ from engine.model.times import SECOND
 NAP_SECONDS = 0.02
 NAP_SLICES = 5
 NAP_GROWS_WITH, NAP_SECONDS_MAX = 100, 1.0
+BUSY_SECONDS, PAUSE_SECONDS = 1.0, 0.05
+"""After so long without such a pause a nap is half as long again: fewer batches, and fewer syncs beside those of the
+application."""
 WAIT_SECONDS = 0.2
 AGAIN_SECONDS = 0.05
 BREATHE_SECONDS = 0.005
@@ -54,6 +57,7 @@ class Live:
         self._breathed = 0.0
         self._kept_house = self._looked_at_stems = self._retried = 0.0
         self._stopping_since = 0.0
+        self._busy_since = self._passed_at = 0.0
         self._finishing = False
 
     def begin(self, reason: str) -> None:
@@ -119,6 +123,7 @@ class Live:
             capture.pending.again |= capture.under_way.found()
         hints.drain()
         self._end_pass(through_at, polled, asked)
+        self._passed_at = self._clock.monotonic()
         return True
 
     def _nap(self) -> bool:
@@ -126,7 +131,11 @@ class Live:
 
         Drained in slices, since the time of the last event is the time that a quiet point bears.
         """
-        more, nap = False, nap_seconds(self._shipper.waiting)
+        now = self._clock.monotonic()
+        if now - self._passed_at > PAUSE_SECONDS:
+            self._busy_since = now
+        busy = now - self._busy_since > BUSY_SECONDS
+        more, nap = False, nap_seconds(self._shipper.waiting) * (1.5 if busy else 1.0)
         for _ in range(NAP_SLICES):
             self._clock.sleep(nap / NAP_SLICES)
             more |= self._hints.drain()

@@ -30,6 +30,8 @@ RETRY_SECONDS_FIRST, RETRY_SECONDS_MAX = 0.05, 2.0
 REFUSED_RETRY_SECONDS_FIRST, REFUSED_RETRY_SECONDS_MAX = 5.0, 60.0
 """What the node refuses, it will refuse again unless something changes there. Who is not known is asked for soon."""
 STOP_SECONDS = 1.0
+FRESH_SECONDS = 1.0
+"""A node that took a batch so lately is taken for one that is there."""
 
 
 class Shipper:
@@ -51,6 +53,7 @@ class Shipper:
         self._resting = 0  # lanes that wait after a failure
         self._retry_seconds = RETRY_SECONDS_FIRST
         self.acknowledged: Parcel | None = None
+        self._taken_at = -FRESH_SECONDS
         self.trouble: Head | None = None
         self.message = ""
         self.refused = False  # `message` says why the node does not take what it was sent
@@ -78,10 +81,11 @@ class Shipper:
 
     @property
     def keeps_up(self) -> bool:
-        """Whether the node takes batches as they come, as far as is known, so that one more will soon be there."""
+        """Whether the node has just taken a batch and few wait, so that one more will soon be there too."""
         with self._changed:
             well = self._released and not (self._resting or self.message or self.trouble is not None)
-            return well and self.waiting <= BATCHES_MAX
+            fresh = SYSTEM.monotonic() - self._taken_at < FRESH_SECONDS
+            return well and fresh and self.waiting <= BATCHES_MAX
 
     @property
     def crowded(self) -> bool:
@@ -189,6 +193,7 @@ class Shipper:
         with self._changed:
             self._acknowledge(parcel.lsn_last, parcel.hash)
             crash("answer-taken")
+            self._taken_at = SYSTEM.monotonic()
             self.message, self.refused, self._retry_seconds = "", False, RETRY_SECONDS_FIRST
             self._changed.notify_all()
 
