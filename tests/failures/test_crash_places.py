@@ -93,14 +93,15 @@ def live(host: Host, crash_at: str, numbers: count[int]) -> int | None:
     What the node has as points before is remembered, to be compared with later.
     """
     host.points.update((point.lsn, host.image(point.lsn)) for point in host.node.points()[-2:])
-    enough = len(host.node.points()) + POINTS_A_LIFE
+    had = len(host.node.points())
     host.node.change()  # the generation of what is desired
     host.start(crash_at, limits=SMALL)
-    began = time.monotonic()
+    began, lives_since = time.monotonic(), 0.0
     while host.living.poll() is None:
-        age = time.monotonic() - began
-        assert age < 25, f"{crash_at}: too few points are made\n{host.log()}"
-        if age > SECONDS_A_LIFE and len(host.node.points()) >= enough:
+        now, points = time.monotonic(), len(host.node.points())
+        assert now - began < 25, f"{crash_at}: too few points are made\n{host.log()}"
+        lives_since = lives_since or (now if points > had else 0.0)
+        if points >= had + POINTS_A_LIFE and now - lives_since > SECONDS_A_LIFE:
             break
         change(host, next(numbers))
         time.sleep(0.03)
