@@ -91,6 +91,7 @@ def test_no_room_for_the_journal(tmp_path: Path) -> None:
                 site.wait(told, 30, "the status to say that nothing is taken")
                 row = site.source(ADDRESS)
                 assert parse_time(row["through_at"], 0) <= full_from, "what is not durable was acknowledged"
+                site.wait(lambda: "No space left" in site.source(ADDRESS)["message"], 30, "the status to say why")
                 time.sleep(1)
             assert not application.errors and max(application.seconds) < 2.0
             assert site.run("cat", f"{ADDRESS}:{tree}/f", "--at", f"point:{before}").stdout == b"first"
