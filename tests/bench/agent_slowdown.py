@@ -18,6 +18,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from tests.bench.workloads import Workload, available
 
 AT_MOST = 0.10
 FILES = 20_000
+PAIRS_MIN, WORK_SECONDS = 3, 45.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +89,10 @@ def measure(place: Path, tree: Path, works: list[Workload], placement: Placement
         with site.start():
             protect(site, tree)
             for work in works:
-                ratios = [_pair(site, tree, work, placement, number % 2 == 0) for number in range(pairs)]
+                ratios = _ratios(site, tree, work, placement, pairs)
                 slower = middle([wall for wall, _ in ratios]) - 1
                 spread = f"{min(ratios)[0] - 1:+.0%} to {max(ratios)[0] - 1:+.0%}"
-                note = f"{pairs} pairs, {spread}; its own CPU time {middle([cpu for _, cpu in ratios]) - 1:+.0%}"
+                note = f"{len(ratios)} pairs, {spread}; its own CPU time {middle([cpu for _, cpu in ratios]) - 1:+.0%}"
                 what = f"{work.name}: slower, {placement.name}"
                 bound = AT_MOST * 100 if placement.promised else None
                 found.append(Figure("slowdown", what, slower * 100, "%", at_most=bound, note=note))
@@ -98,6 +100,17 @@ def measure(place: Path, tree: Path, works: list[Workload], placement: Placement
         os.sched_setaffinity(0, before)
         for home in homes:
             shutil.rmtree(home, ignore_errors=True)
+    return found
+
+
+def _ratios(
+    site: part.Pinned, tree: Path, work: Workload, placement: Placement, pairs: int
+) -> list[tuple[float, float]]:
+    """As many pairs as are wanted; fewer, but three, where they take long."""
+    found: list[tuple[float, float]] = []
+    began = time.monotonic()
+    while len(found) < pairs and (len(found) < PAIRS_MIN or time.monotonic() - began < WORK_SECONDS):
+        found.append(_pair(site, tree, work, placement, len(found) % 2 == 0))
     return found
 
 
