@@ -86,13 +86,15 @@ class Session:
         view.mechanism, view.ranges = watcher.mechanism, writes.mechanism
         view.costs = " ".join(filter(None, (watcher.costs, writes.costs)))
         crash("watcher-opened")
+        kept = record, outbox, self._spool
+        parts = assemble(self._begun, *kept, self._shipper, watcher, writes, self._reopen)
         try:
-            kept = record, outbox, self._spool
-            live = Live(assemble(self._begun, *kept, self._shipper, watcher, writes, self._reopen))
+            live = Live(parts)
             live.begin(self._why())
             self._begun.reason = ""
             live.run()
         finally:
+            parts.capture.under_way.drop()  # open files would keep their file system from being unmounted
             writes.close()
             watcher.close()
 
