@@ -96,12 +96,12 @@ class Live:
         hints.drain()
         polled = self._due_again()
         asked = self._marks.asked
+        if self._crash_points.wanted_now() and self._crash_points.take():
+            return True
         if hints.all_of_it or (asked and hints.blind):
             catch_up(self._parts, hints.why_missed)
             if asked and hints.blind:
                 self._end_pass(0, polled, asked)
-            return True
-        if self._crash_points.wanted_now() and self._crash_points.take():
             return True
         if not (hints.dirty or hints.own or polled or asked):
             self._idle()

@@ -53,7 +53,9 @@ class Marks:
         """Name the point that was just marked, if anyone asked; with `settle` whatever its class, else a quiet one if
         there is one to be had soon."""
         for asked in [asked for asked in self._asked if not asked.lsn]:
-            if asked.must_crash and self.last_class != CRASH and not asked.wants_crash:
+            if self.last_class != CRASH and asked.wants_crash:
+                continue  # it came when this pass had begun: a crash point is still to be tried
+            if self.last_class != CRASH and asked.must_crash:
                 self._tell(asked)
                 continue
             asked.tries += 1

@@ -31,6 +31,7 @@ class Scope:
         self._patterns = list(exclude)
         self._own = tuple(_normal(path) for path in own)
         self._elsewhere: list[tuple[bytes, bytes]] = []
+        self._instead: list[tuple[bytes, bytes]] = []
         self._settle(_distinct(self._paths))
         self.follow()
 
@@ -72,8 +73,16 @@ class Scope:
         """Where a path of the tree is on disk: itself, unless a link leads elsewhere."""
         for prefix, target in self._elsewhere:
             if within(path, prefix):
+                path = target + path[len(prefix) :]
+                break
+        for prefix, target in self._instead:
+            if within(path, prefix):
                 return target + path[len(prefix) :]
         return path
+
+    def look_elsewhere(self, places: Sequence[tuple[bytes, bytes]]) -> None:
+        """For a while, what is at the first path of a pair on disk is looked at below the second; none ends it."""
+        self._instead = list(places)
 
     @property
     def own(self) -> tuple[bytes, ...]:

@@ -312,6 +312,10 @@ class Capture:
             self.watcher.remove_directory(directory)
         self.pending.held = {where for where in self.pending.held if self.record.inode(where[0]) is not None}
 
+    def not_linked(self, names: set[Where]) -> None:
+        """These are not watched as links yet."""
+        self._linked -= names
+
     def hurry(self) -> None:
         """Look at big files too, however lately they were compared."""
         self.pending.paced.clear()

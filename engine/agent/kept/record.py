@@ -75,7 +75,21 @@ class Sent:
 
 def number_of(status: os.stat_result) -> tuple[int, int]:
     """(dev, ino) as SQLite can hold them: 64 bits with a sign."""
-    return signed(status.st_dev, status.st_ino)
+    return signed(_seen_as.get(status.st_dev, status.st_dev), status.st_ino)
+
+
+_seen_as: dict[int, int] = {}
+"""Device numbers under which another file system is looked at for a while: a snapshot, and what it is of."""
+
+
+def see_as(dev: int, as_dev: int) -> None:
+    """From now on take inodes on one device for those on another with the same numbers."""
+    _seen_as[dev] = as_dev
+
+
+def see_as_itself(dev: int) -> None:
+    """End what `see_as` began."""
+    _seen_as.pop(dev, None)
 
 
 def signed(dev: int, ino: int) -> tuple[int, int]:
@@ -223,7 +237,7 @@ class Record:
     ) -> None:
         s = status
         dev, ino = s.st_dev, s.st_ino
-        if dev >= _TOO_LARGE or ino >= _TOO_LARGE:
+        if dev >= _TOO_LARGE or ino >= _TOO_LARGE or dev in _seen_as:
             dev, ino = number_of(status)
         times = (s.st_size, s.st_mtime_ns, ctime_ns)
         self._inodes.append((file_id, lsn, dev, ino, s.st_mode, s.st_uid, s.st_gid, *times, s.st_rdev, target, xattrs))

@@ -11,13 +11,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from engine.agent.capture.pending import Where
 from engine.agent.endings import Resync
 from engine.agent.kept.record import signed
 from engine.agent.parts import Parts
+from engine.agent.points.elsewhere import looking_elsewhere
 from engine.agent.points.freeze import Freeze, own_paths, thaw_what_was_left
 from engine.agent.points.hold import Hold, NotHeld
 from engine.agent.points.hooks import run_hook
 from engine.agent.points.mapped import Number, mapped_files
+from engine.agent.points.snapshot import Snapshot, delete_what_was_left
 from engine.agent.points.wanted import Wanted
 from engine.env.crash import crash
 from engine.model.events import PASS
@@ -47,6 +50,7 @@ class CrashPoints:
         self._site, self._breathe = self._settings.site_clock, parts.outbox.breathe
         self._due_at = 0
         thaw_what_was_left(self._settings.directory)
+        delete_what_was_left(self._settings.directory)
 
     @property
     def _wanted(self) -> Wanted:
@@ -54,9 +58,15 @@ class CrashPoints:
 
     def wanted_now(self) -> bool:
         """Whether someone asks for one, or one is due by the policy."""
-        if self._parts.hints.blind or self._view.state != "protected" or self._begun.stopping.is_set():
+        hints, asked = self._parts.hints, [mark for mark in self._begun.asked if mark.wants_crash and not mark.lsn]
+        if hints.blind:
+            for mark in asked:
+                mark.wants_crash, mark.reason = False, "changes of this source are found by scanning it alone"
+        if hints.blind or hints.all_of_it or self._view.state != "protected":
             return False
-        return any(mark.wants_crash and not mark.lsn for mark in self._begun.asked) or self._due()
+        if self._begun.stopping.is_set() or self._parts.capture.unmounted.held:
+            return False
+        return bool(asked) or self._due()
 
     def _due(self) -> bool:
         every = int(self._wanted.every_seconds * 1_000_000)
@@ -84,19 +94,25 @@ class CrashPoints:
     def _taken(self) -> Taken:
         hold = self._hold()
         wanted = self._wanted
-        self._look_at_what_there_is()
         try:
-            hold.prepare()
+            self._look_at_what_there_is()
+            if not isinstance(hold, Snapshot):
+                hold.prepare()
             self._look_at_what_there_is()  # it took a while
             if wanted.before:
                 run_hook("before", wanted.before, wanted.hook_seconds)
             crash("crash-point-prepared")
             mapped = self._mapped()
+            through_at = self._site.now()
             hold.begin()
             crash("crash-point-held")
             at = self._site.now()
             self._look_at_also(mapped)
-            self._look_within(hold)
+            if isinstance(hold, Snapshot):
+                self._look_at_snapshot(hold)
+            else:
+                through_at = at
+                self._look_within(hold)
         finally:
             try:
                 hold.end()
@@ -105,13 +121,22 @@ class CrashPoints:
                     run_hook("after", wanted.after, wanted.hook_seconds)
         if self._mapped().keys() - mapped:
             raise NotHeld("a file was mapped to be written to, just when the source was to be held still")
-        return Taken(self._mark(at), hold.how, hold.held_seconds)
+        return Taken(self._mark(at, through_at), hold.how, hold.held_seconds)
 
     def _hold(self) -> Hold:
-        if not self._wanted.freeze:
-            raise NotHeld("the policy does not allow to freeze the file systems (consistency: {freeze: allowed})")
+        """A snapshot where one can be had, else a freeze where the policy allows it."""
         scope = self._settings.scope
         paths = [scope.real(root) for root in scope.roots]
+        try:
+            snapshot = Snapshot(paths, self._settings.directory, self._settings.stream)
+            snapshot.prepare()
+            return snapshot
+        except NotHeld as error:
+            if not self._wanted.freeze:
+                raise NotHeld(
+                    f"no snapshot: {error.message}; and the policy does not allow to freeze the file systems "
+                    "(consistency: {freeze: allowed})"
+                ) from error
         return Freeze(paths, own_paths(self._settings.directory, scope.own), self._settings.directory)
 
     def _look_at_what_there_is(self) -> None:
@@ -136,6 +161,31 @@ class CrashPoints:
         for file_id, number in mapped.items():
             self._parts.writes.forget(*number)
             self._parts.hints.dirty.update(self._parts.record.places_of(file_id))
+
+    def _look_at_snapshot(self, hold: Snapshot) -> None:
+        """Look there at what is dirty, once: what comes later is not of it, and is looked at later."""
+        hints, capture = self._parts.hints, self._parts.capture
+        hints.drain()
+        if hints.all_of_it:
+            raise NotHeld("everything is to be looked at, which takes too long")
+        self._gather()
+        dirty, own = hints.take()
+        names: set[Where] = set(dirty)
+        try:
+            with looking_elsewhere(self._parts, hold):
+                for _ in range(ROUNDS_WITHIN):
+                    capture.look(names, own)
+                    names, own = capture.pending.again | set(capture.pending.later), set()
+                    capture.pending.again = set()
+                    capture.pending.later.clear()
+                    if not names:
+                        return
+                    dirty |= names
+                    capture.hurry()
+        finally:
+            hints.dirty |= dirty  # the source has gone on
+            hints.own |= own
+        raise NotHeld("files of a snapshot did not stand still")
 
     def _look_within(self, hold: Hold) -> None:
         outbox = self._parts.outbox
@@ -186,14 +236,14 @@ class CrashPoints:
         pending.again, pending.held = set(), set()
         pending.later.clear()
 
-    def _mark(self, at: int) -> int:
+    def _mark(self, at: int, through_at: int) -> int:
         marks, outbox = self._parts.marks, self._parts.outbox
         at = max(at, outbox.at)
         if marks.changed:
             self._view.last_change_at = at
-        marks.mark(PASS, CRASH, at, at)
+        marks.mark(PASS, CRASH, at, through_at)
         marks.bookmark(at, settle=True)
-        outbox.close_batch(at, at)
+        outbox.close_batch(at, through_at)
         return at
 
 
