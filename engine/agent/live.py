@@ -232,6 +232,7 @@ class Live:
         crash("housekeeping-committed")
         self._parts.spool.release(self._record.first_spooled())
         view.pending, view.unreadable = self._waiting(), len(self._capture.unreadable)
+        view.costs = " ".join(filter(None, (self._parts.watcher.costs, self._parts.writes.costs)))
         view.pending_big_files, view.pending_big_bytes = self._capture.pending.big()
         view.nothing_at = self._settings.scope.missing()
         view.nothing = len(view.nothing_at) == len(self._settings.scope.roots)
