@@ -10,16 +10,14 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from engine.agent.kept.rows import NOWHERE, UNKNOWN_ID, UNKNOWN_SIZE, Entry, Known, Place, Sent
 from engine.model.events import ROOT_ID
 
-UNKNOWN_ID = -1
-"""A name that the node may know, nobody knows as what."""
+__all__ = ["NOWHERE", "UNKNOWN_ID", "UNKNOWN_SIZE", "Entry", "Known", "Place", "Record", "Sent"]
 
-UNKNOWN_SIZE = -1
 _TOO_LARGE = 1 << 63
 _SCHEMA = Path(__file__).with_name("record.sql")
 _INODE = "i.dev, i.ino, i.mode, i.uid, i.gid, i.size, i.mtime_ns, i.ctime_ns, i.rdev, i.target, i.xattrs"
@@ -27,50 +25,6 @@ _ENTRIES = (
     "SELECT n.name, n.file_id, i.ctime_ns, i.mtime_ns, i.size, i.mode, i.ino, i.dev "
     "FROM names n LEFT JOIN inodes i USING (file_id)"
 )
-
-Entry = tuple[bytes, int, int | None, int | None, int | None, int | None, int | None, int | None]
-"""(name, file_id, ctime_ns, mtime_ns, size, mode, ino, dev); all None but the first two after an UNKNOWN_ID. A bare
-tuple: a walk makes one for each entry of the tree."""
-
-
-class Known(NamedTuple):
-    """What the record says of an inode. The fields are those of stat(2); `mode` holds the type too."""
-
-    file_id: int
-    dev: int
-    ino: int
-    mode: int
-    uid: int
-    gid: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    rdev: int
-    target: bytes
-    xattrs: bytes
-
-
-class Place(NamedTuple):
-    """Where a batch is in the spool; segment -1: nowhere."""
-
-    segment: int
-    offset: int
-    length: int
-
-
-NOWHERE = Place(-1, 0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A batch that was made and may not be acknowledged. `at` and `through_at` hold once it is."""
-
-    lsn_first: int
-    lsn_last: int
-    hash: bytes
-    at: int
-    through_at: int
-    place: Place
 
 
 def number_of(status: os.stat_result) -> tuple[int, int]:
