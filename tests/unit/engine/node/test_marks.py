@@ -55,3 +55,30 @@ def test_a_node_that_starts_again_still_asks_for_them(tmp_path: Path) -> None:
         done = {"version": "1", "sources": [], "marks_done": [asked["id"]], "generation": 1}
         assert node.call("POST", f"/v1/agents/{HOST}/status", done).status == 200
         assert node.call("GET", f"/v1/marks/{asked['id']}").json["done"]
+
+
+def test_what_kind_of_point_a_mark_is_on(tmp_path: Path) -> None:
+    with in_process_node(tmp_path) as node:
+        apply_policies(node, of_policy(f"g/{HOST}/s"))
+        asked = [
+            node.call("POST", "/v1/marks", {"group": "g", "label": "x", **extra}).json["marks"][0]["id"]
+            for extra in ({}, {"class": "crash"}, {"class": "crash"})
+        ]
+        wanted = node.call("GET", f"/v1/agents/{HOST}/desired").json["marks"]
+        assert [(mark["id"], mark["class"]) for mark in wanted] == [
+            (asked[0], ""),
+            (asked[1], "crash"),
+            (asked[2], "crash"),
+        ]
+        told = {asked[0]: {"class": "quiet", "reason": "tmpfs"}, asked[1]: {"class": "", "reason": "no freeze"}}
+        done = {"version": "1", "sources": [], "marks_done": asked, "marks_told": told, "generation": 1}
+        assert node.call("POST", f"/v1/agents/{HOST}/status", done).status == 200
+        answers = [node.call("GET", f"/v1/marks/{mark}").json for mark in asked]
+        assert [(each["done"], each["class"], each["reason"]) for each in answers[:2]] == [
+            (True, "quiet", "tmpfs"),
+            (True, "", "no freeze"),
+        ]
+        assert "too old" in answers[2]["reason"]
+        assert node.call("POST", "/v1/marks", {"group": "g", "label": "x", "class": "quiet"}).status == 400
+        wrong = {**done, "marks_told": {asked[0]: "crash"}}
+        assert node.call("POST", f"/v1/agents/{HOST}/status", wrong).status == 400
