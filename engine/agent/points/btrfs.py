@@ -16,6 +16,7 @@ ROOT_INODE = 256
 
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
 _CLOEXEC, _SET_STRING, _CREATE = 1, 1, 6
+_NOSUID_NODEV_NOEXEC = 2 | 4 | 8
 _SNAP_CREATE_V2, _SNAP_DESTROY, _GET_SUBVOL_ROOTREF = 0x50009417, 0x5000940F, 0xD000943D
 _READ_ONLY = 2
 _ROOTREF_COUNT_AT = 8 + 255 * 16
@@ -30,7 +31,7 @@ def mount_top(device: bytes) -> int:
         _call(_FSCONFIG, context, _SET_STRING, b"source", device, 0)
         _call(_FSCONFIG, context, _SET_STRING, b"subvolid", b"5", 0)
         _call(_FSCONFIG, context, _CREATE, None, None, 0)
-        mount = _call(_FSMOUNT, context, _CLOEXEC, 0)
+        mount = _call(_FSMOUNT, context, _CLOEXEC, _NOSUID_NODEV_NOEXEC)
     finally:
         os.close(context)
     try:

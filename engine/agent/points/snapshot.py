@@ -127,4 +127,6 @@ def _subvolume_of(paths: Sequence[bytes]) -> tuple[Volume, bytes]:
     volume = volume_at(root, known)
     if volume is None:
         raise NotHeld(f"{os.fsdecode(root)} is on no file system that is mounted here")
+    if volume.read_only:  # a mount that may write would change that for all its mounts
+        raise NotHeld(f"{os.fsdecode(volume.device)} is mounted to be read only")
     return volume, root

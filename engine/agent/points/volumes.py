@@ -22,6 +22,8 @@ class Volume:
     kind: bytes
     device: bytes
     mount_id: int
+    read_only: bool = False
+    """The file system itself, through whichever mount."""
 
 
 def volumes() -> list[Volume]:
@@ -30,8 +32,11 @@ def volumes() -> list[Volume]:
     for line in mount_table().splitlines():
         before, _, after = line.partition(b" - ")
         mount_id, _, number, root, point, *_ = before.split(b" ")
-        kind, device, *_ = after.split(b" ")
-        found.append(Volume(number, unescaped(root), unescaped(point), kind, unescaped(device), int(mount_id)))
+        kind, device, options, *_ = after.split(b" ")
+        read_only = b"ro" in options.split(b",")
+        found.append(
+            Volume(number, unescaped(root), unescaped(point), kind, unescaped(device), int(mount_id), read_only)
+        )
     return found
 
 

@@ -157,3 +157,10 @@ def test_no_leave_to_mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(btrfs, "mount_top", refuse)
     with mounted("btrfs") as place, pytest.raises(NotHeld, match="does the agent's service allow it to mount"):
         Snapshot([bytes(place)], tmp_path, "5eed").prepare()
+
+
+def test_a_file_system_that_is_read_only(tmp_path: Path) -> None:
+    with volume("btrfs") as made:
+        made.mount("ro")
+        with pytest.raises(NotHeld, match="read only"):
+            Snapshot([bytes(made.path)], tmp_path, "5eed")
