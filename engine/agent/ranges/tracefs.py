@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.agent.ranges.ring import PageShape, records
+from engine.env.clock import SYSTEM
 from engine.env.randomness import token_hex
 from engine.model.errors import Failed
 
@@ -28,6 +29,7 @@ _FSCONFIG_CMD_CREATE, _FSOPEN_CLOEXEC, _FSMOUNT_CLOEXEC = 6, 1, 1
 BUFFER_BYTES = 16 << 20
 """For all processors together; each has at least PER_CPU_MIN_BYTES and at most PER_CPU_MAX_BYTES."""
 
+BEGINNING_SECONDS = 60.0
 PER_CPU_MIN_BYTES, PER_CPU_MAX_BYTES = 256 << 10, 4 << 20
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -215,11 +217,15 @@ def _checked(result: int) -> int:
 
 
 def _remove_stale(instances: Path) -> None:
-    """Remove the instances whose owners are dead. One that is read by a living one of another namespace is busy."""
+    """Remove the instances whose owners are dead, by their pid or since nobody reads there: who does keeps them busy.
+
+    A pid may be one of another namespace; an owner that has only just begun does not read yet.
+    """
+    long_ago = SYSTEM.now() / 1e6 - BEGINNING_SECONDS
     for name in _names(instances):
         ours = _OURS.fullmatch(name)
-        if ours and not Path(f"/proc/{ours[1]}").exists():
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            if ours and (not Path(f"/proc/{ours[1]}").exists() or (instances / name).stat().st_mtime < long_ago):
                 (instances / name).rmdir()
 
 

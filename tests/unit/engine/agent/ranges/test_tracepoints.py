@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.agent.ranges import tracefs
 from engine.agent.ranges.base import END, Ranges
 from engine.agent.ranges.file import COMPLETED_SECONDS, HOT_SECONDS, QUIET_SECONDS, SETTLE_SECONDS
 from engine.agent.ranges.tracefs import NoTracing
@@ -228,11 +229,17 @@ def test_a_look_that_failed_leaves_its_ranges(traced: Traced) -> None:
     assert traced.ranges() == [(0, PAGE), (5 * PAGE, PAGE)]
 
 
-def test_instances_of_the_dead_are_removed() -> None:
+def test_instances_of_the_dead_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     with tracing() as (writes, _):
         instances = writes._instance._root / "instances"
         stale = instances / "bcs-4194305-00"  # beyond any pid
+        another = instances / "bcs-1-00"  # of another namespace, whose process 1 is gone
         stale.mkdir()
+        another.mkdir()
         with tracing():
             assert not stale.exists()
+            assert another.exists()  # it may have begun just now
+        monkeypatch.setattr(tracefs, "BEGINNING_SECONDS", -60.0)
+        with tracing():
+            assert not another.exists()
         assert len([each for each in instances.iterdir() if each.name.startswith(f"bcs-{os.getpid()}-")]) == 1
