@@ -297,7 +297,8 @@ class Agent:
             spool_limit_bytes=self._limits.limits.spool_limit_bytes, old_bytes=self._old_bytes, spools=self._spools,
             traffic=self._traffic.setdefault(stream, Traffic()),
             crash_points=wanted_in(wanted),
-            memory=self._memory, lane=self._lane, big_file_bytes_a_second=self._limits.limits.big_file_bytes_a_second,
+            memory=self._memory, lane=self._lane,
+            big_file_bytes_a_second=self._limits.limits.big_file_bytes_a_second,
         )  # fmt: skip
         source = Source(settings, reason)
         source.start()

@@ -80,10 +80,10 @@ class Source:
 
     def report(self) -> dict[str, Any]:
         """The source's row in the agent's status report."""
-        v = self.view
+        v, stream = self.view, self.settings.stream
         state, message = v.shown()
         return {
-            "stream": self.settings.stream,
+            "stream": stream,
             "state": state,
             "mechanism": v.mechanism,
             "ranges": v.ranges,
@@ -103,6 +103,9 @@ class Source:
             "bytes_changed": self.settings.traffic.changed,
             "bytes_sent": self.settings.traffic.sent,
             "gap_from": v.gap_from or None,
+            "gap_reason": v.gap_reason,
+            "acknowledged_at": v.acknowledged_at or None,
+            "spool_bytes": self.settings.spools[stream].size_bytes if stream in self.settings.spools else 0,
             "unreadable": v.unreadable,
             "unreadable_paths": v.unreadable_paths,
             "baseline": {"files": v.files, "bytes": v.bytes, "done": v.baseline_done},

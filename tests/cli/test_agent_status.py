@@ -212,6 +212,7 @@ def test_an_agent_answers_on_its_own_host_while_its_node_is_away(home: Path) -> 
             break
     assert own.returncode == 1 and told["host"] == "h" and told["usage"]["memory_bytes"] > MIB
     assert told["node"] == {"heard_at": None, "message": "does not answer"}
+    assert {"spool_bytes", "gap_reason", "acknowledged_at"} <= set(told["sources"][0])
     assert told["sources"][0]["address"] == "g/h/s" and told["sources"][0]["rpo_seconds"] == 5
     assert any("does not answer" in each for each in told["attention"])
     shown = asked(home, "bcsctl", "agent", "status")
