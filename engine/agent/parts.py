@@ -53,7 +53,7 @@ def assemble(
     places = Places(record, settings.scope)
     capture = Capture(settings.scope, record, outbox, watcher, settings.clock, places)
     capture.inodes.writes = writes
-    capture.pending.bytes_a_second = settings.big_file_bytes_a_second
+    capture.pending.bytes_a_second = lambda: settings.big_file_bytes_a_second
     capture.inodes.content.old = OldBlocks(settings.stream, settings.old_bytes)
     capture.inodes.content.traffic = shipper.traffic = settings.traffic
     walk = Walk(capture)

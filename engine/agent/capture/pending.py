@@ -6,7 +6,7 @@ as that took, or longer where a pace is set. Meanwhile it is pending, and said t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 PACED_BYTES = 4 << 20
@@ -28,8 +28,8 @@ class Pending:
     later: dict[Where, float] = field(default_factory=dict)
     held: set[Where] = field(default_factory=set)
     behind: bool = False
-    bytes_a_second: int | None = None
-    """How fast big files may be read that are compared in full; as fast as PACE allows by default."""
+    bytes_a_second: Callable[[], int | None] = lambda: None
+    """How fast big files may be read now that are compared in full; None: as fast as PACE allows."""
     paced: dict[int, float] = field(default_factory=dict)
     _sizes: dict[Where, int] = field(default_factory=dict)
 
@@ -41,7 +41,8 @@ class Pending:
     def compared(self, file_id: int, size: int, seconds: float, now: float, read: int) -> None:
         """A look at a file took so long, and read so many bytes of it."""
         if size > PACED_BYTES:
-            least = read / self.bytes_a_second if self.bytes_a_second else 0.0
+            rate = self.bytes_a_second()
+            least = read / rate if rate else 0.0
             self.paced[file_id] = now + max(PACE * seconds, least)
 
     def must_wait(self, where: Where, file_id: int, size: int, now: float) -> bool:
