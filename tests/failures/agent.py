@@ -7,8 +7,10 @@ in seconds: what a step of the host's clock looks like).
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -51,5 +53,6 @@ def set_limits(limits: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
+    faulthandler.register(signal.SIGUSR1)  # a test that waited in vain asks what the threads do
     set_limits(json.loads(os.environ.get("BCS_TEST_LIMITS", "{}")))
     sys.exit(started.main())

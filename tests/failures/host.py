@@ -84,11 +84,14 @@ class Host:
             if value := condition():
                 return value
             time.sleep(0.01)
+        if self.living.poll() is None:
+            self.living.send_signal(signal.SIGUSR1)
+            time.sleep(0.2)
         raise AssertionError(f"not within {seconds} s: {what}\n{self.reported()}\n{self.log()}")
 
     def log(self) -> str:
         path = self.base / "agent.log"
-        return path.read_text(errors="replace")[-3000:] if path.exists() else ""
+        return path.read_text(errors="replace")[-8000:] if path.exists() else ""
 
     def reported(self) -> dict[str, Any]:
         """The source's row in the agent's latest report; {} if there is none."""

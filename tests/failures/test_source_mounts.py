@@ -59,6 +59,7 @@ def is_back(host: Host, below: Path) -> None:
 def test_a_source_that_is_unmounted_keeps_its_last_state(tmp_path: Path, other: Volume) -> None:
     with a_host(tmp_path / "host", tree=other.path) as host:
         host.start()
+        host.settle()
         host.protected()
         kept = host.image()
         through = host.wait(lambda: host.reported()["through_at"], "the source to be complete")
@@ -91,6 +92,7 @@ def test_a_source_below_a_mount_point(tmp_path: Path, other: Volume) -> None:
     fill(tree)
     with a_host(tmp_path / "host", tree=tree) as host:
         host.start()
+        host.settle()
         host.protected()
         kept = host.image()
         other.unmount()
@@ -105,9 +107,12 @@ def test_an_agent_that_starts_before_the_mount(tmp_path: Path, other: Volume) ->
     """As at boot: the record knows what was mounted there."""
     with a_host(tmp_path / "host", tree=other.path) as host:
         host.start()
+        host.settle()
         host.protected()
         kept = host.image()
         assert host.end() == 0
+        # Another process's mount namespace may hold on to it for a while: the image must have all of it by now.
+        subprocess.run(["sync", "-f", other.path], check=True)
         other.unmount()
         host.start()
         missed(host, other.path)
@@ -130,8 +135,8 @@ def test_an_agent_that_starts_before_the_mount(tmp_path: Path, other: Volume) ->
 def test_what_lies_in_the_mount_point_is_what_the_path_holds(tmp_path: Path, other: Volume) -> None:
     with a_host(tmp_path / "host", tree=other.path) as host:
         host.start()
-        host.protected()
         point, kept = host.settle(), host.image()
+        host.protected()
         other.unmount()
         missed(host, other.path)
         (other.path / "new").write_text("here now")
@@ -145,6 +150,7 @@ def test_what_lies_in_the_mount_point_is_what_the_path_holds(tmp_path: Path, oth
 def test_another_file_system_takes_the_place(tmp_path: Path, other: Volume) -> None:
     with volume("ext4", SMALL_BYTES) as another, a_host(tmp_path / "host", tree=other.path) as host:
         host.start()
+        host.settle()
         host.protected()
         kept = host.image()
         other.unmount()
