@@ -151,13 +151,13 @@ class Reuse:
 
 def test_the_wall_clock_steps_an_hour_both_ways(tmp_path: Path) -> None:
     offset = tmp_path / "offset"
-    offset.write_text("0")
+    step_clock(offset, "0")
     with a_host(tmp_path / "host") as host:
         host.start(limits={"wall_offset": str(offset)})
         host.settle()
         host.protected()
         for number, step in enumerate(("3600", "0", "-3600", "0")):
-            offset.write_text(step)
+            step_clock(offset, step)
             for change in range(8):
                 (host.tree / f"f{change % 3}").write_text(f"{number} {change}")
                 (host.tree / f"only{number}-{change}").touch()
@@ -167,13 +167,20 @@ def test_the_wall_clock_steps_an_hour_both_ways(tmp_path: Path) -> None:
             expected = int(step) * 1_000_000
             host.wait(lambda expected=expected: abs(skew(host) - expected) < 60_000_000, "the skew to be reported")
         # A restart while the clock is wrong: nothing goes back, nothing is lost.
-        offset.write_text("-3600")
+        step_clock(offset, "-3600")
         host.kill()
         host.start(limits={"wall_offset": str(offset)})
         (host.tree / "after").write_text("1")
         point = host.settle()
         assert abs(point.at - site_now()) < 60_000_000
         host.check()
+
+
+def step_clock(offset: Path, seconds: str) -> None:
+    """At once, as a clock is set: the agent reads it all the time."""
+    new = offset.with_suffix(".new")
+    new.write_text(seconds)
+    new.rename(offset)
 
 
 def skew(host: Host) -> int:
