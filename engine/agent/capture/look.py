@@ -73,6 +73,7 @@ class Capture:
 
     def finish(self) -> None:
         """Scan the directories that appeared, unlink what has gone, bring directories up to date."""
+        scanned = bool(self.to_scan)
         while self.to_scan:
             self.registered = True
             found, self.to_scan = self.to_scan, []
@@ -80,7 +81,10 @@ class Capture:
         # Parents first: what is below a name that has gone needs no events of its own.
         self.gone.sort(key=lambda where: len(self.places.path(where[0]) or b""))
         for directory, name in self.gone:
-            self._vanished(directory, name)
+            if scanned and self._is_back(directory, name):
+                self.pending.missed([(directory, name)])
+            else:
+                self._vanished(directory, name)
             self.outbox.close_if_full()
         self.gone = []
         for directory in sorted(self.touched):
@@ -263,6 +267,18 @@ class Capture:
         if where in self._linked:
             self._linked.discard(where)
             self.watcher.remove_file(*where)
+
+    def _is_back(self, directory: int, name: bytes) -> bool:
+        """Whether a name that was missed is there by now, where a scan of its directory may have found it since."""
+        path = self.places.path(directory)
+        if path is None:
+            return False
+        full = join(path, name)
+        try:
+            status = os.lstat(self.scope.real(full))
+        except OSError:
+            return False
+        return not self.scope.excluded(full, st.S_ISDIR(status.st_mode))
 
     def _vanished(self, directory: int, name: bytes) -> None:
         where = (directory, name)
