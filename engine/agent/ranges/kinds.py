@@ -43,6 +43,9 @@ ALL, ALL_BEGUN = "all", "all begun"
 FAULTED = "faulted"
 """dev, ino: a page of the file was made writable for a mapping."""
 
+TOUCHED = "touched"
+"""ino, dev: a process touched a page of a mapping of the file for the first time."""
+
 DIRTIED = "dirtied"
 """name of the backing device, ino, index: a clean folio became dirty, by a write or by a store through a mapping."""
 
@@ -67,6 +70,10 @@ _OFFSET = (*_PLACE, "offset", "count")
 _DIRTIED = Kind(
     DIRTIED, ("writeback/writeback_dirty_folio", "writeback/writeback_dirty_page"), ("name", "ino", "index")
 )
+_TOUCHED = (
+    Kind(TOUCHED, ("filemap/mm_filemap_fault",), ("i_ino", "s_dev")),
+    Kind(TOUCHED, ("filemap/mm_filemap_map_pages",), ("i_ino", "s_dev")),
+)
 _COMPLETED = Kind(COMPLETED, ("iomap/iomap_dio_complete",), (*_PLACE, "pos", "ret"), needed=False)
 
 KINDS: dict[str, tuple[Kind, ...]] = {
@@ -85,6 +92,7 @@ KINDS: dict[str, tuple[Kind, ...]] = {
         Kind(BEGUN, ("ext4/ext4_zero_range",), (*_PLACE, "offset", "len")),
         Kind(ALL_BEGUN, ("ext4/ext4_collapse_range",), _PLACE),
         Kind(ALL_BEGUN, ("ext4/ext4_insert_range",), _PLACE),
+        *_TOUCHED,
         _DIRTIED,
     ),
     "xfs": (

@@ -16,8 +16,10 @@ Why a look at a traced range is enough, and when it isn't:
   around it (on xfs FAULTED comes before it). The page may be stored into unseen until it is written back, so it is hot:
   looked at every HOT_SECONDS, until it was clean before a look. Folios may hold many pages and only the first is named;
   they lie aligned, so the range is as large as the alignment allows. Stores into a page that write(2) had made dirty
-  before show nowhere on ext4: `mapped` finds these by asking which files are mapped. In a mapped file whatever is
-  written is hot; in one that is found to be mapped also what was written since the pass before, and all dirty pages.
+  before show nowhere on ext4. But nobody stores through a mapping whose pages he has not touched: TOUCHED names the
+  file, and until it is known to be unmapped again all its dirty pages are in every look. Mappings that last are found
+  by `mapped`, which asks all processes. In a mapped file whatever is written is hot; in one that is found to be mapped
+  also what was written since the pass before, and all dirty pages.
 """
 
 from __future__ import annotations
@@ -43,6 +45,10 @@ OVERRAN = (
 FOLIO_PAGES_MAX = 512
 WRITE_SECONDS = 200e-6
 """A write on ext4 makes its folio dirty at most this long after its record: else it was someone else."""
+
+TOUCHED_ROUNDS = 2
+"""Passes over all processes that end before a file that was touched through a mapping, and is found unmapped, counts as
+unmapped: of these the second began after it was touched."""
 
 _WRITERS_MAX = 4096
 _NANO = 1_000_000_000
@@ -71,6 +77,7 @@ class Tracepoints:
         self._writers: dict[int, tuple[int, int, int, int, int]] = {}
         self._faults_shown: set[int] = set()
         self._faulting: dict[int, tuple[int, int]] = {}
+        self._touched: dict[Key, int] = {}
         self._number = struct.Struct("=H").unpack_from
         self._meanings: dict[str, _Meaning] = {
             kinds.WRITTEN: self._written,
@@ -85,6 +92,7 @@ class Tracepoints:
             kinds.ALL: self._all,
             kinds.ALL_BEGUN: self._all_begun,
             kinds.FAULTED: self._faulted,
+            kinds.TOUCHED: self._mapping_touched,
             kinds.DIRTIED: self._dirtied,
         }
 
@@ -121,6 +129,9 @@ class Tracepoints:
             return None
         known = ino in self._known[dev]
         file = self._files.get((dev, ino))
+        if (dev, ino) in self._touched:
+            file = self._files.setdefault((dev, ino), TracedFile())
+            file.scan = True
         if file is None:
             if known or size <= SMALL_BYTES:
                 return [] if known else None
@@ -171,6 +182,7 @@ class Tracepoints:
             file.pass_over(key in traced)
             if file.idle:
                 del self._files[key]
+        self._touched = {key: left - 1 for key, left in self._touched.items() if left > 1}
         return set(files) - traced
 
     def forget(self, dev: int, ino: int) -> None:
@@ -221,7 +233,8 @@ class Tracepoints:
                 names = {each.backing for each in devices}
                 conditions = " || ".join(sorted(f'name == "{name}"' for name in names))
             else:
-                conditions = " || ".join(f"dev == {each.kernel}" for each in devices)
+                field = "s_dev" if kind.meaning == kinds.TOUCHED else "dev"
+                conditions = " || ".join(f"{field} == {each.kernel}" for each in devices)
             self._instance.trace(event, f"({conditions}) && {kind.only}" if kind.only else conditions)
             self._filters[event] = (kind, devices)
 
@@ -320,6 +333,12 @@ class Tracepoints:
         if file is not None:
             file.scan = True
             self._faulting[pid] = (kernel, ino)
+
+    def _mapping_touched(self, time: int, record: tuple[int, int, int]) -> None:
+        _, ino, kernel = record
+        device = self._by_kernel.get(kernel)
+        if device is not None:
+            self._touched[device.dev, ino] = TOUCHED_ROUNDS
 
     def _dirtied(self, time: int, record: tuple[int, bytes, int, int]) -> None:
         pid, name, ino, index = record

@@ -16,7 +16,7 @@ from engine.agent.ranges import tracefs
 from engine.agent.ranges.base import END, Ranges
 from engine.agent.ranges.file import COMPLETED_SECONDS, HOT_SECONDS, QUIET_SECONDS, SETTLE_SECONDS
 from engine.agent.ranges.tracefs import NoTracing
-from engine.agent.ranges.tracepoints import Tracepoints
+from engine.agent.ranges.tracepoints import TOUCHED_ROUNDS, Tracepoints
 from engine.env.clock import Clock
 from tests.mounts import mounted
 
@@ -189,7 +189,6 @@ def test_stores_through_a_mapping_are_named_until_the_page_is_clean(traced: Trac
         traced.clock.ahead += HOT_SECONDS
         assert traced.writes.dirty() == {traced.key}
         assert traced.look() >= PAGE
-        assert traced.ranges() == []
         traced.looked()
         mapping[(5 << 20) + 3] ^= 1
         assert traced.look() >= PAGE
@@ -202,6 +201,26 @@ def test_a_page_that_a_write_made_dirty_is_named_by_scanning(traced: Traced) -> 
         mapping[(6 << 20) + 1] ^= 1
         assert traced.writes.scan(*traced.key)
         assert traced.look() >= PAGE
+
+
+def test_a_store_into_a_page_that_a_write_made_dirty_is_in_the_next_look(traced: Traced) -> None:
+    """The mapping is gone by then, and another page's range is known: it must not stand for the whole."""
+    os.pwrite(traced.fd, b"x", 6 << 20)
+    traced.look()
+    traced.looked()
+    with mmap.mmap(traced.fd, 0) as mapping:
+        mapping[(6 << 20) + 1] ^= 1
+    os.pwrite(traced.fd, b"x", 1 << 20)
+    found = traced.ranges()
+    assert any(at <= 1 << 20 < at + length for at, length in found)
+    assert any(at <= 6 << 20 < at + length for at, length in found)
+    traced.looked()
+    for _ in range(TOUCHED_ROUNDS):
+        traced.writes.mapped(set())
+    os.fsync(traced.fd)
+    traced.look()
+    traced.looked()
+    assert traced.ranges() == []
 
 
 def test_a_write_makes_nothing_hot(traced: Traced) -> None:
