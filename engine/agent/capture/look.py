@@ -150,7 +150,7 @@ class Capture:
             if not event and known is not None and unchanged(known, status):
                 if status.st_nlink == 1 or where in self._linked or not st.S_ISREG(status.st_mode):
                     return
-                self._watch_links(where, status)
+                self._watch_links(where, at, fd, status)
                 status = os.stat(at, dir_fd=fd, follow_symlinks=False)
                 if unchanged(known, status):
                     return
@@ -167,7 +167,7 @@ class Capture:
             self.unreadable.read(where)
 
     def _regular(self, where: Where, at: bytes, fd: int | None, row: Known | None, status: os.stat_result) -> None:
-        self._watch_links(where, status)
+        self._watch_links(where, at, fd, status)
         known = self._same_inode(row, status)
         if known is not None and self._must_wait(where, known, status):
             self._link(where, row, known, status)
@@ -336,19 +336,17 @@ class Capture:
         """Look at big files too, however lately they were compared."""
         self.pending.paced.clear()
 
-    def _watch_links(self, where: Where, status: os.stat_result) -> None:
+    def _watch_links(self, where: Where, at: bytes, fd: int | None, status: os.stat_result) -> None:
         """A file with several names may be written to through one that lies elsewhere.
 
         To be called before its content is read: what is written after that must show. Each time, since another file
-        may have taken the name, and its number even.
+        may have taken the name, and its number even. Through its directory's descriptor: that may be elsewhere by now.
         """
         if status.st_nlink > 1:
-            path = self.places.path(where[0])
-            if path is not None:
-                with contextlib.suppress(FileNotFoundError):
-                    self.watcher.add_file(*where, self.scope.real(join(path, where[1])))
-                    self.registered |= where not in self._linked
-                    self._linked.add(where)
+            with contextlib.suppress(FileNotFoundError):
+                self.watcher.add_file(*where, at if fd is None else b"/proc/self/fd/%d/%b" % (fd, at))
+                self.registered |= where not in self._linked
+                self._linked.add(where)
         elif where in self._linked:
             self._linked.discard(where)
             self.watcher.remove_file(*where)
