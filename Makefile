@@ -2,6 +2,7 @@
 # make test     install what the tests need and run them all
 # make check    lint, types and import rules only; under a minute
 # make bench    measure against restic and borg
+# make soak     random histories for hours, every moment brought back and compared; ARGS="--hours 8", ARGS="--seed 5"
 # make lab      four hosts with systemd and sshd in a network of their own; ARGS=down, ARGS="exec sf-db1", ...
 # make wheels   fetch what agents on other Pythons and machines need (ARGS=node: nodes)
 # make lock     choose new versions of the dependencies (needs uv)
@@ -12,7 +13,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 BCSCTL := $(BIN)/bcsctl
 
-.PHONY: help venv apply test check lint bench lab wheels lock clean
+.PHONY: help venv apply test check lint bench soak lab wheels lock clean
 
 help:
 	@sed -n 's/^# make/  make/p' Makefile
@@ -47,6 +48,10 @@ lint:
 bench: .venv/.test
 	@scripts/test-packages
 	$(BIN)/python -m tests.bench $(ARGS)
+
+soak: .venv/.test
+	@scripts/test-packages
+	@$(BIN)/python -m tests.histories $(ARGS)
 
 lab: .venv/.test
 	@scripts/test-packages

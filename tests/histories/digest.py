@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat as st
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 GRID_BYTES = 16384
 """Contents are hashed in pieces of this size, so that a torn file can be told from a wrong one."""
@@ -26,7 +26,7 @@ class State:
     xattrs: tuple[tuple[str, bytes], ...] = ()
     target: str = ""
     size: int = 0
-    pieces: tuple[bytes, ...] = ()
+    pieces: tuple[bytes, ...] = field(default=(), repr=False)
 
     @property
     def whole(self) -> tuple[object, ...]:

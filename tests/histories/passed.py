@@ -44,7 +44,7 @@ class Passed:
         """The last changes up to a time, to be read."""
         end = bisect_right(self.began, last)
         return [
-            f"{self.began[at]}-{self.ended[at]} {self.acts[at]} -> {self.states[at]!r:.200}"
+            f"{self.began[at]}-{self.ended[at]} {self.acts[at]} -> {self.states[at]}"
             for at in range(max(end - count, 0), min(end + 2, len(self.began)))
         ]
 

@@ -12,6 +12,9 @@ from tests.histories.operations import Operation
 _libc = ctypes.CDLL(None, use_errno=True)
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _PUNCH_HOLE_KEEP_SIZE = 3
+_WRITE_BACK = 7
+"""Of sync_file_range(2): wait for what is being written, write what is dirty, wait for that."""
+
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
@@ -54,6 +57,8 @@ def _mmap(path: str, other: str, one: Operation) -> None:
     try:
         size = os.fstat(fd).st_size
         offset = one.offset if one.offset < size else 0
+        if one.other == "clean":
+            _check(_libc.sync_file_range(fd, ctypes.c_long(0), ctypes.c_long(0), _WRITE_BACK))
         if size:
             with mmap.mmap(fd, size) as mapped:
                 end = min(offset + one.length, size)

@@ -12,6 +12,7 @@ import os
 import random
 import signal
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -32,7 +33,11 @@ PAUSE_SECONDS_MAX = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a seed is lived. `troubles` are among TROUBLES; `environment` is the site's (BCS_WATCH, BCS_RANGES)."""
+    """How a seed is lived. `troubles` are among TROUBLES; `environment` is the site's (BCS_WATCH, BCS_RANGES).
+
+    `gaps`: something in the site itself makes gaps right. `dirty_mappings`: short mappings store into pages that
+    write(2) made dirty, which the trace events of ext4 don't show (engine.agent.ranges.tracepoints).
+    """
 
     seed: int
     count: int = 10_000
@@ -41,6 +46,8 @@ class Plan:
     without_pause: bool = False
     troubles: tuple[str, ...] = ()
     large_bytes: int = 5 << 20
+    gaps: bool = False
+    dirty_mappings: bool = False
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -55,6 +62,7 @@ class Plan:
         said += ["--without-pause"] if self.without_pause else []
         said += [f"--trouble {each}" for each in self.troubles]
         said += [f"--large-bytes {self.large_bytes}"]
+        said += ["--dirty-mappings"] if self.dirty_mappings else []
         named = {"BCS_WATCH": "--watch", "BCS_RANGES": "--ranges"}
         said += [f"{named[name]} {value}" for name, value in self.environment.items() if name in named]
         return " ".join(said)
@@ -62,16 +70,26 @@ class Plan:
 
 @dataclass(slots=True)
 class Lived:
-    """What is known of a run. `moments` are (time, the tree then); times in microseconds of the wall clock."""
+    """What is known of a run, all times in microseconds of the wall clock. `moments` are (time, the tree then).
+
+    `skews` are (time, how far the wall clock was ahead of the site's): an agent measures the site's time, and a busy
+    machine lets it measure by some milliseconds wrong.
+    """
 
     home: Path
     moments: list[tuple[int, Digest]] = field(default_factory=list)
     passed: dict[str, Passed] = field(default_factory=dict)
+    skews: list[tuple[int, int]] = field(default_factory=list)
     began: int = 0
     ended: int = 0
     failed: int = 0
     troubles: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+
+    def skews_near(self, at: int) -> list[int]:
+        """The skews noted last before a time and first after it."""
+        after = bisect_left(self.skews, (at, 0))
+        return [skew for _, skew in self.skews[max(after - 1, 0) : after + 1]] or [0]
 
 
 def now() -> int:
@@ -98,7 +116,7 @@ def live(base: Path, plan: Plan, site: Site) -> Lived:
                     lived.troubles.append(_trouble(site, source, plan.troubles, number))
                 _ended(workers)
                 if not plan.without_pause or number == plan.bursts - 1:
-                    _note(site, base, workers, lived)
+                    _compare_notes(note_kept(site, base, lived), workers, lived)
             lived.ended = now()
         finally:
             for worker in workers:
@@ -113,22 +131,38 @@ def _shares(plan: Plan, source: random.Random) -> list[int]:
     return [b - a for a, b in zip([0, *cuts], [*cuts, left], strict=True)]
 
 
-def _note(site: Site, base: Path, workers: Sequence[Worker], lived: Lived) -> None:
-    """Wait until all that has happened is kept, then note what is there."""
+def note_kept(site: Site, base: Path, lived: Lived) -> Digest:
+    """Wait until the site says that all that has happened is kept, then note what is there."""
     since = now()
-    site.wait(lambda: through(site) >= since, SETTLED_SECONDS, "everything to be acknowledged")
+    site.wait(lambda: kept_until(site)[0] >= since, SETTLED_SECONDS, "everything to be acknowledged")
+    seen = note(base, lived)
+    lived.skews.append((now(), kept_until(site)[1]))
+    return seen
+
+
+def note(base: Path, lived: Lived) -> Digest:
+    """Note what is there now."""
     seen = digest(str(base / "tree"), lambda path, is_directory: visible(f"tree/{path}", is_directory))
     lived.moments.append((now(), seen))
+    return seen
+
+
+def _compare_notes(seen: Digest, workers: Sequence[Worker], lived: Lived) -> None:
+    """What the workers noted of each path, and what an independent look at the whole tree found, must be one."""
     noted = {path: state for worker in workers for path, state in worker.ask(("shown",)).items()}
     found = {f"tree/{path}": state for path, state in seen.states.items() if path != "."}
     lived.wrong += [f"{path!r} was noted otherwise" for path in {*noted, *found} if noted.get(path) != found.get(path)]
 
 
-def through(site: Site) -> int:
-    """Up to when the node says that all is kept, microseconds; 0 while it does not call the source protected."""
-    row = site.source(ADDRESS)
-    text = row["through_at"] if row["protected"] == "protected" else None
-    return int(datetime.fromisoformat(text).timestamp() * 1e6) if text else 0
+def kept_until(site: Site) -> tuple[int, int]:
+    """(up to when the node says that all is kept, 0 while it does not call the source protected; the clock's skew)."""
+    status = site.request("GET", "/v1/status")
+    (row,) = [row for group in status["groups"] for row in group["sources"] if row["address"] == ADDRESS]
+    (host,) = status["hosts"]
+    text, skew = row["through_at"], host["clock_skew_seconds"]
+    if row["protected"] != "protected" or not text or skew is None:
+        return 0, 0
+    return int(datetime.fromisoformat(text).timestamp() * 1e6) + int(skew * 1e6), int(skew * 1e6)
 
 
 def _trouble(site: Site, source: random.Random, kinds: Sequence[str], number: int) -> str:
@@ -219,8 +253,8 @@ class Worker:
 
 def _work(pipe: Connection, base: str, plan: Plan, number: int) -> None:
     recorder = Recorder(base)
-    made = operations(plan.seed, plan.count // plan.workers, number, plan.large_bytes, plan.links_out)
-    waiting = iter(made)
+    share = plan.count // plan.workers
+    waiting = iter(operations(plan.seed, share, number, plan.large_bytes, plan.links_out, plan.dirty_mappings))
     while True:
         what = pipe.recv()
         if what[0] == "go":

@@ -19,18 +19,24 @@ from tests.histories.run import Plan
 SEED = int(os.environ["BCS_SEED"]) if "BCS_SEED" in os.environ else random.randrange(10**9)
 
 PLANS = {
-    "bursts": Plan(SEED, bursts=10),
-    "without pause": Plan(SEED + 1, bursts=4, without_pause=True, workers=3),
-    "kills": Plan(SEED + 2, bursts=6, troubles=("agent-killed", "node-killed", "both-killed")),
-    "inotify, in a crowd": Plan(
-        SEED + 3, bursts=5, workers=4, troubles=("node-stopped", "agent-stopped"), environment={"BCS_WATCH": "inotify"}
+    "in bursts": Plan(SEED, bursts=8),
+    "without pause": Plan(
+        SEED + 1, bursts=3, without_pause=True, workers=3, troubles=("node-stopped", "agent-stopped")
+    ),
+    "killed": Plan(SEED + 2, bursts=6, troubles=("agent-killed", "node-killed", "both-killed")),
+    "read whole": Plan(
+        SEED + 3,
+        bursts=3,
+        workers=4,
+        environment={"BCS_WATCH": "inotify", "BCS_RANGES": "none"},
+        dirty_mappings=True,
     ),
 }
 
 
 @pytest.mark.parametrize("name", PLANS)
 def test_a_history(name: str, tmp_path: Path) -> None:
-    done = one(tmp_path, PLANS[name], points_max=20)
+    done = one(tmp_path, PLANS[name], points_max=12)
     assert done.moments
     assert done.points_checked >= 5
 

@@ -1,4 +1,7 @@
-"""Whatever happens on disk while the agent runs: in the end the history equals it, and so did every quiet moment."""
+"""Whatever happens on disk while the agent is down, or only scans: in the end the history equals it.
+
+What happens while it watches is for tests/histories.
+"""
 
 from __future__ import annotations
 
@@ -8,44 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Site, wait_for
-from disk import differences
+from conftest import Site
 from random_changes import Changes
 
-from engine.model.points import QUIET
-
-MECHANISMS = ["inotify", pytest.param("fanotify", marks=pytest.mark.skipif(os.geteuid() != 0, reason="needs root"))]
 SEEDS = [int(os.environ["BCS_SEED"])] if "BCS_SEED" in os.environ else [random.randrange(10**9) for _ in range(2)]
-
-
-def quiet_moment(site: Site) -> int:
-    """A time, microseconds, after a last change and after the quiet point that holds it, however slow the machine."""
-    written = time.time_ns() // 1000
-    (site.tree / f"last-{written}").touch()
-    wait_for(lambda: (last := site.node.points()[-1]).at >= written and last.point_class == QUIET)
-    return time.time_ns() // 1000
-
-
-@pytest.mark.parametrize("mechanism", MECHANISMS)
-@pytest.mark.parametrize("seed", SEEDS)
-def test_any_history(site: Site, mechanism: str, seed: int) -> None:
-    changes = Changes(site.tree, site.base / "outside", seed)
-    for _ in range(60):
-        changes.step()
-    site.start(watch=mechanism)
-    noted = []
-    for _ in range(12):
-        for _ in range(changes.random.choice([1, 3, 10, 30])):
-            changes.step()
-            time.sleep(changes.random.choice([0, 0, 0.001, 0.02]))
-        noted.append((quiet_moment(site), site.disk()))
-    site.settle()
-    points = site.node.points()
-    assert [point.at for point in points] == sorted(point.at for point in points)
-    for at, image in noted:
-        point = [point for point in points if point.at <= at][-1]
-        assert point.point_class == QUIET
-        assert not differences(site.image(point.lsn), image), f"seed {seed}"
 
 
 @pytest.mark.parametrize("seed", SEEDS)
