@@ -116,7 +116,7 @@ def test_a_dry_run_writes_nothing(run: Run, site: PlainSite, tmp_path: Path) -> 
 
 
 def test_what_is_not_there_yet_says_so(run: Run, site: PlainSite, tmp_path: Path) -> None:
-    for option in ("--in-place", "--on-demand"):
+    for option in ("--overwrite", "--on-demand"):
         refused = run("restore", ADDRESS, "--to", tmp_path / "back", option, home=site.home)
         assert refused.code == 2
         assert "not there yet" in refused.err

@@ -12,6 +12,9 @@ COLUMNS = ("ext4", "xfs", "btrfs", "btrfs subvolumes", "tmpfs", "overlayfs", "ex
 """What is protected: a directory on each; the fourth lies in a subvolume that is mounted with subvol=@, the layers of
 overlayfs are on ext4, and in the last the agent may use nothing better than inotify."""
 
+TRACED = frozenset({"ext4", "xfs"})
+"""Where the best of everything is to be had: of the others `costs` say what is worse there."""
+
 WEAKER = {"overlayfs": "fanotify-directories", "ext4 by inotify": "inotify"}
 """What these are watched with; all others by one mark on the file system."""
 

@@ -13,7 +13,7 @@ import pytest
 
 from engine.model.events import DENTRY
 from tests.fidelity.rig import Column, Moments, run
-from tests.fidelity.rows import COLUMNS, WEAKER, Row
+from tests.fidelity.rows import COLUMNS, TRACED, WEAKER, Row
 from tests.fidelity.table import TABLE
 from tests.fidelity.walker import DEEP, differences
 
@@ -65,7 +65,7 @@ def test_nothing_was_missed_or_left_out(column: Column) -> None:
     """But for what lies too deep: that is told, when it is captured and when it is restored."""
     [deep] = DEEP
     assert (column.gaps, column.mechanism) == ([], WEAKER.get(column.name, "fanotify")), column.log
-    assert (column.costs == "") == (column.name not in WEAKER)
+    assert (column.costs == "") == (column.name in TRACED)
     assert [path for path in column.unreadable if f"/{deep}/" in path] == column.unreadable != []
     assert [each for each in column.after.troubles if f"/{deep}/" not in each] == []
 
