@@ -184,7 +184,8 @@ class FanotifyGroup:
                 dirty.update(files.get(fan.target_key(records, following), ()))
             if not name:
                 if key:
-                    if key not in files:
+                    # A link made or removed shows so: of its other names not all may have been registered yet.
+                    if key not in files or mask & fan.FAN_ATTRIB:
                         nameless.add(key)
                 elif mask & fan.FAN_Q_OVERFLOW:
                     found.overflowed = True
