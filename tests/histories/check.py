@@ -135,7 +135,7 @@ def _impossible(lived: Lived, before: Point, point: Point, last_quiet: Point, fo
             states = passed.within(last_quiet.at + min(skews) - SLACK, last)
         why = not_possible(states, present.get(path))
         # What is in a directory is seen at one moment, and where the directory is at another.
-        if why and not any(lived.passed.get(above, NEVER).renamed(first, last) for above in _above(path)):
+        if why and not any(lived.passed.get(above, NEVER).moved(first, last) for above in _above(path)):
             said.append("\n    ".join([f"{path!r}: {why}", *passed.told(last)]))
     return said
 

@@ -35,10 +35,13 @@ class Passed:
         self.ended.append(ended)
         self.states.append(state)
 
-    def renamed(self, first: int, last: int) -> bool:
-        """Whether something was renamed here, to or from, at some time from `first` to `last`."""
-        times = zip(self.began, self.ended, self.acts, strict=True)
-        return any(began <= last and ended >= first and act.name in OF_TREES for began, ended, act in times)
+    def moved(self, first: int, last: int) -> bool:
+        """Whether what is here was renamed, to or from, or came or went at some time from `first` to `last`."""
+        for at, (began, ended, act) in enumerate(zip(self.began, self.ended, self.acts, strict=True)):
+            before = self.states[at - 1] if at else None
+            if began <= last and ended >= first and (act.name in OF_TREES or None in (self.states[at], before)):
+                return True
+        return False
 
     def told(self, last: int, count: int = 6) -> list[str]:
         """The last changes up to a time, to be read."""
