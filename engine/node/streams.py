@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from engine.format.sealing import FRAME_OVERHEAD_BYTES
 from engine.model.events import BASELINE, GAP, PASS
 from engine.model.ids import Position
+from engine.model.points import FUZZY
 from engine.node.monitoring.status import Stored
 from engine.wire.batch import Batch
 
@@ -71,8 +72,8 @@ class StreamFacts:
         marks = batch.tables.get("mark")
         if not marks:
             return
-        columns = (marks[name] for name in ("lsn", "at", "kind", "label", "gap_from"))
-        for lsn, at, kind, label, gap_from in zip(*columns, strict=True):
+        columns = (marks[name] for name in ("lsn", "at", "kind", "label", "point_class", "gap_from"))
+        for lsn, at, kind, label, point_class, gap_from in zip(*columns, strict=True):
             name = kind.decode("utf-8", "replace")
             if name == BASELINE:
                 known.started = True
@@ -81,6 +82,8 @@ class StreamFacts:
                 known.gap_last = (gap_from, at, label.decode("utf-8", "replace"))
             if name in (PASS, BASELINE) and known.started:
                 known.point, known.point_at = Position(batch.epoch, lsn), at
+                if point_class.decode("utf-8", "replace") != FUZZY:
+                    known.through_at = max(at, known.through_at or 0)
 
     def through(self, stream: str, at: int) -> None:
         """Complete up to `at`, says the stream's agent."""
