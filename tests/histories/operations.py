@@ -71,6 +71,8 @@ class _Generator:
     made: list[Operation] = field(default_factory=list)
 
     def make(self, count: int) -> list[Operation]:
+        # Without links to the outside: either no links at all, or nothing that moves in or out.
+        self.apart = None if self.links_out else self.random.random() < 0.5
         self.top, self.outside = f"tree/w{self.worker}", f"outside/w{self.worker}"
         self.large = f"{self.top}/large" if self.large_bytes else ""
         for path in (self.top, self.outside):
@@ -143,7 +145,14 @@ class _Generator:
             else:
                 self._unlink(each)
 
+    def _crosses(self, path: str, other: str) -> bool:
+        """Whether what is protected and what isn't would meet, though they are to be kept apart."""
+        kinds = {self.kinds.get(each) == "d" for each in (path, other)}
+        return bool(self.apart) and any(visible(path, kind) != visible(other, kind) for kind in kinds)
+
     def _rename(self, path: str, other: str) -> None:
+        if self._crosses(path, other):
+            return
         self._add("rename", path, other)
         if other == path or other.startswith(path + "/"):
             return
@@ -253,7 +262,7 @@ class _Generator:
     def link(self) -> None:
         if path := self._file():
             other = self._fresh()
-            if not (self.links_out or (visible(path, False) and visible(other, False))):
+            if self.apart is False or self._crosses(path, other):
                 return
             self._add("link", path, other)
             if other not in self.kinds:
@@ -299,7 +308,9 @@ class _Generator:
 
     def exchange(self) -> None:
         path, other = self._some("fd"), self._some("fd")
-        if path and other and not (path + "/").startswith(other + "/") and not (other + "/").startswith(path + "/"):
+        if not path or not other or self._crosses(path, other):
+            return
+        if not (path + "/").startswith(other + "/") and not (other + "/").startswith(path + "/"):
             self._add("exchange", path, other)
             self._move(path, "between")
             self._move(other, path)
