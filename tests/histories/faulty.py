@@ -35,20 +35,24 @@ def growth_is_append() -> None:
 
 
 def batch_dropped() -> None:
-    """The agent's third batch of a session goes nowhere; the record has it all the same."""
+    """The changes in the agent's third batch go nowhere; the record has them all the same."""
     from engine.agent.capture.outbox import Outbox
     from engine.wire.batch import BatchBuilder
 
     close, closed = Outbox.close_batch, [0]
 
     def close_batch(self: Any, *arguments: Any, **named: Any) -> None:
-        if len(self.builder) and not self.direct:
-            closed[0] += 1
-            if closed[0] == 3:
-                builder = self.builder
-                stream, epoch = self._stream, self.epoch
-                self.builder = BatchBuilder(stream, epoch, builder.lsn_first, builder._prev, self._executor)
-                return
+        builder = self.builder
+        closed[0] += bool(len(builder) and not self.direct)
+        if closed[0] == 3 and len(builder) and not self.direct:
+            self.builder = BatchBuilder(self._stream, self.epoch, builder.lsn_first, builder._prev, self._executor)
+            marks = {row[0]: row for row in builder._rows["mark"]}
+            for lsn in range(builder.lsn_first, builder.lsn_next):
+                if lsn in marks:
+                    _, at, kind, label, point_class, gap_from = marks[lsn]
+                    self.builder.mark(at, kind.decode(), label.decode(), point_class.decode(), gap_from)
+                else:
+                    self.builder.record(0, "dropped", "{}")
         close(self, *arguments, **named)
 
     Outbox.close_batch = close_batch  # type: ignore[method-assign]
