@@ -6,34 +6,24 @@ reached through its descriptor and goes with it. Needs CAP_SYS_ADMIN, and a serv
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import struct
 
+from engine.env import detached
+
 ROOT_INODE = 256
 """The inode number of a subvolume's root."""
 
-_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
-_CLOEXEC, _SET_STRING, _CREATE = 1, 1, 6
-_NOSUID_NODEV_NOEXEC = 2 | 4 | 8
 _SNAP_CREATE_V2, _SNAP_DESTROY, _GET_SUBVOL_ROOTREF = 0x50009417, 0x5000940F, 0xD000943D
 _READ_ONLY = 2
 _ROOTREF_COUNT_AT = 8 + 255 * 16
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
 
 def mount_top(device: bytes) -> int:
     """A descriptor of the top subvolume's root on this device. OSError where that is not allowed."""
-    context = _call(_FSOPEN, b"btrfs", _CLOEXEC)
-    try:
-        _call(_FSCONFIG, context, _SET_STRING, b"source", device, 0)
-        _call(_FSCONFIG, context, _SET_STRING, b"subvolid", b"5", 0)
-        _call(_FSCONFIG, context, _CREATE, None, None, 0)
-        mount = _call(_FSMOUNT, context, _CLOEXEC, _NOSUID_NODEV_NOEXEC)
-    finally:
-        os.close(context)
+    attributes = detached.NOSUID | detached.NODEV | detached.NOEXEC
+    mount = detached.mount(b"btrfs", {b"source": device, b"subvolid": b"5"}, attributes)
     try:
         return os.open(f"/proc/self/fd/{mount}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # that was O_PATH
     finally:
@@ -56,11 +46,3 @@ def has_subvolumes(subvolume: int) -> bool:
     answer = bytearray(4096)
     fcntl.ioctl(subvolume, _GET_SUBVOL_ROOTREF, answer)
     return answer[_ROOTREF_COUNT_AT] > 0
-
-
-def _call(number: int, *arguments: int | bytes | None) -> int:
-    result = _libc.syscall(number, *arguments)
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return int(result)

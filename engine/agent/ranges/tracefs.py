@@ -8,7 +8,6 @@ removed by whoever comes next. It gives no meaning to what it reads.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import re
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.agent.ranges.ring import PageShape, records
+from engine.env import detached
 from engine.env.clock import SYSTEM
 from engine.env.randomness import token_hex
 from engine.model.errors import Failed
@@ -24,15 +24,11 @@ _PLACES = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 _OURS = re.compile(r"bcs-(\d+)-[0-9a-f]+")
 _FIELD = re.compile(r"field:([^;]*?)(\w+)(?:\[\d+\])?;\s*offset:(\d+);\s*size:(\d+);\s*signed:(\d);")
 _LOST = re.compile(r"(?:overrun|dropped events): (\d+)")
-_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
-_FSCONFIG_CMD_CREATE, _FSOPEN_CLOEXEC, _FSMOUNT_CLOEXEC = 6, 1, 1
 BUFFER_BYTES = 16 << 20
 """For all processors together; each has at least PER_CPU_MIN_BYTES and at most PER_CPU_MAX_BYTES."""
 
 BEGINNING_SECONDS = 60.0
 PER_CPU_MIN_BYTES, PER_CPU_MAX_BYTES = 256 << 10, 4 << 20
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class NoTracing(Failed):
@@ -201,19 +197,7 @@ def _tracefs() -> tuple[int, Path]:
 
 def _mounted_privately() -> int:
     """A descriptor of a mount of tracefs that has no place in the tree and goes with the descriptor."""
-    context = _checked(_libc.syscall(_FSOPEN, b"tracefs", _FSOPEN_CLOEXEC))
-    try:
-        _checked(_libc.syscall(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0))
-        return _checked(_libc.syscall(_FSMOUNT, context, _FSMOUNT_CLOEXEC, 0))
-    finally:
-        os.close(context)
-
-
-def _checked(result: int) -> int:
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return result
+    return detached.mount(b"tracefs", {})
 
 
 def _remove_stale(instances: Path) -> None:
