@@ -1,0 +1,1 @@
+"""Filling on demand behind a FUSE mount that passes everything else through."""
