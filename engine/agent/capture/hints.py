@@ -6,6 +6,7 @@ and names beside the source's paths. They must not make a quiet moment look busy
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Mapping
 
 from engine.agent.capture.pending import Where
@@ -83,7 +84,8 @@ class Hints:
         self._writes.take()
         for dev, ino in self._writes.dirty():
             known = self._record.by_number(*signed(dev, ino))
-            places = self._record.places_of(known.file_id) if known else []
+            # A directory that has taken over the inode number of a file has nothing that a look could compare.
+            places = self._record.places_of(known.file_id) if known and stat.S_ISREG(known.mode) else []
             if places:
                 self.unannounced = True
                 self.dirty.update(places)
