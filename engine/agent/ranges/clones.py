@@ -18,12 +18,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import struct
 from collections.abc import Set
 from dataclasses import dataclass
 
 from engine.agent.ranges.base import Ranges, Writes, clipped, merged
 from engine.env.clock import SYSTEM, Clock
+from engine.tree.extents import DELAYED, ENCODED, INLINE, UNKNOWN, UNWRITTEN, Extent, extents
 
 BIG_BYTES = 64 << 20
 CLONES_MAX = 64
@@ -33,18 +33,11 @@ LOOK_AT_FREE_SECONDS = 5.0
 AGAIN_SECONDS = 1.0
 """A clone writes back what is dirty in the file, so not more often than this."""
 
-_FICLONE, _FIEMAP = 0x40049409, 0xC020660B
-_FIEMAP_FLAG_SYNC = 1
-_LAST, _UNKNOWN, _DELALLOC, _ENCODED, _INLINE, _UNWRITTEN = 0x1, 0x2, 0x4, 0x8, 0x200, 0x800
-_NEVER_EQUAL = _UNKNOWN | _DELALLOC | _ENCODED | _INLINE
-_HEADER, _EXTENT = struct.Struct("=QQIIII"), struct.Struct("=QQQQQIIII")
-_BATCH = 1024
+_FICLONE = 0x40049409
+_NEVER_EQUAL = UNKNOWN | DELAYED | ENCODED | INLINE
 _IMPOSSIBLE = (errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.ENOSYS)
-_END = (1 << 63) - 1
 
 Key = tuple[int, int]
-Extent = tuple[int, int, int, int]
-"""(logical, physical, length, flags), in bytes."""
 
 
 @dataclass(slots=True)
@@ -188,27 +181,6 @@ def cloned(fd: int) -> int:
     return clone
 
 
-def extents(fd: int, count_max: int) -> list[Extent] | None:
-    """Where an open file lies, ascending; None for more than `count_max` pieces."""
-    found: list[Extent] = []
-    start = 0
-    buffer = bytearray(_HEADER.size + _BATCH * _EXTENT.size)
-    while True:
-        _HEADER.pack_into(buffer, 0, start, _END - start, _FIEMAP_FLAG_SYNC, 0, _BATCH, 0)
-        fcntl.ioctl(fd, _FIEMAP, buffer, True)
-        count = _HEADER.unpack_from(buffer)[3]
-        for number in range(count):
-            logical, physical, length, _, _, flags, *_ = _EXTENT.unpack_from(
-                buffer, _HEADER.size + number * _EXTENT.size
-            )
-            found.append((logical, physical, length, flags))
-        if not count or found[-1][3] & _LAST:
-            return found
-        if len(found) > count_max:
-            return None
-        start = found[-1][0] + found[-1][2]
-
-
 def differing(before: list[Extent], after: list[Extent]) -> list[tuple[int, int]]:
     """(start, end) of what does not lie at the same place in both, or may not."""
     spans: list[tuple[int, int]] = []
@@ -240,7 +212,7 @@ def _piece(extents: list[Extent], index: int, at: int, end: int) -> tuple[tuple[
         return None, logical
     if flags & _NEVER_EQUAL:
         return _DIFFERS, logical + length
-    return (physical - logical, bool(flags & _UNWRITTEN)), logical + length
+    return (physical - logical, bool(flags & UNWRITTEN)), logical + length
 
 
 def _replaced(old: int, new: int) -> int:
