@@ -65,7 +65,8 @@ class Recipe:
 
     `dir` is where the tree appears, `hidden` where it is made, both absolute and on one file system, as os.fsdecode
     gives them; `made_dir` that `dir` was not there before. `supply` says how contents are had: the module that is run
-    as the filler, and what that needs (never a key). Times in microseconds. `boot` is the kernel's boot id then.
+    as the filler, and what that needs (never a key). `lasting` says that it can go on after a power cut: the file
+    system tells then which blocks had been filled. Times in microseconds; `boot` is the kernel's boot id then.
     """
 
     id: str
@@ -78,6 +79,7 @@ class Recipe:
     dir: str
     hidden: str
     made_dir: bool
+    lasting: bool
     mechanism: str
     by: str
     begun_at: int
@@ -113,7 +115,7 @@ class Place:
 
     @property
     def progress(self) -> Path:
-        """{"bytes_filled", "bytes_total", "rate_bytes", "files_left", "damaged", "holds", ...}: replaced every second."""
+        """{"bytes_filled", "bytes_total", "rate_bytes", "files_left", "damaged", "holds"}: replaced every second."""
         return self.path / "progress.json"
 
     @property
@@ -180,6 +182,10 @@ class Fills(Protocol):
     def number_of(self, dev: int, ino: int) -> int | None:
         """None for a file that is none of this recovery's, or is whole."""
 
+    def ready(self, number: int, offset: int, length: int, size_now: int) -> bool:
+        """Whether `ensure` would return at once: all of the range is warm, the file no smaller than it ever was seen,
+        and no fill is writing to it. Never waits."""
+
     def ensure(self, number: int, offset: int, length: int, size_now: int) -> None:
         """Return when [offset, offset+length) is as it was then, or as it was written since; `length` 0 is to the end.
 
@@ -230,6 +236,10 @@ class Mechanism(Protocol):
     def finish(self) -> list[str]:
         """All files are whole: take away what stands between the tree and its users. What still holds it, a line each
         (empty: done); asked again every second. Idempotent."""
+
+    def withdraw(self) -> int:
+        """Cancelled: shut the tree off from those who come later (who holds cold files open gets errors, `ensure` sees
+        to that). A descriptor of the directory in which all of it now is, which the caller empties. Idempotent."""
 
     def close(self) -> None:
         """Stop serving; the descriptor stays with the supervisor."""
