@@ -39,8 +39,8 @@ class ColdFile:
     """A file whose bytes are to come. `number` counts them from 0; its blocks are those of the map from `first_block`.
 
     `path` is where it was made, below the tree's root, and further names it may have; it may be renamed at any time,
-    while (`dev`, `ino`) and `handle` (name_to_handle_at(2): the type as 4 bytes, little endian, then the handle; empty
-    where there is none) stay. `file_id` is the journal's, `size`, `mtime_ns` and `xattrs` those of the moment.
+    while (`dev`, `ino`) and `handle` (as engine.fill.handles gives it; empty where there is none) stay. `file_id` is
+    the journal's; `size`, `mtime_ns` and `xattrs` are those of the moment.
     """
 
     number: int
