@@ -1,0 +1,121 @@
+"""The cover: an empty read-only mount over a tree whose cold files nobody guards, so that nobody reads zeros there.
+
+It is laid before anything can reach the tree after a reboot (`unit` has the text of a systemd unit that does it, ordered
+before local-fs.target) and taken away once all files are guarded again. Sources: mount(2), umount(2), proc(5) mountinfo,
+mount_namespaces(7), systemd.unit(5).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 0x1, 0x2, 0x4, 0x8, 0x4000, 0x40000
+_MNT_DETACH = 2
+_CLONE_NEWNS = 0x20000
+_ESCAPED = {b" ": rb"\040", b"\t": rb"\011", b"\n": rb"\012"}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
+_libc.umount2.argtypes = [ctypes.c_char_p, ctypes.c_int]
+
+
+def cover(directory: bytes, recovery: str) -> None:
+    """Lay it over an existing directory; nothing when it lies there already. OSError when mounting is not allowed."""
+    if is_covered(directory, recovery):
+        return
+    flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+    _checked(_libc.mount(_name(recovery), directory, b"tmpfs", flags, b"size=4k,nr_inodes=2,mode=0555"), directory)
+
+
+def uncover(directory: bytes, recovery: str) -> None:
+    """Take it away, for those too who stand in it; nothing when there is none."""
+    while is_covered(directory, recovery):
+        _checked(_libc.umount2(directory, _MNT_DETACH), directory)
+
+
+def is_covered(directory: bytes, recovery: str) -> bool:
+    """Whether the uppermost mount at this directory is the cover of this recovery."""
+    return _uppermost(directory) == _name(recovery)
+
+
+def beneath(directory: bytes, recovery: str) -> int:
+    """A descriptor (readable, a directory) of what lies under the cover; of the directory itself when there is none.
+
+    From under a cover it is had by a thread with a mount namespace of its own, in which the cover is taken away: there
+    is no other road to a mount below another one. The descriptor stays good when that namespace is gone.
+    """
+    if not is_covered(directory, recovery):
+        return _open(directory)
+    found: list[int | OSError] = []
+
+    def look() -> None:
+        try:
+            _checked(_libc.unshare(_CLONE_NEWNS), directory)
+            _checked(_libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None), directory)
+            uncover(directory, recovery)
+            found.append(_open(directory))
+        except OSError as error:
+            found.append(error)
+
+    _in_a_thread(look)
+    if isinstance(found[0], OSError):
+        raise found[0]
+    return found[0]
+
+
+def unit(directory: bytes, recovery: str, command: str) -> str:
+    """The text of a systemd unit that runs `command` (`bcsctl recover cover ID`, say) before the tree can be reached."""
+    path = os.fsdecode(directory).replace("%", "%%")
+    return f"""\
+[Unit]
+Description=Cover {path} until on-demand recovery {recovery} guards it again
+DefaultDependencies=no
+RequiresMountsFor="{path}"
+Before=local-fs.target umount.target
+Conflicts=umount.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart={command}
+
+[Install]
+RequiredBy=local-fs.target
+"""
+
+
+def _name(recovery: str) -> bytes:
+    return b"bcs-cover-" + recovery.encode()
+
+
+def _uppermost(directory: bytes) -> bytes:
+    """The source of the mount that was laid last at exactly this directory; empty when none is."""
+    wanted = os.path.realpath(directory)
+    for plain, escaped in ((b"\\", rb"\134"), *_ESCAPED.items()):
+        wanted = wanted.replace(plain, escaped)
+    source = b""
+    for line in Path("/proc/thread-self/mountinfo").read_bytes().splitlines():
+        before, _, after = line.partition(b" - ")
+        if before.split()[4] == wanted:
+            source = after.split()[1]
+    return source
+
+
+def _open(directory: bytes) -> int:
+    return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _in_a_thread(act: Callable[[], None]) -> None:
+    thread = threading.Thread(target=act, name="beneath")
+    thread.start()
+    thread.join()
+
+
+def _checked(result: int, path: bytes) -> None:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), os.fsdecode(path))
