@@ -61,6 +61,17 @@ class Progress:
     holds: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Root:
+    """The attributes that the directory of the tree gets in the end, if it was made for it; `xattrs` in hexadecimal."""
+
+    mode: int
+    uid: int
+    gid: int
+    mtime_ns: int
+    xattrs: str
+
+
 def place_of(home: Path, id: str) -> Place:
     return Place(home / RECOVERIES / id)
 
@@ -98,6 +109,15 @@ def read_wanted(place: Place) -> Wanted:
 
 def write_wanted(place: Place, wanted: Wanted) -> None:
     _write(place.wanted, wanted)
+
+
+def read_root(place: Place) -> Root | None:
+    path = place.path / "root.json"
+    return _read(Root, path) if path.exists() else None
+
+
+def write_root(place: Place, root: Root) -> None:
+    _write(place.path / "root.json", root)
 
 
 def read_progress(place: Place) -> Progress:

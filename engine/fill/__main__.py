@@ -1,0 +1,19 @@
+"""`python -m engine.fill --role supervisor --place DIR`: what bcsctl, apply and agents start."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from engine.fill.base import Place
+from engine.fill.supervisor import supervise
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser("supervisor")
+    parser.add_argument("--role", required=True, choices=["supervisor"])
+    parser.add_argument("--place", required=True, type=Path)
+    parser.add_argument("--fd", type=int)
+    parser.add_argument("--guard", default="")
+    asked = parser.parse_args()
+    sys.exit(supervise(Place(asked.place), asked.fd, asked.guard))

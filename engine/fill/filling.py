@@ -1,0 +1,366 @@
+"""The one way in which bytes come into a cold file, for readers that wait and for the background alike.
+
+A range is fetched once at a time: who needs the same waits for that. Fetching holds no lock; bringing the bytes into
+the file, its times and the map's entries holds the file's, which the mechanism takes when it notes a change of size.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from engine.env.clock import SYSTEM, Clock
+from engine.fill.base import BLOCK_BYTES, COLD, DIGEST_BYTES, WARM, Away, ColdFile, Mechanism, Supply
+from engine.fill.chunks import MOST_BLOCKS, Blocks, free_around, overlapping, wished
+from engine.fill.map import Map, digests
+from engine.fill.sizes import Sizes
+from engine.fill.storing import Part, Span, assembled, holes_of, store, without
+from engine.model.errors import Damaged
+
+AGAIN_SECONDS = 0.2
+AHEAD_BLOCKS = 4 * MOST_BLOCKS
+"""So far before one who reads on is fetched for him."""
+
+_GONE = (errno.ENOENT, errno.ESTALE)
+
+
+@dataclass(slots=True)
+class _File:
+    """What is known of a file that somebody asked for. `limit`: never filled past it; `left`: cold blocks."""
+
+    limit: int
+    left: int
+    flights: list[Blocks] = field(default_factory=list)
+    next: int = -1
+    run: int = 0
+    ahead_to: int = 0
+    ahead: bool = False
+    seen: int = 0
+    changed: threading.Condition = field(default_factory=lambda: threading.Condition(threading.RLock()))
+
+
+class Filling:
+    """See engine.fill.base.Fills. `bytes_left` and `waiting` are for showing."""
+
+    mechanism: Mechanism
+
+    def __init__(
+        self,
+        files: Sequence[ColdFile],
+        map: Map,
+        sizes: Sizes,
+        supply: Supply,
+        away_seconds: float,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self._files, self._map, self._sizes, self._supply = files, map, sizes, supply
+        self._away_seconds, self._clock = away_seconds, clock
+        self._lock = threading.Lock()
+        self._numbers = {(file.dev, file.ino): file.number for file in files}
+        self._aheads: list[tuple[int, int]] = []
+        self._wake = threading.Condition()
+        self._refusing = self._stopped = False
+        self.damaged: dict[int, str] = {}
+        self.waiting = 0
+        self.away = False
+        self.count({})
+
+    def count(self, mixed: Mapping[tuple[int, int], Sequence[Span]]) -> None:
+        """Take over what the map says, before anybody asks. `mixed` are blocks of which a part is there and stays:
+        spans in bytes of the file by (number, block), see engine.fill.rebuild."""
+        self._mixed = dict(mixed)
+        self._known: dict[int, _File] = {}
+        self._left = [self._map.count_cold(file.first_block, file.first_block + file.blocks) for file in self._files]
+        self.blocks_left = sum(self._left)
+        self.files_left = sum(1 for left in self._left if left)
+
+    # What mechanisms ask: engine.fill.base.Fills.
+
+    def number_of(self, dev: int, ino: int) -> int | None:
+        number = self._numbers.get((dev, ino))
+        return None if number is None or not self._left[number] else number
+
+    def file(self, number: int) -> ColdFile:
+        return self._files[number]
+
+    def files(self) -> Sequence[ColdFile]:
+        return self._files
+
+    def is_whole(self, number: int) -> bool:
+        return not self._left[number]
+
+    def ready(self, number: int, offset: int, length: int, size_now: int) -> bool:
+        if not self._left[number]:
+            return True
+        known = self._of(number)
+        if known.flights or 0 <= size_now < known.limit:
+            return False
+        first, end = self._range(number, known.limit, offset, length)
+        if self._map.first_cold(first, end) >= 0:
+            return False
+        self._read_on(number, known, end - self._files[number].first_block)
+        return True
+
+    def ensure(self, number: int, offset: int, length: int, size_now: int) -> None:
+        known = self._of(number)
+        if 0 <= size_now < known.limit:
+            self.truncated(number, size_now)
+        if not self._left[number]:
+            return
+        base = self._files[number].first_block
+        with self._waiter():
+            while True:
+                first, end = self._range(number, known.limit, offset, length)
+                cold = self._map.first_cold(first, end)
+                if cold < 0:
+                    break
+                self._fill(number, cold - base, min(end - base, cold - base + MOST_BLOCKS), demand=True)
+        with known.changed:  # not while times are being put back: a write's own time must stay
+            self._read_on(number, known, end - base)
+
+    def truncated(self, number: int, size: int) -> None:
+        known = self._of(number)
+        with known.changed:
+            if size >= known.limit:
+                return
+            self._sizes.note(number, size)
+            known.limit = size
+            file = self._files[number]
+            self._warm(number, known, -(-size // BLOCK_BYTES), file.blocks)
+        self._when_whole(number)
+
+    def window(self, number: int) -> threading.Condition:
+        return self._of(number).changed
+
+    # What the background, and the end, ask.
+
+    def fill_some(self, number: int, block: int) -> int:
+        """Fill the next cold blocks of a file from `block` on, up to MOST_BLOCKS; the block behind them, or -1 when
+        nothing is cold from there on. Waits for a supply that is away; Damaged says what of it was lost."""
+        file, known = self._files[number], self._of(number)
+        _, end = self._range(number, known.limit, 0, 0)
+        cold = self._map.first_cold(file.first_block + block, end)
+        if cold < 0:
+            return -1
+        return self._fill(number, cold - file.first_block, cold - file.first_block + MOST_BLOCKS, demand=False)
+
+    def refuse(self) -> None:
+        """The recovery is cancelled: whatever is cold is an error from now on."""
+        self._refusing = True
+
+    def stop(self) -> None:
+        """Nothing new is begun; who waits for a supply gets an error."""
+        with self._wake:
+            self._stopped = True
+            self._wake.notify_all()
+
+    def read_ahead(self) -> None:
+        """The work of a thread: fetch what those who read on will want next, until `stop`."""
+        while True:
+            with self._wake:
+                while not self._aheads and not self._stopped:
+                    self._wake.wait()
+                if self._stopped:
+                    return
+                number, block = self._aheads.pop()
+            known = self._of(number)
+            try:
+                while 0 <= block < min(known.seen + AHEAD_BLOCKS, self._files[number].blocks):
+                    block = self.fill_some(number, block)
+                    known.ahead_to = max(block, known.ahead_to)
+            except (OSError, Damaged):
+                pass  # who reads it will be told
+            finally:
+                known.ahead = False
+
+    # How it is done.
+
+    def _of(self, number: int) -> _File:
+        known = self._known.get(number)
+        if known is None:
+            with self._lock:
+                limit = min(self._files[number].size, self._sizes.smallest.get(number, self._files[number].size))
+                known = self._known.setdefault(number, _File(limit, self._left[number]))
+        return known
+
+    def _range(self, number: int, limit: int, offset: int, length: int) -> Blocks:
+        """The blocks, of the map, of a range as far as it may be filled."""
+        base = self._files[number].first_block
+        end = limit if length <= 0 else min(limit, offset + length)
+        return base + offset // BLOCK_BYTES, base + max(offset // BLOCK_BYTES, -(-end // BLOCK_BYTES))
+
+    def _read_on(self, number: int, known: _File, end: int) -> None:
+        """Somebody has read up to here: see that what follows is fetched in time."""
+        known.seen = end
+        if known.run >= MOST_BLOCKS and not known.ahead and end + AHEAD_BLOCKS // 2 > known.ahead_to:
+            known.ahead = True
+            with self._wake:
+                self._aheads.append((number, end))
+                self._wake.notify()
+
+    def _fill(self, number: int, block: int, end: int, demand: bool) -> int:
+        """Fetch and store around a cold block, or wait until somebody else has; the block behind what is there now."""
+        file, known = self._files[number], self._of(number)
+        with known.changed:
+            flight = overlapping(known.flights, block, block + 1)
+            if flight is not None:
+                known.changed.wait(AGAIN_SECONDS)
+                return block
+            if self._map.entry(file.first_block + block) != COLD:
+                return block + 1
+            chunk = self._chunk(file, known, block, end, demand)
+            known.flights.append(chunk)
+        try:
+            try:
+                parts = self._fetch(file, chunk, demand)
+            except Damaged as error:
+                if chunk == (block, block + 1):
+                    self.damaged[number] = error.message
+                    if demand:
+                        raise OSError(errno.EIO, error.message) from error
+                    raise
+                with known.changed:
+                    known.flights.remove(chunk)
+                    chunk = (block, block + 1)  # what is whole beside it shall be had
+                    known.flights.append(chunk)
+                return self._alone(file, known, chunk, demand)
+            with known.changed:
+                self._store(file, known, chunk, parts)
+        finally:
+            with known.changed:
+                known.flights.remove(chunk)
+                known.changed.notify_all()
+        self._when_whole(number)
+        return chunk[1]
+
+    def _alone(self, file: ColdFile, known: _File, chunk: Blocks, demand: bool) -> int:
+        """One block of a chunk in which something is damaged."""
+        try:
+            parts = self._fetch(file, chunk, demand)
+        except Damaged as error:
+            self.damaged[file.number] = error.message
+            if demand:
+                raise OSError(errno.EIO, error.message) from error
+            raise
+        with known.changed:
+            self._store(file, known, chunk, parts)
+        self._when_whole(file.number)
+        return chunk[1]
+
+    def _chunk(self, file: ColdFile, known: _File, block: int, end: int, demand: bool) -> Blocks:
+        blocks = -(-known.limit // BLOCK_BYTES)
+        if demand:
+            known.run = known.run * 2 if block == known.next else 0
+            wish = wished(block, end, known.run, blocks)
+        else:
+            wish = block, max(block + 1, min(blocks, end))
+        entries = self._map.entries(file.first_block + wish[0], file.first_block + wish[1])
+        cold = [entries[at : at + DIGEST_BYTES] == COLD for at in range(0, len(entries), DIGEST_BYTES)]
+        chunk = free_around(block, wish, known.flights, cold)
+        if demand:
+            known.next = chunk[1]
+            known.run = min(MOST_BLOCKS, max(known.run, chunk[1] - block))
+        return chunk
+
+    def _fetch(self, file: ColdFile, chunk: Blocks, demand: bool) -> Sequence[Part]:
+        """The bytes of a chunk; waits while the supply is away, one who reads not longer than the set time."""
+        offset = chunk[0] * BLOCK_BYTES
+        length = min(file.size, chunk[1] * BLOCK_BYTES) - offset
+        began = self._clock.monotonic()
+        while True:
+            if self._refusing or self._stopped:
+                raise OSError(errno.EIO, "the recovery has been cancelled")
+            try:
+                parts = self._supply.read(file, offset, length)
+            except Away as error:
+                self.away = True
+                if demand and self._clock.monotonic() - began >= self._away_seconds:
+                    raise OSError(errno.EIO, f"the contents can't be had: {error}") from error
+                self._clock.sleep(AGAIN_SECONDS)
+            else:
+                self.away = False
+                return parts
+
+    def _store(self, file: ColdFile, known: _File, chunk: Blocks, parts: Sequence[Part]) -> None:
+        """Bring a chunk into the file as far as it still goes; the file's lock is held."""
+        try:
+            fd = self.mechanism.open(file.number)
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            self._warm(file.number, known, 0, file.blocks)  # deleted, and nobody has it open
+            return
+        try:
+            size = os.fstat(fd).st_size
+            if size < known.limit:
+                self.truncated(file.number, size)
+            start, end = chunk[0] * BLOCK_BYTES, min(chunk[1] * BLOCK_BYTES, known.limit)
+            if end <= start:
+                return
+            data = assembled(parts, start, end)
+            kept = self._kept(file, chunk)
+            holes = holes_of(parts, start, end) if not kept else []
+            stopped = store(fd, start, data, without([(start, end)], kept), holes, not self.mechanism.sees_truncation)
+            if stopped < end:
+                size = os.fstat(fd).st_size
+                if size >= known.limit:
+                    raise OSError(errno.EIO, f"the file system took {stopped - start} of {end - start} bytes")
+                self.truncated(file.number, size)
+                end = min(end, known.limit)
+            if end > start:
+                self._filled(file, known, chunk[0], memoryview(data)[: end - start])
+        finally:
+            os.close(fd)
+
+    def _kept(self, file: ColdFile, chunk: Blocks) -> list[Span]:
+        """What a power cut left in blocks of which it took the rest: it stays."""
+        if not self._mixed:
+            return []
+        return [span for block in range(*chunk) for span in self._mixed.get((file.number, block), ())]
+
+    def _filled(self, file: ColdFile, known: _File, first: int, data: memoryview) -> None:
+        entries = digests(data)
+        count = len(entries) // DIGEST_BYTES
+        if self._mixed:
+            for block in range(first, first + count):
+                if (file.number, block) in self._mixed:
+                    at = (block - first) * DIGEST_BYTES
+                    entries = entries[:at] + WARM + entries[at + DIGEST_BYTES :]
+        self._map.set(file.first_block + first, entries)
+        self._less(file.number, known, count)
+
+    def _warm(self, number: int, known: _File, first: int, end: int) -> None:
+        """Nothing is to be filled there any more."""
+        base = self._files[number].first_block
+        count = self._map.count_cold(base + first, base + end)
+        for begins, ends in list(self._map.cold_runs(base + first, base + end)):
+            self._map.set_warm(begins, ends)
+        self._less(number, known, count)
+
+    def _less(self, number: int, known: _File, count: int) -> None:
+        if not count:
+            return
+        known.left -= count
+        with self._lock:
+            self._left[number] = known.left
+            self.blocks_left -= count
+            if not known.left:
+                self.files_left -= 1
+
+    def _when_whole(self, number: int) -> None:
+        if not self._left[number]:
+            self.mechanism.whole(number)
+
+    @contextmanager
+    def _waiter(self) -> Iterator[None]:
+        with self._lock:
+            self.waiting += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.waiting -= 1

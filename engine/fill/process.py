@@ -1,0 +1,217 @@
+"""The filler: a process that guards the tree, answers who reads, fills the rest, and takes itself away in the end.
+
+It may be killed at any moment: the supervisor holds what keeps readers waiting, and starts another one, which goes on
+from the map.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from engine.env import processes
+from engine.env.clock import SYSTEM, Clock
+from engine.fill import documents, exposing, order, rebuild, table
+from engine.fill.background import Background
+from engine.fill.base import BLOCK_BYTES, FAILED, FILLING, FINISHING, PREPARING, Away, Mechanism, Place, Recipe, Supply
+from engine.fill.documents import Progress, State
+from engine.fill.filling import Filling
+from engine.fill.map import Map
+from engine.fill.sizes import Sizes
+from engine.fill.starting import NEVER_CAME_UP, module_of, start_supervisor
+from engine.model.errors import BcsError
+from engine.tree.apply import finish
+from engine.tree.attributes import Attributes
+
+LOOK_SECONDS = 0.1
+TELL_SECONDS = 1.0
+AGAIN_SECONDS = 30.0
+"""What was damaged is tried again so often: somebody may have repaired the journal."""
+AHEAD_THREADS = 2
+
+
+def main(arguments: Sequence[str], supply_of: Callable[[Place, Recipe], Supply]) -> int:
+    """The filler's command line, for the modules that have a supply."""
+    parser = argparse.ArgumentParser("filler")
+    parser.add_argument("--role", required=True, choices=["filler"])
+    parser.add_argument("--place", required=True, type=Path)
+    parser.add_argument("--fd", required=True, type=int)
+    parser.add_argument("--guard", required=True)
+    asked = parser.parse_args(arguments)
+    place = Place(asked.place)
+    recipe = documents.read_recipe(place)
+    return run(place, recipe, asked.fd, asked.guard, supply_of(place, recipe))
+
+
+def run(place: Place, recipe: Recipe, fd: int, guard: str, supply: Supply, clock: Clock = SYSTEM) -> int:
+    """Fill until all is there or it is cancelled; the exit code. `guard` is the supervisor's life (documents.State)."""
+    processes.write_pid_file(place.pid("filler"))
+    began = documents.read_state(place)
+    try:
+        filling = _begin(place, recipe, fd, guard, began, supply, clock)
+    except (OSError, BcsError) as error:
+        if began.state != PREPARING:
+            raise
+        message, hint = (error.message, error.hint) if isinstance(error, BcsError) else (str(error), f"see {place.log}")
+        traceback.print_exc()
+        documents.write_state(place, State(FAILED, error=message, hint=hint))
+        return NEVER_CAME_UP
+    for _ in range(AHEAD_THREADS):
+        threading.Thread(target=filling.read_ahead, daemon=True).start()
+    return _Work(place, recipe, filling, supply, clock).until_the_end(os.getppid(), fd, guard)
+
+
+def _begin(place: Place, recipe: Recipe, fd: int, guard: str, began: State, supply: Supply, clock: Clock) -> Filling:
+    """Guard the tree, serve it, let it be reached: in this order."""
+    map = Map(place.map, writing=True)
+    sizes = Sizes(place.sizes)
+    files = table.read(place.files)
+    filling = Filling(files, map, sizes, supply, recipe.away_seconds, clock)
+    mechanism = module_of(recipe).attach(place, recipe, fd, filling)
+    filling.mechanism = mechanism
+    mixed = rebuild.read_mixed(place.mixed)
+    if began.guard not in ("", guard):
+        believed = began.guard.partition(":")[0] == guard.partition(":")[0]
+        mixed |= rebuild.rebuild(files, map, sizes, lambda file: mechanism.open(file.number), believed)
+        rebuild.write_mixed(place.mixed, mixed)
+    filling.count(mixed)
+    if began.guard != guard:
+        documents.write_state(place, State(began.state, guard=guard))
+    mechanism.guard()
+    mechanism.serve()
+    mechanism.expose()
+    if began.state == PREPARING:
+        _finish_root(place, recipe)
+        documents.write_state(place, State(FILLING, guard=guard))
+    return filling
+
+
+def _finish_root(place: Place, recipe: Recipe) -> None:
+    root = documents.read_root(place)
+    if root is not None:
+        attributes = Attributes("d", root.mode, root.uid, root.gid, 0, root.mtime_ns, xattrs=bytes.fromhex(root.xattrs))
+        finish(os.fsencode(recipe.dir), attributes, processes.is_root())
+
+
+class _Work:
+    """What goes on once readers are served: the background, what is wanted, telling how far it is."""
+
+    def __init__(self, place: Place, recipe: Recipe, filling: Filling, supply: Supply, clock: Clock) -> None:
+        self._place, self._recipe, self._filling, self._supply, self._clock = place, recipe, filling, supply, clock
+        self._mechanism: Mechanism = filling.mechanism
+        self._background = Background(filling, recipe.rate_bytes, clock)
+        self._wanted_at = 0
+        self._told_at = -TELL_SECONDS
+        self._filled: list[tuple[float, int]] = []
+        self._holds: list[str] = []
+        self._wanted = documents.Wanted()
+
+    def until_the_end(self, supervisor: int, fd: int, guard: str) -> int:
+        worker = threading.Thread(target=self._fill_all, daemon=True)
+        worker.start()
+        while not self._background.done.is_set():
+            self._look()
+            self._tell()
+            if self._wanted.cancel:
+                return self._cancel()
+            if os.getppid() != supervisor:
+                self._hand_over(fd, guard)
+            self._clock.sleep(LOOK_SECONDS)
+        documents.write_state(self._place, State(FINISHING, guard=guard))
+        while True:
+            self._holds = self._mechanism.finish()
+            self._tell(now=True)
+            if not self._holds:
+                break
+            self._look()
+            if self._wanted.cancel:
+                return self._cancel()
+            self._clock.sleep(TELL_SECONDS)
+        self._mechanism.close()
+        self._supply.close()
+        return 0
+
+    def _fill_all(self) -> None:
+        """The background's thread: all files, the hot ones first; what is damaged again and again."""
+        heat: dict[int, tuple[int, int]] = {}
+        try:
+            heat = self._supply.heat()
+        except (Away, BcsError, OSError):
+            traceback.print_exc()  # in any order then
+        numbers = order.order(self._filling.files(), heat, self._recipe.point_at)
+        while not self._background.stopped:
+            self._background.run(numbers)
+            if not self._filling.files_left:
+                return
+            self._background.done.clear()
+            self._clock.sleep(AGAIN_SECONDS)
+
+    def _look(self) -> None:
+        """See what is wanted, when it has changed."""
+        try:
+            at = os.stat(self._place.wanted).st_mtime_ns
+        except FileNotFoundError:
+            at = 0
+        if at == self._wanted_at:
+            return
+        self._wanted_at, self._wanted = at, documents.read_wanted(self._place)
+        rate = self._wanted.rate_bytes
+        self._background.rate_bytes = self._recipe.rate_bytes if rate is None else rate
+        self._background.paused, self._background.urgent = self._wanted.paused, self._wanted.finish
+
+    def _tell(self, now: bool = False) -> None:
+        at = self._clock.monotonic()
+        if at - self._told_at < TELL_SECONDS and not now:
+            return
+        self._told_at = at
+        files = self._filling.files()
+        total = sum(file.size for file in files)
+        filled = max(0, total - self._filling.blocks_left * BLOCK_BYTES)
+        self._filled = [*self._filled[-5:], (at, filled)]
+        seconds = at - self._filled[0][0]
+        rate = round((filled - self._filled[0][1]) / seconds) if seconds > 0 else 0
+        damaged = [os.fsdecode(files[number].path) for number in sorted(self._filling.damaged)[:100]]
+        documents.write_progress(
+            self._place,
+            Progress(
+                *(self._clock.now(), filled, total, max(0, rate), self._filling.files_left, self._filling.waiting),
+                *(self._filling.away, damaged, self._holds),
+            ),
+        )
+
+    def _cancel(self) -> int:
+        """Nobody comes in any more; what is still cold ends at once, for those who have it open; all of it goes."""
+        self._background.stopped = True
+        self._filling.refuse()
+        tree = self._mechanism.withdraw()
+        for file in self._filling.files():
+            if not self._filling.is_whole(file.number):
+                self._cut(file.number)
+        exposing.empty(tree)
+        os.close(tree)
+        self._filling.stop()
+        return 0
+
+    def _cut(self, number: int) -> None:
+        """A file that is removed with cold bytes in it is empty for those who still have it open, and not zeros."""
+        with self._filling.window(number):
+            try:
+                fd = self._mechanism.open(number)
+            except OSError:
+                return  # gone already
+            try:
+                os.ftruncate(fd, 0)
+            finally:
+                os.close(fd)
+
+    def _hand_over(self, fd: int, guard: str) -> NoReturn:
+        """The supervisor has died. What it held we hold too: another one gets it, and starts another filler."""
+        start_supervisor(self._place, held=fd, guard=guard)
+        sys.stdout.flush()
+        os._exit(0)  # at once, in the middle of whatever is answered: the next one is told what was left

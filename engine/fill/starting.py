@@ -1,0 +1,83 @@
+"""Start the supervisor of a recovery as a process of its own, and tell whether it lives."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import cast
+
+import engine
+from engine.env import processes
+from engine.env.clock import SYSTEM
+from engine.fill.base import MODULES, MechanismModule, Place, Recipe
+from engine.model.errors import Failed
+
+ROLE, FILLER = "supervisor", "filler"
+START_SECONDS = 30.0
+NEVER_CAME_UP = 3
+"""The exit code of a filler that could not begin: it has said why in the state."""
+
+
+def module_of(recipe: Recipe) -> MechanismModule:
+    return cast(MechanismModule, importlib.import_module(MODULES[recipe.mechanism]))
+
+
+def home_of(place: Place) -> Path:
+    """The BCS_HOME that a recovery belongs to."""
+    return place.path.parent.parent
+
+
+def environment(place: Place) -> dict[str, str]:
+    """What supervisor and filler are started with: all that our processes need, and no more."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith("BCS_") or name in ("HOME", "TMPDIR")}
+    return {
+        "HOME": "/",
+        **kept,
+        "BCS_HOME": str(home_of(place)),
+        "PATH": os.environ.get("PATH") or os.defpath,
+        "PYTHONPATH": str(Path(engine.__file__).parents[1]),
+        "LANG": "C.UTF-8",
+    }
+
+
+def living(place: Place, role: str = ROLE) -> int | None:
+    """The pid of the supervisor, or filler, of this recovery; None when it does not live."""
+    pid = processes.read_pid(place.pid(role))
+    return pid if pid is not None and processes.is_ours(pid, role, home_of(place)) else None
+
+
+def start_supervisor(place: Place, held: int | None = None, guard: str = "") -> int:
+    """Its pid. With `held` it takes over that descriptor, and the `guard` under which the map is known to be true."""
+    argv = [sys.executable, "-m", "engine.fill", "--role", ROLE, "--place", str(place.path)]
+    if held is not None:
+        argv += ["--fd", str(held), "--guard", guard]
+    with place.log.open("ab") as log:
+        try:
+            child = subprocess.Popen(
+                *(argv,),
+                env=environment(place),
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=() if held is None else (held,),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise Failed(f"can't start {argv[0]}: {error.strerror}", hint="check that it may be executed") from error
+    processes.write_pid_file(place.pid(ROLE), child.pid)
+    child.returncode = 0  # it outlives us: Popen shall neither wait for it nor warn
+    return child.pid
+
+
+def await_end_of(place: Place, role: str, seconds: float = START_SECONDS) -> bool:
+    """Wait until the process of this role has ended; False when it still lives then."""
+    end = SYSTEM.monotonic() + seconds
+    while living(place, role) is not None:
+        if SYSTEM.monotonic() > end:
+            return False
+        SYSTEM.sleep(0.02)
+    return True

@@ -1,0 +1,124 @@
+"""The supervisor: makes what keeps readers of cold bytes waiting, holds it, and starts the filler again when it dies.
+
+It does as little as it can, so that nothing can go wrong with it: as long as it lives, a dead filler means that readers
+wait, and never that they read zeros. It does not end on signals: `recover cancel` and `recover finish` end it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import traceback
+from contextlib import suppress
+from pathlib import Path
+
+from engine.env import processes
+from engine.env.clock import SYSTEM, Clock
+from engine.fill import documents
+from engine.fill.base import CANCELLED, ENDED, FAILED, PREPARING, MechanismModule, Place, Recipe
+from engine.fill.documents import State
+from engine.fill.starting import FILLER, NEVER_CAME_UP, ROLE, environment, module_of
+from engine.model.errors import BcsError
+
+BACK_OFF_SECONDS = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)
+"""Before the next filler, by how many have died soon after their start."""
+SOON_SECONDS = 5.0
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def supervise(place: Place, held: int | None = None, guard: str = "", clock: Clock = SYSTEM) -> int:
+    """Until the recovery has ended; the exit code. `held` and `guard` are taken over from one that died."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    _spare_me()
+    processes.write_pid_file(place.pid(ROLE))
+    recipe = documents.read_recipe(place)
+    module = module_of(recipe)
+    fresh = documents.read_state(place).state == PREPARING
+    try:
+        if held is None:
+            if not fresh:
+                module.cover(place, recipe)
+            held = module.hold(place, recipe)
+        else:
+            module.orphaned(place, recipe, held)
+    except (OSError, BcsError) as error:
+        traceback.print_exc()
+        if fresh:
+            _failed(place, error)
+            _clear(place, recipe)
+        return 1
+    os.set_inheritable(held, True)
+    return _keep_filling(place, recipe, module, held, guard or _life(), clock)
+
+
+def _keep_filling(place: Place, recipe: Recipe, module: MechanismModule, held: int, guard: str, clock: Clock) -> int:
+    deaths = 0
+    while True:
+        began = clock.monotonic()
+        filler = _start_filler(place, recipe, held, guard)
+        code = filler.wait()
+        if code == 0:
+            cancelled = documents.read_wanted(place).cancel
+            module.let_go(place, recipe, held)
+            if cancelled:
+                _clear(place, recipe)
+            _end(place, CANCELLED if cancelled else ENDED)
+            return 0
+        if code == NEVER_CAME_UP:
+            module.let_go(place, recipe, held)
+            _clear(place, recipe)
+            return 1
+        module.orphaned(place, recipe, held)
+        deaths = deaths + 1 if clock.monotonic() - began < SOON_SECONDS else 0
+        clock.sleep(BACK_OFF_SECONDS[min(deaths, len(BACK_OFF_SECONDS) - 1)])
+
+
+def _start_filler(place: Place, recipe: Recipe, held: int, guard: str) -> subprocess.Popen[bytes]:
+    argv = [sys.executable, "-m", recipe.module, "--role", FILLER, "--place", str(place.path)]
+    argv += ["--fd", str(held), "--guard", guard]
+    with place.log.open("ab") as log:
+        return subprocess.Popen(
+            *(argv,),
+            env=environment(place),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(held,),
+        )
+
+
+def _life() -> str:
+    """Boot, process and its start: no other supervisor has the same."""
+    started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    return f"{BOOT_ID.read_text().strip()}:{os.getpid()}:{started}"
+
+
+def _spare_me() -> None:
+    """Not to be killed for want of memory (proc(5), oom_score_adj)."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("-1000")
+
+
+def _failed(place: Place, error: OSError | BcsError) -> None:
+    message, hint = (error.message, error.hint) if isinstance(error, BcsError) else (str(error), f"see {place.log}")
+    documents.write_state(place, State(FAILED, error=message, hint=hint))
+
+
+def _end(place: Place, state: str) -> None:
+    documents.write_state(place, State(state))
+    place.pid(FILLER).unlink(missing_ok=True)
+    shutil.rmtree(place.supply, ignore_errors=True)
+    place.pid(ROLE).unlink(missing_ok=True)
+
+
+def _clear(place: Place, recipe: Recipe) -> None:
+    """Take away the tree's own directories; whatever is in them by now is not ours and stays."""
+    shutil.rmtree(recipe.hidden, ignore_errors=True)
+    if recipe.made_dir:
+        with suppress(OSError):
+            os.rmdir(recipe.dir)
