@@ -26,16 +26,19 @@ from engine.model.points import CRASH
     type=click.Choice([CRASH]),
     help="The class of point it must be on: else nothing is marked. By default the best there is.",
 )
+@click.option("--why", is_flag=True, help="Say of each point that is no crash point why it is none.")
 @click.option("--wait", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds to wait for it.")
 @site_option
 @home_option
 @json_option
-def command(group: str, label: str, point_class: str | None, wait: float, home: str | None, as_json: bool) -> int:
+def command(
+    group: str, label: str, point_class: str | None, why: bool, wait: float, home: str | None, as_json: bool
+) -> int:
     """Set a named point over every source of a group.
 
     It is a crash point, taken under a snapshot or a short freeze, where file system and policy
-    allow one (consistency: {freeze: allowed}); else as `bcsctl points` shows it, and the reason
-    is told. Exits with 1 when a mark could not be set.
+    allow one (consistency: {freeze: allowed}); else quiet or fuzzy, and --why says why. Exits
+    with 1 when a mark could not be set.
 
     \b
     Example:  bcsctl mark finance --label before-upgrade
@@ -55,14 +58,14 @@ def command(group: str, label: str, point_class: str | None, wait: float, home: 
         print_json({"marks": marks})
     else:
         for one in marks:
-            tell(f"{one['address']}: {_said(one, wait)}", GOOD if one["done"] else BAD)
+            tell(f"{one['address']}: {_said(one, wait, why=why)}", GOOD if one["done"] else BAD)
     return 0 if all(one["done"] for one in marks) else 1
 
 
-def _said(mark: Mapping[str, Any], wait_seconds: float) -> str:
+def _said(mark: Mapping[str, Any], wait_seconds: float, *, why: bool) -> str:
     if mark["done"]:
         told = f" ({mark['class']})" if mark["class"] else ""
-        return f"marked{told}; no crash point: {mark['reason']}" if mark["reason"] else f"marked{told}"
+        return f"marked{told}; no crash point: {mark['reason']}" if why and mark["reason"] else f"marked{told}"
     if mark["reason"]:
         return f"not marked: {mark['reason']}"
     return f"not marked within {wait_seconds:g} s: the agent does not answer"
