@@ -103,15 +103,8 @@ class Capture:
         if wanted is not None:
             self.look_in_stem(directory, path, wanted.intersection(names), event=True)
             return
-        try:
-            fd = self.places.open(directory)
-        except Moved:
-            self.places.clear()
-            self.pending.missed((directory, name) for name in names)
-            self.pending.missed(self.record.places_of(directory))
-            return
-        except OSError as error:
-            self.unreadable.missed((directory, b""), path, error)
+        fd = self._opened(directory, path, names)
+        if fd is None:
             return
         try:
             for number, name in enumerate(names):
@@ -123,6 +116,18 @@ class Capture:
             os.close(fd)
         # Even a name that leads where it did may have been made anew: then only the directory's times tell.
         self.touched.add(directory)
+
+    def _opened(self, directory: int, path: bytes, names: Iterable[bytes] = ()) -> int | None:
+        """A descriptor of a directory in which `names` are to be looked at; None, and noted, if it can't be had."""
+        try:
+            return self.places.open(directory)
+        except Moved:
+            self.places.clear()
+            self.pending.missed((directory, name) for name in names)
+            self.pending.missed(self.record.places_of(directory))
+        except OSError as error:
+            self.unreadable.missed((directory, b""), path, error)
+        return None
 
     def look_in_stem(self, directory: int, path: bytes, names: Iterable[bytes], *, event: bool) -> None:
         """Look at names in a directory above the source's paths: links are followed there."""
@@ -356,14 +361,8 @@ class Capture:
         path, known = self.places.path(directory), self.record.inode(directory)
         if path is None or known is None or (self.unmounted.held and self.unmounted.covers(path)):
             return
-        try:
-            fd = self.places.open(directory)
-        except Moved:
-            self.places.clear()
-            self.pending.missed(self.record.places_of(directory))
-            return
-        except OSError as error:
-            self.unreadable.missed((directory, b""), path, error)
+        fd = self._opened(directory, path)
+        if fd is None:
             return
         try:
             status = os.fstat(fd)
