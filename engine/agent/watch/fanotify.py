@@ -40,6 +40,13 @@ _INFO_FID = struct.Struct("=BBHQIi")
 _FSID = struct.Struct("=II")
 _HANDLE = struct.Struct("=Ii")
 FSID_SIZE = _FSID.size
+# (bytes of a handle, its kind): (where in it the inode's number is, bytes of that), of objects without their parents.
+_NUMBERS = {
+    (8, 0x01): (0, 4),  # FILEID_INO32_GEN of include/linux/exportfs.h: ext4, and xfs with inode32
+    (12, 0x81): (0, 8),  # fs/xfs/xfs_export.h
+    (20, 0x4D): (0, 8),  # fs/btrfs/export.h; a subvolume's number follows
+    (12, 0x01): (4, 8),  # mm/shmem.c
+}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -163,11 +170,12 @@ def target_key(records: bytes, offset: int) -> bytes:
 
 
 def inode_number(key: bytes) -> int | None:
-    """The inode's number as its handle carries it; None for kinds of handles that don't.
+    """The inode's number as its handle carries it; None for kinds of handles that aren't known to.
 
-    FILEID_INO32_GEN of include/linux/exportfs.h, what ext4 gives: 32 bits of number, 32 of generation.
+    Others may use the same kinds differently: compare it with the number of an inode of that file system first.
     """
-    length, kind = _HANDLE.unpack_from(key, _FSID.size)
-    if (length, kind) != (8, 1):
+    at, length = _NUMBERS.get(_HANDLE.unpack_from(key, _FSID.size), (0, 0))
+    if not length:
         return None
-    return int.from_bytes(key[_FSID.size + _HANDLE.size :][:4], sys.byteorder)
+    at += _FSID.size + _HANDLE.size
+    return int.from_bytes(key[at : at + length], sys.byteorder)

@@ -66,6 +66,7 @@ class FanotifyGroup:
         self._files: dict[bytes, tuple[Place, ...]] = {}
         self._file_keys: dict[int, dict[bytes, bytes]] = {}
         self._devices: dict[bytes, set[int]] = {}
+        self._numberless: set[bytes] = set()
         self._paths: dict[bytes, bytes] = {}
 
     def _open_group(self, dialects: Sequence[tuple[int, int]], queue: int) -> tuple[int, int]:
@@ -99,7 +100,10 @@ class FanotifyGroup:
             raise _vanished(error, path) from error
         try:
             key = self._mark(fd, directory=directory)
-            self._devices.setdefault(key[: fan.FSID_SIZE], set()).add(os.fstat(fd).st_dev)
+            status = os.fstat(fd)
+            self._devices.setdefault(key[: fan.FSID_SIZE], set()).add(status.st_dev)
+            if fan.inode_number(key) != status.st_ino:
+                self._numberless.add(key[: fan.FSID_SIZE])
         except OSError as error:
             if error.errno in _REFUSALS:
                 raise self._refused(os.fsdecode(path), error) from error
@@ -195,21 +199,21 @@ class FanotifyGroup:
         return events
 
     def _find_inodes(self, nameless: set[bytes], found: Drained) -> None:
-        """Records without a name (a file opened by handle, as an NFS server does): their inodes instead."""
+        """Records without a name (links made and removed, a file opened by handle, as an NFS server does): their inodes
+        instead. Most are strangers'. Where handles tell the number none is opened: that costs, and fails under load."""
         for key in nameless:
-            if key[: fan.FSID_SIZE] not in self._devices:
+            fsid = key[: fan.FSID_SIZE]
+            if fsid not in self._devices:
+                continue
+            number = fan.inode_number(key)
+            if number is not None and fsid not in self._numberless:
+                found.inodes.update((device, number) for device in self._devices[fsid])
                 continue
             try:
                 fd = self._open(key)
             except OSError as error:
-                if error.errno == errno.ESTALE:
-                    continue  # it has gone
-                # A file system under load answers ENOMEM for strangers' files: the handle may tell all the same.
-                number = fan.inode_number(key)
-                if number is None:
+                if error.errno != errno.ESTALE:  # else it has gone
                     found.overflowed = True
-                else:
-                    found.inodes.update((device, number) for device in self._devices[key[: fan.FSID_SIZE]])
                 continue
             status = os.fstat(fd)
             os.close(fd)
