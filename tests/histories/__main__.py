@@ -103,7 +103,6 @@ def _plan(given: argparse.Namespace, source: random.Random) -> Plan:
         tuple(given.trouble or some),
         given.large_bytes if given.large_bytes is not None else large,
         environment,
-        dirty_mappings=given.dirty_mappings or (by_chance and ranges == "none"),
     )
 
 
@@ -148,7 +147,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--without-pause", action="store_true", help="no quiet moment but at the end")
     parser.add_argument("--trouble", action="append", choices=sorted(TROUBLES))
     parser.add_argument("--large-bytes", type=int, help="the least size of each worker's large file")
-    parser.add_argument("--dirty-mappings", action="store_true", help="short mappings store into dirty pages")
     parser.add_argument("--file-system", choices=FILE_SYSTEMS)
     parser.add_argument("--watch", help="as BCS_WATCH")
     parser.add_argument("--ranges", help="as BCS_RANGES")

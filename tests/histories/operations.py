@@ -41,14 +41,12 @@ def operations(
     worker: int = 0,
     large_bytes: int = 5 << 20,
     links_out: bool = True,
-    dirty_mappings: bool = True,
 ) -> list[Operation]:
     """`count` operations of a worker. `large_bytes` is the least size of its large file, 0 for none.
 
     `links_out`: hard links between what is protected and what isn't, which only a mark on the whole file system sees.
-    `dirty_mappings`: a mapping may store into pages that are dirty already; else they are written back before.
     """
-    return _Generator(random.Random(f"{seed}/{worker}"), worker, large_bytes, links_out, dirty_mappings).make(count)
+    return _Generator(random.Random(f"{seed}/{worker}"), worker, large_bytes, links_out).make(count)
 
 
 def visible(path: str, is_directory: bool) -> bool:
@@ -65,7 +63,6 @@ class _Generator:
     worker: int
     large_bytes: int
     links_out: bool
-    dirty_mappings: bool
     kinds: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     made: list[Operation] = field(default_factory=list)
@@ -224,8 +221,9 @@ class _Generator:
     def mmap(self) -> None:
         if path := self._file():
             offset = self.random.randrange(max(self.sizes[path], 1))
-            how = "" if self.dirty_mappings else "clean"
-            self._add("mmap", path, how, offset, self.random.choice([1, 100, 5000]), self._seed())
+            length, number = self.random.choice([1, 100, 5000]), self._seed()
+            # Into pages that are dirty already, mostly; some are written back before.
+            self._add("mmap", path, "" if number % 3 else "clean", offset, length, number)
 
     def large_change(self) -> None:
         """The large file: in-place changes, and growth at once."""

@@ -35,8 +35,7 @@ PAUSE_SECONDS_MAX = 2.0
 class Plan:
     """How a seed is lived. `troubles` are among TROUBLES; `environment` is the site's (BCS_WATCH, BCS_RANGES).
 
-    `gaps`: something in the site itself makes gaps right. `dirty_mappings`: short mappings store into pages that
-    write(2) made dirty, which the trace events of ext4 don't show (engine.agent.ranges.tracepoints).
+    `gaps`: something in the site itself makes gaps right.
     """
 
     seed: int
@@ -47,7 +46,6 @@ class Plan:
     troubles: tuple[str, ...] = ()
     large_bytes: int = 5 << 20
     gaps: bool = False
-    dirty_mappings: bool = False
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -62,7 +60,6 @@ class Plan:
         said += ["--without-pause"] if self.without_pause else []
         said += [f"--trouble {each}" for each in self.troubles]
         said += [f"--large-bytes {self.large_bytes}"]
-        said += ["--dirty-mappings"] if self.dirty_mappings else []
         named = {"BCS_WATCH": "--watch", "BCS_RANGES": "--ranges"}
         said += [f"{named[name]} {value}" for name, value in self.environment.items() if name in named]
         return " ".join(said)
@@ -254,7 +251,7 @@ class Worker:
 def _work(pipe: Connection, base: str, plan: Plan, number: int) -> None:
     recorder = Recorder(base)
     share = plan.count // plan.workers
-    waiting = iter(operations(plan.seed, share, number, plan.large_bytes, plan.links_out, plan.dirty_mappings))
+    waiting = iter(operations(plan.seed, share, number, plan.large_bytes, plan.links_out))
     while True:
         what = pipe.recv()
         if what[0] == "go":

@@ -18,18 +18,12 @@ from tests.histories.run import Plan
 SEED = int(os.environ.get("BCS_SEED", 20261122))
 
 PLANS = {
-    "in bursts": Plan(SEED, bursts=8, dirty_mappings=True),
+    "in bursts": Plan(SEED, bursts=8),
     "without pause": Plan(
         SEED + 1, bursts=3, without_pause=True, workers=3, troubles=("node-stopped", "agent-stopped")
     ),
     "killed": Plan(SEED + 2, bursts=6, troubles=("agent-killed", "node-killed", "both-killed")),
-    "read whole": Plan(
-        SEED + 3,
-        bursts=3,
-        workers=4,
-        environment={"BCS_WATCH": "inotify", "BCS_RANGES": "none"},
-        dirty_mappings=True,
-    ),
+    "read whole": Plan(SEED + 3, bursts=3, workers=4, environment={"BCS_WATCH": "inotify", "BCS_RANGES": "none"}),
 }
 
 
