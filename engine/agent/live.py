@@ -27,6 +27,8 @@ NAP_GROWS_WITH, NAP_SECONDS_MAX = 100, 1.0
 BUSY_SECONDS, PAUSE_SECONDS = 1.0, 0.05
 """After so long without such a pause a nap is half as long again: fewer batches, and fewer syncs beside those of the
 application."""
+STRANGERS_SECONDS_MAX = 0.04
+"""How long others' changes may gather at most before they are read, should there be none of ours among them."""
 WAIT_SECONDS = 0.2
 AGAIN_SECONDS = 0.05
 BREATHE_SECONDS = 0.005
@@ -66,14 +68,18 @@ class Live:
 
     def run(self) -> None:
         """Capture until the source is stopped."""
+        strangers = 0
         while True:
             woke = self._parts.watcher.wait(self._wait_seconds())
             if self._stopping.is_set():
                 break
             self._housekeeping()
-            if not self._pass() and woke:
+            if self._pass() or not woke:
+                strangers = 0
+            else:
                 # What others do on the same file system wakes us too: reading that eagerly would cost them and us.
-                self._clock.sleep(NAP_SECONDS / 2)
+                strangers += 1
+                self._clock.sleep(min(strangers * NAP_SECONDS / 2, STRANGERS_SECONDS_MAX))
         self._finishing = True
         self._pass()
         crash("last-pass-made")

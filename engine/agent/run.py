@@ -46,6 +46,8 @@ LOOK_SECONDS = 0.05
 """How soon news is told; without any, a report goes out each STATUS_SECONDS, or as rarely as the node asks for."""
 DESIRED_WAIT_SECONDS = 20.0
 RETRY_SECONDS = 0.5
+MEASURES_FIRST = 3
+"""Of so many the best sets the clock: later ones only slew it."""
 OWN_DIRECTORIES = ("journal", "agent", "node", "run", "keys", "cache", "identity")
 UNKNOWN = -1
 """The generation of one who has heard of none yet: it is answered at once."""
@@ -219,17 +221,8 @@ class Agent:
         }
         # The first one connects, which takes round trips of its own, all of them before the node reads its clock.
         node.hello(self._host, facts)
-        self._measured(lambda: node.hello(self._host, facts))
+        self._site_clock.ask(lambda: node.hello(self._host, facts), MEASURES_FIRST)
         self._greeted = True
-
-    def _measured(self, call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """A call whose answer tells the node's time."""
-        sent = self._clock.boottime()
-        answer = call()
-        received = self._clock.boottime()
-        if isinstance(answer.get("time"), int):
-            self._site_clock.measure(answer["time"], sent, received)
-        return answer
 
     def _apply(self, desired: Mapping[str, Any]) -> None:
         """Start, restart and end sources so that they are as desired."""
@@ -347,7 +340,7 @@ class Agent:
         try:
             # Before the greeting this one might connect too, and would be the first to set the clock.
             tell = functools.partial(node.status, self._host, body)
-            answer = self._measured(tell) if self._greeted else tell()
+            answer = self._site_clock.ask(tell) if self._greeted else tell()
         except BcsError as error:
             # The node will hear the next one; that it heard nothing is for it to say. That it wants to hear nothing
             # is only known here.
