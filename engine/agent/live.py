@@ -15,6 +15,7 @@ from engine.agent.endings import Resync, Stopped
 from engine.agent.kept.spool import SpoolDamaged
 from engine.agent.parts import Parts
 from engine.agent.points.taking import CrashPoints
+from engine.agent.priority import Priority
 from engine.agent.ship.client import CopyRefused
 from engine.env.crash import crash
 from engine.model.events import PASS
@@ -56,6 +57,7 @@ class Live:
         self._clock, self._site = begun.settings.clock, begun.settings.site_clock
         self._outbox.breathe = self._breathe
         self._crash_points = CrashPoints(parts)
+        self._priority = Priority(lambda: self._settings.objective_seconds, self._clock.monotonic)
         self._breathed = 0.0
         self._kept_house = self._looked_at_stems = self._retried = 0.0
         self._stopping_since = 0.0
@@ -81,6 +83,7 @@ class Live:
                 strangers += 1
                 self._clock.sleep(min(strangers * NAP_SECONDS / 2, STRANGERS_SECONDS_MAX))
         self._finishing = True
+        self._priority.over()
         self._pass()
         crash("last-pass-made")
         self._record.set_fact("clean", 1)
@@ -98,6 +101,7 @@ class Live:
     def _pass(self) -> bool:
         """Drain, nap, look, mark; whether there was anything to look at. If not, the state is complete up to now."""
         hints, capture = self._hints, self._capture
+        self._priority.keep(self._lag_seconds())
         hints.eventful = hints.unannounced = capture.registered = False
         hints.drain()
         polled = self._due_again()
@@ -142,6 +146,7 @@ class Live:
             self._busy_since = now
         busy = now - self._busy_since > BUSY_SECONDS
         more, nap = False, nap_seconds(self._shipper.waiting) * (1.5 if busy else 1.0)
+        nap = max(nap, self._priority.gather_seconds)
         for _ in range(NAP_SLICES):
             self._clock.sleep(nap / NAP_SLICES)
             more |= self._hints.drain()
@@ -243,6 +248,11 @@ class Live:
         view.nothing_at = self._settings.scope.missing()
         view.nothing = len(view.nothing_at) == len(self._settings.scope.roots)
         view.unreadable_paths = self._capture.unreadable.paths(UNREADABLE_SHOWN)
+
+    def _lag_seconds(self) -> float:
+        """How old the state is that the node has, if anything waits; 0 if nothing does."""
+        through_at = self._view.through_at
+        return (self._site.now() - through_at) / SECOND if through_at and self._waiting() else 0.0
 
     def _waiting(self) -> int:
         """How much is not looked at yet, or not acknowledged."""

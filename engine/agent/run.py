@@ -237,6 +237,7 @@ class Agent:
                     have.wanted = each
                     if have.source is not None:
                         have.source.settings.crash_points = wanted_in(each)
+                        have.source.settings.objective_seconds = each.get("rpo_seconds")
                     continue
                 changed = have is not None
                 if changed:
@@ -292,6 +293,7 @@ class Agent:
             crash_points=wanted_in(wanted),
             memory=self._memory, lane=self._lane,
             big_file_bytes_a_second=self._limits.limits.big_file_bytes_a_second,
+            objective_seconds=wanted.get("rpo_seconds"),
         )  # fmt: skip
         source = Source(settings, reason)
         source.start()

@@ -61,6 +61,8 @@ class Settings:
     memory: Memory = field(default_factory=Memory)
     """What batches that wait may take of it, shared by all sources of an agent."""
     big_file_bytes_a_second: int | None = None
+    objective_seconds: float | None = None
+    """How far the node may be behind, by the policy."""
     crash_points: Wanted = field(default_factory=Wanted)
 
     @property

@@ -44,6 +44,26 @@ def as_usual() -> None:
     _set(_usual_nice, _CLASS_NONE)
 
 
+def set_nice(nice: int) -> None:
+    """This thread's nice value, where it may be taken back; its I/O priority stays."""
+    if may_come_back():
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
+
+
+def usual() -> int:
+    """The nice value that this process was started with."""
+    return _usual_nice
+
+
+def waited_seconds() -> float:
+    """How long this thread has waited for a processor though it could have run; 0 where the kernel does not count it.
+    Source: schedstat of proc(5)."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text("ascii").split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
+
+
 def may_come_back() -> bool:
     """Whether this process may lower its threads' nice values to what they were."""
     soft = resource.getrlimit(resource.RLIMIT_NICE)[0]

@@ -1,0 +1,71 @@
+"""How much of a busy processor capturing takes from the application: little, as long as its lag allows it.
+
+Where processors are idle this changes nothing. Where they aren't, capturing gives way (a nice value of 10: a tenth of
+a processor that others want too) until the lag has come to a part of the objective, then it takes a thread's usual
+share, until the lag is small again. While it waits for a processor it also lets changes gather longer: what is written
+again and again is then read once, and batches and their syncs are fewer. Between services systemd's weights decide
+instead (`cpuWeight`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from engine.env import niceness
+
+HURRY_SHARE, CALM_SHARE = 0.25, 0.05
+"""It hurries from this part of the objective on, until only that part is left."""
+OBJECTIVE_SECONDS = 5.0
+"""Where the policy names none."""
+LOOK_SECONDS = 0.25
+CONTENDED_SHARE = 0.25
+"""A thread that waited for a processor for this part of the time shares it with others who want it."""
+GATHER_SHARE, GATHER_SECONDS_MAX = 0.04, 0.25
+"""How long changes may gather where processors are contended, as a part of the objective and at most."""
+
+
+class Priority:
+    """One capturing thread's. `keep` is called by that thread, each pass."""
+
+    def __init__(
+        self,
+        objective_seconds: Callable[[], float | None],
+        monotonic: Callable[[], float],
+        waited_seconds: Callable[[], float] = niceness.waited_seconds,
+        set_nice: Callable[[int], None] = niceness.set_nice,
+    ) -> None:
+        self._asked = objective_seconds
+        self._monotonic, self._waited, self._set_nice = monotonic, waited_seconds, set_nice
+        self._looked_at, self._waited_then = monotonic(), waited_seconds()
+        self.hurries: bool | None = None
+        self.contended = False
+
+    @property
+    def _objective(self) -> float:
+        return self._asked() or OBJECTIVE_SECONDS
+
+    @property
+    def gather_seconds(self) -> float:
+        """How long changes should gather at least before they are looked at."""
+        if not self.contended or self.hurries:
+            return 0.0
+        return min(self._objective * GATHER_SHARE, GATHER_SECONDS_MAX)
+
+    def keep(self, lag_seconds: float) -> None:
+        """Take the share that a lag asks for."""
+        least = CALM_SHARE if self.hurries else HURRY_SHARE
+        hurries = lag_seconds > self._objective * least
+        now = self._monotonic()
+        passed = now - self._looked_at
+        if hurries is not self.hurries or passed >= LOOK_SECONDS:  # who looked at everything gave way, and is back
+            self.hurries = hurries
+            self._set_nice(niceness.usual() if hurries else niceness.NICE_AT_REST)
+        if passed >= LOOK_SECONDS:
+            waited = self._waited()
+            self.contended = waited - self._waited_then > CONTENDED_SHARE * passed
+            self._looked_at, self._waited_then = now, waited
+
+    def over(self) -> None:
+        """The thread's share is the usual one again; the next `keep` decides anew."""
+        self.hurries = None
+        self._set_nice(niceness.usual())

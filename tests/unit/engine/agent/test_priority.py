@@ -1,0 +1,78 @@
+"""When capturing gives way, when it hurries, and when it lets changes gather."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+from engine.agent.priority import Priority
+from engine.env import niceness
+
+
+class Rig:
+    def __init__(self, objective: float | None = 4.0) -> None:
+        self.now, self.waited, self.nice = 100.0, 3.0, -1
+        self.priority = Priority(lambda: objective, lambda: self.now, lambda: self.waited, self.set)
+
+    def set(self, nice: int) -> None:
+        self.nice = nice
+
+    def keep(self, lag: float, passed: float = 0.01, waited: float = 0.0) -> int:
+        self.now += passed
+        self.waited += waited
+        self.priority.keep(lag)
+        return self.nice
+
+
+def test_it_gives_way_until_the_lag_nears_the_objective_and_again_once_it_is_small() -> None:
+    rig, usual, rest = Rig(), niceness.usual(), niceness.NICE_AT_REST
+    assert rig.keep(0.0) == rest
+    assert rig.keep(0.9) == rest
+    assert rig.keep(1.1) == usual
+    assert rig.keep(0.9) == usual, "hurrying ends only when little is left"
+    assert rig.keep(0.1) == rest
+
+
+def test_where_processors_are_contended_changes_gather_longer_unless_it_hurries() -> None:
+    rig = Rig()
+    rig.keep(0.0, 1.0, waited=0.1)
+    assert rig.priority.gather_seconds == 0.0
+    rig.keep(0.0, 1.0, waited=0.5)
+    assert rig.priority.gather_seconds == pytest.approx(0.16)
+    rig.keep(2.0, 1.0, waited=0.5)
+    assert rig.priority.gather_seconds == 0.0
+
+
+def test_who_gave_way_and_came_back_meanwhile_gives_way_again() -> None:
+    rig = Rig()
+    rig.keep(0.0)
+    rig.nice = 0
+    assert rig.keep(0.0, 1.0) == niceness.NICE_AT_REST
+
+
+def test_without_an_objective_there_is_one() -> None:
+    rig = Rig(None)
+    assert rig.keep(1.0) == niceness.NICE_AT_REST
+    assert rig.keep(1.5) == niceness.usual()
+
+
+def test_the_nice_value_is_this_threads_alone() -> None:
+    if not niceness.may_come_back():
+        pytest.skip("this process may not take its nice value back")
+    seen: list[int] = []
+
+    def run() -> None:
+        niceness.set_nice(niceness.NICE_AT_REST)
+        seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert seen == [niceness.NICE_AT_REST]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == niceness.usual()
+
+
+def test_waiting_for_a_processor_is_counted() -> None:
+    assert niceness.waited_seconds() >= 0.0
