@@ -1,0 +1,62 @@
+"""What a thread that waits is about to do, where that decides how much of the file it needs.
+
+An event tells a range, not a purpose. The system call in which the thread stands does (proc(5), /proc/pid/syscall: its
+number and arguments as they were passed; it can't change while the thread waits). Where it can't be read, or is
+io_uring's, the event's own range has to do.
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.fill.pre_access.fanotify import Event
+
+_PAGE = 4096
+_COLLAPSE, _INSERT = 0x08, 0x20  # of fallocate(2)
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    mmap: int
+    truncate: int
+    ftruncate: int
+    fallocate: int
+
+
+_NUMBERS = {"x86_64": _Numbers(9, 76, 77, 285), "aarch64": _Numbers(222, 45, 46, 47)}.get(platform.machine())
+
+
+def needed(event: Event) -> tuple[int, int]:
+    """(offset, length) of what has to be there before the thread goes on; length 0 is to the end of the file.
+
+    - mmap(2): all of the file, since mremap(2) makes a mapping longer without asking.
+    - fallocate(2) that takes a range out, or puts one in: all of it, for what lies behind moves.
+    - truncate(2): the byte before the new end, whose page the file system changes. What is cut off is not fetched;
+      whether it was cut off shows the next event: the call may yet be refused.
+    """
+    if _NUMBERS is None or (event.length and (event.offset % _PAGE or event.length % _PAGE)):
+        return event.offset, event.length  # none of those
+    return _of(_call(event.tid), event, _NUMBERS)
+
+
+def _of(call: tuple[int, ...], event: Event, numbers: _Numbers) -> tuple[int, int]:
+    if not call:
+        return event.offset, event.length
+    if call[0] == numbers.mmap or (call[0] == numbers.fallocate and call[2] & (_COLLAPSE | _INSERT)):
+        return 0, 0
+    if call[0] in (numbers.truncate, numbers.ftruncate) and not event.length:
+        return max(0, event.offset - 1), 1
+    return event.offset, event.length
+
+
+def _call(tid: int) -> tuple[int, ...]:
+    """The number and the six arguments of the call in which a thread stands; empty where that can't be told."""
+    try:
+        words = Path(f"/proc/{tid}/syscall").read_bytes().split()
+    except OSError:
+        return ()
+    if len(words) < 7:
+        return ()  # "running", or outside of any call
+    return int(words[0]), *(int(word, 16) for word in words[1:7])
