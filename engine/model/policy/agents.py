@@ -17,7 +17,7 @@ MINUTES_A_DAY = 24 * 60
 SPOOL_LIMIT_DEFAULT = 10 << 30
 MEMORY_LIMIT_DEFAULT = 1 << 30
 CACHE_DEFAULT = 64 << 20
-WEIGHT_DEFAULT = 50
+CPU_WEIGHT_DEFAULT, IO_WEIGHT_DEFAULT = 20, 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,8 @@ class AgentSettings:
     memory_limit: int = MEMORY_LIMIT_DEFAULT
     cache: int = CACHE_DEFAULT
     big_file_pace: int | None = None
-    cpu_weight: int = WEIGHT_DEFAULT
-    io_weight: int = WEIGHT_DEFAULT
+    cpu_weight: int = CPU_WEIGHT_DEFAULT
+    io_weight: int = IO_WEIGHT_DEFAULT
     hosts: str = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -101,8 +101,8 @@ def agent_settings(raw: Mapping[str, Any]) -> AgentSettings:
         memory_limit=parse_size(raw["memoryLimit"]) if "memoryLimit" in raw else MEMORY_LIMIT_DEFAULT,
         cache=parse_size(raw["cache"]) if "cache" in raw else CACHE_DEFAULT,
         big_file_pace=parse_rate(pace) if pace else None,
-        cpu_weight=raw.get("cpuWeight", WEIGHT_DEFAULT),
-        io_weight=raw.get("ioWeight", WEIGHT_DEFAULT),
+        cpu_weight=raw.get("cpuWeight", CPU_WEIGHT_DEFAULT),
+        io_weight=raw.get("ioWeight", IO_WEIGHT_DEFAULT),
         hosts=raw.get("hosts", ""),
     )
 

@@ -86,12 +86,12 @@ def test_what_agents_are_told_reads_back_and_leaves_out_what_bounds_their_servic
         "memoryLimit": "512MiB",
         "cache": "16MiB",
         "bigFilePace": "100MiB/s",
-        "cpuWeight": 20,
+        "cpuWeight": 30,
         "ioWeight": 10,
         "hosts": "spare",
     }
     settings = agent_settings(raw)
-    assert (settings.cpu_weight, settings.io_weight, settings.hosts) == (20, 10, "spare")
+    assert (settings.cpu_weight, settings.io_weight, settings.hosts) == (30, 10, "spare")
     told = settings.as_json()
     assert told == {
         "spool_limit_bytes": 2 << 30,
