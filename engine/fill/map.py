@@ -120,6 +120,10 @@ def digests(data: bytearray | memoryview) -> bytes:
     return b"".join(digest(view[at : at + BLOCK_BYTES]) for at in range(0, len(view), BLOCK_BYTES))
 
 
-def zero_digest(length: int) -> bytes:
-    """The entry of a block that is all hole, `length` bytes of it inside the file."""
-    return digest(memoryview(_ZEROS)[:length])
+def zero_digests(size: int, first: int, end: int) -> bytes:
+    """The entries of blocks [first, end) of a file of `size` bytes that are all hole."""
+    whole = digest(_ZEROS)
+    last = size - (end - 1) * BLOCK_BYTES
+    if last >= BLOCK_BYTES:
+        return whole * (end - first)
+    return whole * (end - first - 1) + digest(memoryview(_ZEROS)[:last])

@@ -81,14 +81,14 @@ def _begin(place: Place, recipe: Recipe, fd: int, guard: str, began: State, supp
         mixed |= rebuild.rebuild(files, map, sizes, lambda file: mechanism.open(file.number), believed)
         rebuild.write_mixed(place.mixed, mixed)
     filling.count(mixed)
-    if began.guard != guard:
-        documents.write_state(place, State(began.state, guard=guard))
     mechanism.guard()
     mechanism.serve()
     mechanism.expose()
     if began.state == PREPARING:
         _finish_root(place, recipe)
-        documents.write_state(place, State(FILLING, guard=guard))
+    module_of(recipe).uncover(place, recipe)
+    if began.guard != guard:
+        documents.write_state(place, State(FILLING if began.state == PREPARING else began.state, guard=guard))
     return filling
 
 

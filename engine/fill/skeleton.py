@@ -65,12 +65,14 @@ def build(
     made = Skeleton()
     for node in directories:
         if node.path:
+            _way_to(root, node.path, made)
             _checked(made, make(_at(root, node.path), node.attributes))
         made.directories[node.path] = node.attributes
     for node in files:
         _make_file(root, node, made, owners)
     for node in others:
         path = _at(root, node.path)
+        _way_to(root, node.path, made)
         missing = make(path, node.attributes)
         if missing is None:
             made.shortfalls += finish(path, node.attributes, owners)
@@ -98,6 +100,7 @@ def allocate(fd: int, offset: int, length: int) -> None:
 def _make_file(root: bytes, node: Node, made: Skeleton, owners: bool) -> None:
     path, attributes = _at(root, node.path), node.attributes
     size = attributes.size
+    _way_to(root, node.path, made)
     fd = create_file(path)
     try:
         data = ((0, size),) if node.data is None else node.data
@@ -159,6 +162,13 @@ def _note(fd: int, node: Node, data: Sequence[tuple[int, int]], made: Skeleton) 
 def _make_links(root: bytes, node: Node, made: Skeleton) -> None:
     for name in node.links:
         _checked(made, link(_at(root, node.path), _at(root, name)))
+
+
+def _way_to(root: bytes, path: bytes, made: Skeleton) -> None:
+    """Directories on the way that nothing was kept of."""
+    directory = os.path.dirname(path)
+    if directory and directory not in made.directories:
+        os.makedirs(_at(root, directory), exist_ok=True)
 
 
 def _checked(made: Skeleton, missing: Shortfall | None) -> None:

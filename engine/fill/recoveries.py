@@ -1,0 +1,202 @@
+"""The recoveries on demand of one BCS_HOME: seen, told what to do, begun again after a reboot."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from engine.env.clock import SYSTEM, Clock
+from engine.fill import documents
+from engine.fill.base import CANCELLED, FAILED, FINISHING, LIVING, PREPARING, Place, Recipe
+from engine.fill.documents import Progress, State, Wanted
+from engine.fill.starting import FILLER, ROLE, living, start_supervisor
+from engine.model.errors import Failed, NothingThere, Refused
+from engine.model.times import DAY
+
+UP_SECONDS = 60.0
+LOOK_SECONDS = 0.01
+KEPT = 7 * DAY
+"""What was recovered stays listed for so long after its end."""
+
+PAUSED, UNGUARDED = "paused", "unguarded"
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """One recovery as it is now. `guarded` says that a process holds what keeps readers waiting."""
+
+    place: Place
+    recipe: Recipe
+    state: State
+    wanted: Wanted
+    progress: Progress
+    guarded: bool
+
+    @property
+    def living(self) -> bool:
+        return self.state.state in LIVING
+
+    @property
+    def word(self) -> str:
+        """The state for people: as recorded, or PAUSED, or UNGUARDED when nobody holds what has to be held."""
+        if self.living and not self.guarded:
+            return UNGUARDED
+        return PAUSED if self.living and self.wanted.paused and self.state.state != FINISHING else self.state.state
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the rate of the last seconds; None when nobody knows."""
+        left = self.progress.bytes_total - self.progress.bytes_filled
+        if not self.living or left <= 0:
+            return 0.0
+        return left / self.progress.rate_bytes if self.progress.rate_bytes > 0 else None
+
+
+def recoveries(home: Path) -> list[Recovery]:
+    """All that are known, the oldest first."""
+    return sorted((look(place) for place in documents.places(home)), key=lambda each: each.recipe.begun_at)
+
+
+def look(place: Place) -> Recovery:
+    return Recovery(
+        *(place, documents.read_recipe(place), documents.read_state(place), documents.read_wanted(place)),
+        *(documents.read_progress(place), living(place, ROLE) is not None or living(place, FILLER) is not None),
+    )
+
+
+def find(home: Path, id: str) -> Recovery:
+    """By its id or the beginning of it. NothingThere when there is none, or more than one."""
+    found = [each for each in recoveries(home) if each.recipe.id.startswith(id)] if id else []
+    if len(found) != 1:
+        what = "several recoveries begin" if found else "no recovery begins"
+        raise NothingThere(f"{what} with '{id}'", hint="`bcsctl recover list` shows them")
+    return found[0]
+
+
+def want(recovery: Recovery, **changes: object) -> Wanted:
+    """Ask something else of a recovery that lives. Refused when it has ended."""
+    if not recovery.living:
+        raise Refused(
+            f"recovery {recovery.recipe.id} has ended: {recovery.state.state}",
+            hint="`bcsctl recover list` shows those that fill",
+        )
+    wanted = replace(documents.read_wanted(recovery.place), **changes)  # type: ignore[arg-type]
+    documents.write_wanted(recovery.place, wanted)
+    return wanted
+
+
+def begin(place: Place, clock: Clock = SYSTEM) -> None:
+    """Start the supervisor of a place that is prepared, and wait until the tree can be used. Failed, with the reason,
+    when it can't: then nothing of it is left."""
+    start_supervisor(place)
+    _await_up(place, clock)
+
+
+def revive(home: Path, clock: Clock = SYSTEM) -> list[Recovery]:
+    """Begin again what nobody guards any more, after a reboot for one; what was only prepared is taken away. Answers
+    those that were begun again."""
+    with _one_at_a_time(home):
+        begun = []
+        for recovery in recoveries(home):
+            if recovery.living and not recovery.guarded:
+                if recovery.state.state == PREPARING:
+                    _drop(recovery)
+                    continue
+                begin(recovery.place, clock)
+                begun.append(look(recovery.place))
+            elif not recovery.living and clock.now() - recovery.state.at > KEPT:
+                shutil.rmtree(recovery.place.path, ignore_errors=True)
+        return begun
+
+
+def cancel(recovery: Recovery, clock: Clock = SYSTEM) -> State:
+    """Take the tree away, with all that was written into it, and end. Failed when that can't be done."""
+    if recovery.state.state == PREPARING and not recovery.guarded:
+        return _drop(recovery)
+    want(recovery, cancel=True, paused=False)
+    if not recovery.guarded:
+        start_supervisor(recovery.place)
+    return await_end(recovery.place, clock)
+
+
+def await_end(place: Place, clock: Clock = SYSTEM, seconds: float = UP_SECONDS) -> State:
+    """Until it has ended and nothing of ours lives."""
+    end = clock.monotonic() + seconds
+    while True:
+        state = documents.read_state(place)
+        if state.state not in LIVING and living(place, ROLE) is None:
+            return state
+        if clock.monotonic() > end:
+            raise Failed(f"recovery {place.path.name} does not end", hint=f"see {place.log}")
+        clock.sleep(LOOK_SECONDS)
+
+
+def refuse_while_filling(home: Path) -> None:
+    """Refused while a tree needs its filler: without that its readers wait, and without its supervisor read zeros."""
+    filling = [each for each in recoveries(home) if each.living]
+    if filling:
+        first = filling[0]
+        raise Refused(
+            f"recovery {first.recipe.id} still fills {first.recipe.dir}",
+            hint=f"`bcsctl recover finish {first.recipe.id}` fills the rest, `recover cancel` removes the tree",
+            details={"recoveries": [each.recipe.id for each in filling]},
+        )
+
+
+def _await_up(place: Place, clock: Clock) -> None:
+    end = clock.monotonic() + UP_SECONDS
+    while True:
+        state = documents.read_state(place)
+        supervisor = living(place, ROLE)
+        if state.state == FAILED:
+            raise Failed(f"the tree can't be guarded: {state.error}", hint=state.hint)
+        if state.state != PREPARING and state.guard and supervisor is not None and _holds(state, supervisor):
+            return
+        if state.state not in LIVING:
+            return  # all there was to fill is filled
+        if supervisor is None:
+            raise Failed(f"the supervisor of {place.path.name} ended: {_last_line(place)}", hint=f"see {place.log}")
+        if clock.monotonic() > end:
+            raise Failed(f"{place.path.name} did not come up in {UP_SECONDS:.0f} s", hint=f"see {place.log}")
+        clock.sleep(LOOK_SECONDS)
+
+
+def _holds(state: State, supervisor: int) -> bool:
+    """Whether the guard in the state is that of this very supervisor."""
+    return state.guard.split(":")[1:2] == [str(supervisor)]
+
+
+def _drop(recovery: Recovery) -> State:
+    """Take away what was being made when its maker died; nobody could reach it."""
+    shutil.rmtree(recovery.recipe.hidden, ignore_errors=True)
+    if recovery.recipe.made_dir:
+        with suppress(OSError):
+            os.rmdir(recovery.recipe.dir)
+    shutil.rmtree(recovery.place.supply, ignore_errors=True)
+    state = State(CANCELLED, error="it was being made when its maker died")
+    documents.write_state(recovery.place, state)
+    return state
+
+
+def _last_line(place: Place) -> str:
+    try:
+        lines = place.log.read_text("utf-8", "replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[-1].strip() if lines else "it said nothing"
+
+
+@contextmanager
+def _one_at_a_time(home: Path) -> Iterator[None]:
+    root = home / documents.RECOVERIES
+    if not root.is_dir():
+        yield
+        return
+    with (root / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

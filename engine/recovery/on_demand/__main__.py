@@ -1,0 +1,11 @@
+"""`python -m engine.recovery.on_demand --role filler …`: the filler of trees whose journal is on this machine."""
+
+from __future__ import annotations
+
+import sys
+
+from engine.fill.process import main
+from engine.recovery.on_demand.supply import LocalSupply
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], LocalSupply))

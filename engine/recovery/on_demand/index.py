@@ -1,0 +1,112 @@
+"""Where the bytes of files lie, as a file that is mapped and searched: no query, no library, no time to open it.
+
+A line of JSON with the number of rows and the names of packs, then a column after the other, each row a piece
+(engine.query.extents.PIECES), by file_id and offset. Written once.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import struct
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from engine.env import durable
+from engine.model.events import DataRef
+from engine.model.extents import Piece
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+HASH_BYTES = 16
+_COLUMNS: tuple[tuple[str, Literal["Q", "q", "I", "i"]], ...] = (
+    *(("file_id", "Q"), ("offset", "q"), ("length", "q"), ("pack", "I"), ("frame", "q"), ("frame_bytes", "i")),
+    *(("data_skip", "i"), ("skip", "q"), ("extent_length", "q")),
+)
+_ALIGNED = 8
+
+
+class Index:
+    """Pieces by file. Safe for several threads."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        end = self._map.find(b"\n")
+        head = json.loads(self._map[:end])
+        self.rows: int = head["rows"]
+        self._packs: list[str] = head["packs"]
+        whole, at = memoryview(self._map), _aligned(end + 1)
+        columns = {}
+        for name, code in _COLUMNS:
+            size = self.rows * struct.calcsize(code)
+            columns[name] = whole[at : at + size].cast(code)
+            at = _aligned(at + size)
+        self._hashes = whole[at : at + self.rows * HASH_BYTES]
+        self._ids, self._offsets, self._lengths = columns["file_id"], columns["offset"], columns["length"]
+        self._rest = [columns[name] for name in ("pack", "frame", "frame_bytes", "data_skip", "skip", "extent_length")]
+
+    def has(self, file_id: int) -> bool:
+        """Whether a file has pieces here: an index has all of a file's, or none."""
+        at = bisect_left(self._ids, file_id)
+        return at < self.rows and self._ids[at] == file_id
+
+    def between(self, file_id: int, start: int, end: int) -> Iterator[Piece]:
+        """The pieces of a file that meet [start, end), in order."""
+        first = bisect_left(self._ids, file_id)
+        last = bisect_right(self._ids, file_id, lo=first)
+        at = max(first, bisect_right(self._offsets, start, lo=first, hi=last) - 1)
+        while at < last and self._offsets[at] < end:
+            if self._offsets[at] + self._lengths[at] > start:
+                yield self._piece(at)
+            at += 1
+
+    def _piece(self, row: int) -> Piece:
+        pack, frame, frame_bytes, data_skip, skip, extent_length = (column[row] for column in self._rest)
+        digest = bytes(self._hashes[row * HASH_BYTES : (row + 1) * HASH_BYTES])
+        data = DataRef(self._packs[pack], frame, frame_bytes, data_skip)
+        return Piece(self._offsets[row], self._lengths[row], data, skip, extent_length, digest)
+
+
+def write(path: Path, pieces: pa.Table) -> None:
+    """An index of a table in the form of engine.query.extents.PIECES, all pieces with data. Durable, whole or not."""
+    import pyarrow as pa
+
+    table = pieces.combine_chunks()
+    packs = table.column("pack").combine_chunks().dictionary_encode() if table.num_rows else None
+    if isinstance(packs, pa.ChunkedArray):
+        packs = packs.chunk(0)
+    names = packs.dictionary.to_pylist() if packs is not None else []
+    parts: list[bytes | memoryview] = []
+    at = _put(parts, 0, json.dumps({"rows": table.num_rows, "packs": names}).encode() + b"\n")
+    for name, code in _COLUMNS:
+        column = packs.indices.cast(pa.uint32()) if name == "pack" and packs is not None else table.column(name)
+        at = _put(parts, at, _raw(column, struct.calcsize(code)))
+    hashes = b"".join(table.column("hash").to_pylist())
+    if len(hashes) != table.num_rows * HASH_BYTES:
+        raise ValueError(f"{table.num_rows} pieces have {len(hashes)} bytes of hashes")
+    _put(parts, at, hashes)
+    durable.replace(path, parts)
+
+
+def _raw(column: pa.ChunkedArray | pa.Array, width: int) -> bytes | memoryview:
+    import pyarrow as pa
+
+    array = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
+    if not len(array):
+        return b""
+    return memoryview(array.buffers()[1]).cast("B")[array.offset * width : (array.offset + len(array)) * width]
+
+
+def _put(parts: list[bytes | memoryview], at: int, data: bytes | memoryview) -> int:
+    parts.append(data)
+    at += len(data)
+    parts.append(bytes(_aligned(at) - at))
+    return _aligned(at)
+
+
+def _aligned(at: int) -> int:
+    return -(-at // _ALIGNED) * _ALIGNED

@@ -1,0 +1,252 @@
+"""Make a tree on demand from the journal on this machine: look, plan, skeleton, and hand it to its supervisor.
+
+What takes long for large trees is left for later: of the bytes only those of small files are looked up, and of sparse
+ones, whose holes the skeleton has to have.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from engine.env import durable
+from engine.env.clock import SYSTEM, Clock
+from engine.env.processes import is_root
+from engine.env.randomness import token_hex
+from engine.fill import conditions, documents, map, skeleton, table
+from engine.fill.base import Place, Recipe
+from engine.fill.choosing import choose
+from engine.fill.recoveries import begin
+from engine.fill.skeleton import Node, Skeleton
+from engine.fill.supervisor import BOOT_ID
+from engine.model.errors import Refused
+from engine.plan.restore import Made
+from engine.query import asof, sql
+from engine.query.extents import extent_table
+from engine.query.session import Session
+from engine.recovery.fill import attributes_of
+from engine.recovery.on_demand import index
+from engine.recovery.on_demand.supply import first_of
+from engine.recovery.restoring import Prepared
+from engine.tree.attributes import Attributes
+from engine.tree.settle import sync
+from engine.tree.target import check_target
+
+SMALL_BYTES, SMALL_FILES, SMALL_BYTES_MAX = 4 << 20, 20_000, 512 << 20
+"""Of files up to so many bytes, of so many files and bytes in all, it is looked up at once where their bytes lie."""
+
+ID_BYTES = 6
+RATE_BYTES = 200_000_000
+AWAY_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a tree is to be filled. `mechanism` None: the best there is. `journal` and `master_key` are where the filler
+    finds them. `rate_bytes` a second for what nobody asks for, 0 for no limit."""
+
+    home: Path
+    journal: Path
+    master_key: Path
+    by: str
+    mechanism: str | None = None
+    rate_bytes: int = RATE_BYTES
+    away_seconds: float = AWAY_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A tree that can be used from now on. `shortfalls` are attributes that could not be set."""
+
+    place: Place
+    recipe: Recipe
+    shortfalls: tuple[str, ...]
+    seconds: float
+
+
+def mechanism_for(target: Path, wanted: str | None) -> str:
+    """What would fill a tree there. Refused, with the reasons, when nothing can."""
+    directory = _nearest(target)
+    return choose(directory, wanted)
+
+
+def make(session: Session, prepared: Prepared, address: str, terms: Terms, clock: Clock = SYSTEM) -> Begun:
+    """Make the tree, and return when it is guarded and can be used. Refused where it can't be; then nothing stays."""
+    began = clock.monotonic()
+    target = Path(os.fsdecode(prepared.plan.target))
+    made_dir = check_target(target)
+    place = documents.place_of(terms.home, token_hex(ID_BYTES))
+    lasting = conditions.lasting(_nearest(target))
+    mechanism = mechanism_for(target, terms.mechanism)
+    for directory in (place.path, place.mechanism, place.supply):
+        durable.make_directories(directory)
+    recipe = _recipe(prepared, address, terms, place, mechanism, made_dir, lasting, clock)
+    documents.write_recipe(place, recipe)
+    try:
+        made = _build(session, prepared, place, recipe)
+    except BaseException:
+        _take_back(recipe, place)
+        raise
+    begin(place, clock)
+    return Begun(place, recipe, tuple(str(each) for each in made.shortfalls), clock.monotonic() - began)
+
+
+def _recipe(
+    prepared: Prepared,
+    address: str,
+    terms: Terms,
+    place: Place,
+    mechanism: str,
+    made_dir: bool,
+    lasting: bool,
+    clock: Clock,
+) -> Recipe:
+    plan, point = prepared.plan, prepared.point
+    target, id = os.path.realpath(os.fsdecode(plan.target)), place.path.name
+    return Recipe(
+        id=id,
+        address=address,
+        stream=prepared.stream.id,
+        position=str(point.position),
+        point_at=point.at,
+        point_class=point.point_class,
+        base=os.fsdecode(prepared.base),
+        dir=target,
+        hidden=f"{target}/.bcs-{id}",
+        made_dir=made_dir,
+        lasting=lasting,
+        mechanism=mechanism,
+        by=terms.by,
+        begun_at=clock.now(),
+        boot=BOOT_ID.read_text().strip(),
+        files=len(plan.files),
+        bytes=plan.bytes,
+        rate_bytes=terms.rate_bytes,
+        away_seconds=terms.away_seconds,
+        module="engine.recovery.on_demand",
+        supply={"journal": str(terms.journal), "master_key": str(terms.master_key)},
+    )
+
+
+def _build(session: Session, prepared: Prepared, place: Place, recipe: Recipe) -> Skeleton:
+    plan, hidden = prepared.plan, os.fsencode(recipe.hidden)
+    sparse = _sparse(session, prepared)
+    known = _pieces(session, prepared, sparse)
+    index.write(first_of(place), known)
+    holes = _data_of(known, sparse)
+    if recipe.made_dir:
+        os.makedirs(recipe.dir)
+        usual = stat.S_IMODE(os.stat(recipe.dir).st_mode)
+        os.chmod(recipe.dir, 0o700)
+    os.mkdir(hidden, 0o700)
+    owners = is_root()
+    made = skeleton.build(
+        hidden,
+        list(_nodes(plan.directories, plan.target)),
+        _nodes(plan.files, plan.target, holes),
+        _nodes(plan.others, plan.target),
+        owners,
+    )
+    root = made.directories.pop(b"", None)
+    made.shortfalls += skeleton.finish_directories(hidden, made.directories, owners)
+    if recipe.made_dir:
+        documents.write_root(place, _root(root, usual, recipe))
+    _note(place, made)
+    sync(hidden)
+    return made
+
+
+def _note(place: Place, made: Skeleton) -> None:
+    """The table and the map; holes are filled from the beginning."""
+    table.write(place.files, made.files)
+    map.make(place.map, made.blocks)
+    entries = map.Map(place.map, writing=True)
+    try:
+        for number, first, end in made.holes:
+            file = made.files[number]
+            entries.set(file.first_block + first, map.zero_digests(file.size, first, end))
+    finally:
+        entries.close()
+
+
+def _root(root: Attributes | None, usual: int, recipe: Recipe) -> documents.Root:
+    if root is not None:
+        return documents.Root(root.mode, root.uid, root.gid, root.mtime_ns, root.xattrs.hex())
+    now = os.stat(recipe.dir)
+    return documents.Root(usual, now.st_uid, now.st_gid, now.st_mtime_ns, "")
+
+
+def _sparse(session: Session, prepared: Prepared) -> set[int]:
+    """The files of which some ranges may be holes: their events bring fewer bytes than they are long."""
+
+    def read() -> dict[int, int]:
+        found = asof.as_of(session, prepared.stream.id, prepared.point.position)
+        return dict(session.rows(sql.fill("covered", events=found.events)))
+
+    covered = session.reading(read)
+    return {
+        made.inode.file_id
+        for made in prepared.plan.files
+        if made.inode.size and covered.get(made.inode.file_id, 0) < made.inode.size
+    }
+
+
+def _pieces(session: Session, prepared: Prepared, sparse: Iterable[int]) -> pa.Table:
+    """Where the bytes of sparse and of small files lie."""
+    wanted, count, total = set(sparse), 0, 0
+    for made in sorted(prepared.plan.files, key=lambda made: made.inode.size):
+        size = made.inode.size
+        if size > SMALL_BYTES or count >= SMALL_FILES or total >= SMALL_BYTES_MAX:
+            break
+        if size:
+            wanted.add(made.inode.file_id)
+            count, total = count + 1, total + size
+    return extent_table(session, prepared.stream.id, prepared.point.position, wanted)
+
+
+def _data_of(pieces: pa.Table, sparse: Iterable[int]) -> dict[int, tuple[tuple[int, int], ...]]:
+    """The ranges with data of sparse files, (offset, length), neighbours joined."""
+    found: dict[int, list[tuple[int, int]]] = {file_id: [] for file_id in sparse}
+    if found:
+        rows = pieces.filter(pc.is_in(pieces["file_id"], pa.array(sorted(found), pa.uint64())))
+        columns = (rows[name].to_pylist() for name in ("file_id", "offset", "length"))
+        for file_id, offset, length in zip(*columns, strict=True):
+            ranges = found[file_id]
+            if ranges and sum(ranges[-1]) >= offset:
+                ranges[-1] = (ranges[-1][0], offset + length - ranges[-1][0])
+            else:
+                ranges.append((offset, length))
+    return {file_id: tuple(ranges) for file_id, ranges in found.items()}
+
+
+def _nodes(
+    made: Sequence[Made], target: bytes, data: dict[int, tuple[tuple[int, int], ...]] | None = None
+) -> Iterator[Node]:
+    for one in made:
+        below = [path[len(target) :].strip(b"/") for path in (one.target, *one.links)]
+        ranges = None if data is None else data.get(one.inode.file_id)
+        yield Node(below[0], one.inode.file_id, attributes_of(one.inode), tuple(below[1:]), ranges)
+
+
+def _nearest(target: Path) -> bytes:
+    """The directory itself, or the nearest above that is there."""
+    while not target.is_dir():
+        if target == target.parent:
+            raise Refused(f"{target} is no directory")
+        target = target.parent
+    return os.fsencode(target)
+
+
+def _take_back(recipe: Recipe, place: Place) -> None:
+    """What was made until it failed."""
+    shutil.rmtree(recipe.hidden, ignore_errors=True)
+    if recipe.made_dir and os.path.isdir(recipe.dir) and not os.listdir(recipe.dir):
+        os.rmdir(recipe.dir)
+    shutil.rmtree(place.path, ignore_errors=True)
