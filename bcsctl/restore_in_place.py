@@ -2,82 +2,123 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bcsctl.entries import as_of, damage_is_a_difference, point_json
+from bcsctl.node_client import told_how_to_start
 from bcsctl.opening import Named, Scene, scene
 from bcsctl.output import BAD, BUSY, DIM, GOOD, print_json, printable, progress, say, tell
 from bcsctl.restore_acts import BEGUN, ENDED, record_of
+from bcsctl.restore_view import point_of
 from bcsctl.settings import Settings
 from engine.env.clock import SYSTEM
 from engine.env.randomness import token_hex
-from engine.model.errors import BcsError, Failed, UsageError
+from engine.model.errors import BcsError, Failed, NotAuthorised
+from engine.model.ids import parse_address
 from engine.model.times import format_size
 from engine.tree.paths import failures_json
 
 if TYPE_CHECKING:
+    from bcsctl.restore_remote import Asked
+    from engine.env.endpoint import Endpoint
     from engine.model.points import Point
     from engine.recovery.in_place.carry_out import Outcome
     from engine.recovery.in_place.prepare import Prepared
 
 MARK_SECONDS = 60.0
-LISTED = 20
 HOST = "localhost"
 
 
 def in_place(
     where: Settings, wanted: Named, at: str, *, exact: bool, dry_run: bool, verify: bool, as_json: bool
 ) -> int:
-    """Bring back where it came from, on this machine."""
-    if where.site is not None:
-        raise UsageError("restores in place are this machine's own for now", hint="write --to HOST:DIR")
+    """Bring back where it came from: here by ourselves, on any other host by its agent."""
+    if where.site is not None or parse_address(wanted.address).host != HOST:
+        return _on_its_host(where, wanted, at, exact=exact, dry_run=dry_run, verify=verify, as_json=as_json)
     with damage_is_a_difference(), scene(where, wanted.address) as there:
-        if there.stream.address.host != HOST:
-            raise UsageError(
-                f"{there.stream.address.host} is another host: in place is for this machine for now",
-                hint=f"write --to {there.stream.address.host}:DIR",
-            )
         from engine.query.applied import paths_of
         from engine.recovery.in_place.prepare import check, prepare
+        from engine.recovery.in_place.told import in_place_json
 
         point = there.point(at)
-        label = f"before-restore-{token_hex(4)}"
+        label = _new_label()
         now = there.point("latest") if dry_run else _marked(where, there, label)
         own = paths_of(there.journal, there.stream.id, point.at)
         paths = [wanted.path] if wanted.path is not None else list(own)
         prepared = prepare(there.session, there.stream, now, point, paths, exact)
-        answer = {"address": wanted.address, **point_json(point), "plan": _plan_json(prepared), "exact": exact}
+        answer = {"address": wanted.address, **point_json(point), "plan": in_place_json(prepared), "exact": exact}
         if dry_run:
-            _show({**answer, "dry_run": True}, as_json, lambda: _render_plan(prepared, exact))
+            _show({**answer, "dry_run": True}, as_json, _render_plan)
             return 0
         check(prepared)
         outcome, recorded = _carried_out(where, there, prepared, label, verify, as_json)
         answer |= {**_outcome_json(outcome), "undo": f"mark:{label}", "recorded": recorded}
-        _show(answer, as_json, lambda: _render(answer, prepared, outcome))
+        _show(answer, as_json, _render)
         return 0 if outcome.verified else 6 if outcome.restored.damaged or outcome.differences else 1
 
 
+def _on_its_host(
+    where: Settings, wanted: Named, at: str, *, exact: bool, dry_run: bool, verify: bool, as_json: bool
+) -> int:
+    """The node plans and sends, the agent of the source's host carries out."""
+    from bcsctl import restore_remote
+    from engine.recovery.acts import who_acts
+
+    endpoint, address = where.endpoint, parse_address(wanted.address)
+    label = _new_label()
+    before = "latest" if dry_run else f"mark:{label}"
+    asked = restore_remote.Asked(
+        *(wanted.address, wanted.path, at, address.host, b"/", verify, who_acts()), before=before, exact=exact
+    )
+    with damage_is_a_difference(), told_how_to_start(where):
+        # What can't be is said before a mark is set.
+        planned = {"address": wanted.address, **restore_remote.planned(endpoint, _asked_first(asked)), "exact": exact}
+        if dry_run:
+            _show(planned, as_json, _render_plan)
+            return 0
+        _set_mark(endpoint, address.group, {wanted.address}, label)
+        told = {**restore_remote.carried_out(endpoint, asked, as_json), "exact": exact}
+    damaged = told.pop("damaged")
+    _show(told, as_json, _render)
+    return 0 if told["verified"] else 6 if damaged else 1
+
+
+def _asked_first(asked: Asked) -> Asked:
+    """The same from the newest point on, as a dry run may ask it."""
+    return replace(asked, before="latest")
+
+
+def _new_label() -> str:
+    return f"before-restore-{token_hex(4)}"
+
+
 def _marked(where: Settings, there: Scene, label: str) -> Point:
-    """Set the mark that the way back leads to. Failed when the agent does not set it."""
+    """The point of the mark that the way back leads to. Failed when the agent does not set it."""
+    address = there.stream.address
+    _set_mark(where.endpoint, address.group, {str(address), there.address}, label)
+    there.session.refresh()
+    return there.point(f"mark:{label}")
+
+
+def _set_mark(endpoint: Endpoint, group: str, addresses: set[str], label: str) -> None:
     from engine.reconcile.marking import mark
 
-    address = there.stream.address
     try:
-        marks = mark(where.endpoint, address.group, label, SYSTEM, MARK_SECONDS, lambda done, count: None)
+        marks = mark(endpoint, group, label, SYSTEM, MARK_SECONDS, lambda done, count: None)
+    except NotAuthorised:
+        raise
     except BcsError as error:
         raise Failed(
             f"no mark could be set before the restore: {error.message}",
             hint="start node and agent with `bcsctl apply`, or restore to an empty directory with --to",
         ) from None
-    if not any(one["done"] for one in marks if one["address"] in (str(address), there.address)):
+    if not any(one["done"] for one in marks if one["address"] in addresses):
         raise Failed(
             f"the agent has not set a mark within {MARK_SECONDS:g} s, so there would be no way back",
             hint="see `bcsctl status`; a restore to an empty directory with --to needs no agent",
         )
-    there.session.refresh()
-    return there.point(f"mark:{label}")
 
 
 def _carried_out(
@@ -86,7 +127,7 @@ def _carried_out(
     from engine.env.processes import is_root
     from engine.recovery.in_place.carry_out import carry_out
 
-    told = {"in_place": True, "undo": f"mark:{label}", **point_json(prepared.point), "plan": _plan_json(prepared)}
+    told = {"in_place": True, "undo": f"mark:{label}", **point_json(prepared.point), "plan": _counts(prepared)}
     begun = record_of(where, there, BEGUN, told)
     with progress(as_json) as drawn:
         task = drawn.add_task("restoring", total=prepared.bytes or None)
@@ -102,17 +143,6 @@ def _carried_out(
     return outcome, record_of(where, there, ENDED, told) and begun
 
 
-def _plan_json(prepared: Prepared) -> dict[str, int]:
-    plan = prepared.plan
-    return {
-        "make": len(plan.made) + len(plan.linked),
-        "rewrite": len(plan.rewritten),
-        "attributes": len(plan.changed),
-        "remove": len(plan.removed) + len(plan.cleared),
-        "bytes": prepared.bytes,
-    }
-
-
 def _outcome_json(outcome: Outcome) -> dict[str, Any]:
     done = outcome.restored
     return {
@@ -126,45 +156,56 @@ def _outcome_json(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _show(answer: dict[str, Any], as_json: bool, render: Callable[[], None]) -> None:
+def _counts(prepared: Prepared) -> dict[str, int]:
+    """What the audit keeps of a plan."""
+    from engine.recovery.in_place.told import COUNTED, in_place_json
+
+    told = in_place_json(prepared)
+    return {name: told[name] for name in COUNTED}
+
+
+def _show(answer: dict[str, Any], as_json: bool, render: Callable[[dict[str, Any]], None]) -> None:
     if as_json:
         print_json(answer)
     else:
-        render()
+        render(answer)
 
 
-def _render_plan(prepared: Prepared, exact: bool) -> None:
-    plan = prepared.plan
-    if plan.nothing:
-        tell(f"nothing differs {as_of(prepared.point)}", GOOD)
+def _nothing(answer: Mapping[str, Any]) -> bool:
+    return not any(answer["plan"][kind] for kind in ("make", "rewrite", "attributes", "remove"))
+
+
+def _render_plan(answer: dict[str, Any]) -> None:
+    plan, point = answer["plan"], point_of(answer)
+    if _nothing(answer):
+        tell(f"nothing differs {as_of(point)}", GOOD)
         return
-    tell(f"in place {as_of(prepared.point)}")
-    for turns, sign, colour in (
-        ((*plan.made, *(turn for turn, _ in plan.linked)), "+", GOOD),
-        ((*plan.rewritten, *plan.changed), "~", BUSY),
-        ((*plan.cleared, *plan.removed), "-", BAD),
-    ):
-        for turn in turns[:LISTED]:
-            tell(f"{sign} {printable(os.fsdecode(turn.path))}", colour)
-        if len(turns) > LISTED:
-            tell(f"{sign} and {len(turns) - LISTED:,} more", colour)
-    tell(f"{format_size(prepared.bytes)} would be written")
-    if not exact:
+    tell(f"in place {as_of(point)}")
+    counts = {"make": plan["make"], "change": plan["rewrite"] + plan["attributes"], "remove": plan["remove"]}
+    for kind, sign, colour in (("make", "+", GOOD), ("change", "~", BUSY), ("remove", "-", BAD)):
+        listed = plan["changes"][kind]
+        for row in listed:
+            tell(f"{sign} {printable(row['path'])}", colour)
+        if counts[kind] > len(listed):
+            tell(f"{sign} and {counts[kind] - len(listed):,} more", colour)
+    tell(f"{format_size(plan['bytes'])} would be written")
+    if not answer["exact"]:
         tell("what did not exist then stays: --exact removes it")
 
 
-def _render(answer: dict[str, Any], prepared: Prepared, outcome: Outcome) -> None:
+def _render(answer: dict[str, Any]) -> None:
     for row in answer["failures"]:
         say(f"{printable(row['path'])}: {row['message']}", BAD)
     for text in answer["shortfalls"]:
         say(printable(text), BUSY)
-    if prepared.plan.nothing:
-        tell(f"nothing differs {as_of(prepared.point)}: nothing was changed", GOOD)
+    point = point_of(answer)
+    if _nothing(answer):
+        tell(f"nothing differs {as_of(point)}: nothing was changed", GOOD)
         return
-    state = "verified" if outcome.verified else "NOT VERIFIED"
+    state = "verified" if answer["verified"] else "NOT VERIFIED"
     done = f"Restored {answer['names']:,} paths in place with {format_size(answer['bytes'])}"
     tell(
-        f"{done}, removed {answer['removed']:,}, {as_of(prepared.point)}, {state}",
-        GOOD if outcome.verified else BAD,
+        f"{done}, removed {answer['removed']:,}, {as_of(point)}, {state}",
+        GOOD if answer["verified"] else BAD,
     )
     say(f"undo: bcsctl restore {answer['address']} --at {answer['undo']} --in-place --exact", DIM)

@@ -29,7 +29,9 @@ _CANCELLED = "cancelled"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the user wants: where from, as of when, and `folder`, absolute, on `host`; empty for this machine."""
+    """What the user wants: where from, as of when, and `folder`, absolute, on `host`; empty for this machine.
+
+    With `before`, the moment of a mark, in place on `host` instead; `exact` removes what did not exist then."""
 
     address: str
     path: bytes | None
@@ -38,6 +40,8 @@ class Asked:
     folder: bytes
     verify: bool
     who: str
+    before: str = ""
+    exact: bool = False
 
     def body(self, *, dry_run: bool = False) -> dict[str, Any]:
         return {
@@ -49,11 +53,14 @@ class Asked:
             "verify": self.verify,
             "dry_run": dry_run,
             "who": self.who,
+            **({"in_place": True, "before": self.before, "exact": self.exact} if self.before else {}),
         }
 
     @property
     def place(self) -> str:
         """Where it goes, for the eye."""
+        if self.before:
+            return f"its place on {self.host}"
         return f"{self.host}:{os.fsdecode(self.folder)}" if self.host else os.fsdecode(self.folder)
 
 

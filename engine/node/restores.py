@@ -7,6 +7,7 @@ receiver says so again.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,11 +21,17 @@ from engine.model.ids import parse_position
 from engine.model.points import Point
 from engine.model.times import DAY, format_time
 from engine.query import streams
+from engine.query.applied import paths_of
 from engine.query.session import Session
+from engine.query.streams import StreamInfo
 from engine.recovery import granting
 from engine.recovery.granting import End, Grant
-from engine.recovery.restoring import Prepared, pieces_of, prepare_for
+from engine.recovery.in_place import prepare as in_place
+from engine.recovery.in_place.sending import InPlaceSending
+from engine.recovery.in_place.told import in_place_json
+from engine.recovery.restoring import pieces_of, prepare_for
 from engine.recovery.sending import TARGET, Sending
+from engine.recovery.told import plan_json, unreadable_json
 from engine.store.base import Missing
 
 OPEN = "open"
@@ -83,10 +90,14 @@ class Restore:
 
 @dataclass(slots=True)
 class Sent:
-    """A restore's batches, with those that are being made. `prepared` is its plan."""
+    """A restore's batches, with those that are being made. `told` is what its receiver hears of it beforehand, `plan`
+    what who asks does; `base` is what is brought back."""
 
-    prepared: Prepared
-    sending: Sending
+    stream: StreamInfo
+    base: bytes
+    plan: dict[str, Any]
+    told: dict[str, Any]
+    sending: Sending | InPlaceSending
     making: dict[tuple[int, bool], Future[bytes]] = field(default_factory=dict)
 
 
@@ -111,7 +122,10 @@ class Restores:
     def for_host(self, host: str) -> list[dict[str, Any]]:
         """What the agent of a host is to receive."""
         mine = (each.grant for each in self.known.values() if each.grant.host == host and each.end is None)
-        return [{"id": grant.id, "dir": grant.dir, "verify": grant.verify} for grant in mine]
+        return [
+            {"id": grant.id, "dir": grant.dir, "verify": grant.verify, **({"in_place": True} if grant.before else {})}
+            for grant in mine
+        ]
 
     def forsaken(self, now: int) -> list[Restore]:
         """Those whose receiver has not come for so long that nobody waits for it any more."""
@@ -232,7 +246,7 @@ def _made(sent: asyncio.Future[Sent]) -> bool:
     return sent.done() and not sent.cancelled() and sent.exception() is None
 
 
-def _whole(sending: Sending, number: int, data: bool) -> bytes:
+def _whole(sending: Sending | InPlaceSending, number: int, data: bool) -> bytes:
     return b"".join(sending.batch(number, data=data))
 
 
@@ -245,13 +259,44 @@ def work_out(journal: Journal, grant: Grant) -> Sent:
     path = None if grant.path is None else grant.path.encode("utf-8", "surrogateescape")
     point = Point(parse_position(grant.position), grant.point_at, 0, grant.point_class)
     with Session(journal) as session:
-        return prepared_to_send(journal, session, grant.id, grant.stream, lambda: point, path)
+        if grant.before:
+            before = Point(parse_position(grant.before), 0, 0, "")
+            return changes_to_send(
+                journal, session, grant.id, grant.stream, (before, point), path, exact=grant.exact, verify=grant.verify
+            )
+        return prepared_to_send(journal, session, grant.id, grant.stream, lambda: point, path, os.fsencode(grant.dir))
 
 
 def prepared_to_send(
-    journal: Journal, session: Session, id: str, stream: str, point: Callable[[], Point], path: bytes | None
+    journal: Journal, session: Session, id: str, stream: str, point: Callable[[], Point], path: bytes | None, to: bytes
 ) -> Sent:
-    """The tree at a point as it is sent. NothingThere for an unknown path."""
+    """The tree at a point as it is sent to the directory `to`. NothingThere for an unknown path."""
     prepared = prepare_for(journal, session, streams.info(journal, stream), point(), path, TARGET)
     sending = Sending(journal, id, stream, prepared.plan, pieces_of(session, prepared))
-    return Sent(prepared, sending)
+    told = {
+        "files": len(prepared.plan.files),
+        "names": prepared.plan.names,
+        "bytes": prepared.plan.bytes,
+        "unreadable": unreadable_json(prepared.unreadable),
+    }
+    return Sent(prepared.stream, prepared.base, plan_json(prepared, to), told, sending)
+
+
+def changes_to_send(
+    journal: Journal,
+    session: Session,
+    id: str,
+    stream: str,
+    between: tuple[Point, Point],
+    path: bytes | None,
+    *,
+    exact: bool,
+    verify: bool,
+) -> Sent:
+    """What a restore in place changes, from the first point to the second, as it is sent."""
+    found = streams.info(journal, stream)
+    paths = [path] if path is not None else list(paths_of(journal, stream, between[1].at))
+    prepared = in_place.prepare(session, found, *between, paths, exact)
+    sending = InPlaceSending(journal, id, prepared, verify=verify)
+    plan = in_place_json(prepared)
+    return Sent(found, paths[0], plan, {"bytes": plan["bytes"], "in_place": True}, sending)

@@ -29,6 +29,8 @@ class Grant:
     was asked for, `base` what that names.
 
     With `host` that host's agent alone may; without one the caller `receiver` ([kind, name, token]) may, who opened it.
+    With `before`, the position of a mark, what differs since is changed where it stands; `exact` removes what did not
+    exist then, and `undo` is the moment that leads back.
     """
 
     id: str
@@ -46,6 +48,9 @@ class Grant:
     origin: str
     opened_at: int
     receiver: list[str] = field(default_factory=list)
+    before: str = ""
+    exact: bool = False
+    undo: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ class _Directory:
 
 
 @dataclass(slots=True)
-class _Rows:
+class Rows:
     """Events of one batch, numbered as they come."""
 
     lsn: int
@@ -116,7 +116,7 @@ class Sending:
         """
         step, at = self._steps[number]
         first = number * LSNS_A_BATCH + 1
-        rows, frames = _Rows(first), list[Frame]()
+        rows, frames = Rows(first), list[Frame]()
         if step == "made":
             for directory in self._directories[at : at + NODES_A_BATCH]:
                 self._dentry(rows, directory.path, directory.file_id)
@@ -134,11 +134,11 @@ class Sending:
         buffers, _ = encode(self.id, 1, first, self.fingerprint, rows.tables, frames)
         return buffers
 
-    def _dentry(self, rows: _Rows, path: bytes, file_id: int) -> None:
+    def _dentry(self, rows: Rows, path: bytes, file_id: int) -> None:
         parent, name = path.rsplit(b"/", 1)
         rows.add("dentry", 0, self._ids[parent or TARGET], name, file_id)
 
-    def _file_rows(self, rows: _Rows, cut: Cut, data: bool) -> list[Frame]:
+    def _file_rows(self, rows: Rows, cut: Cut, data: bool) -> list[Frame]:
         parts = list(cut.parts(self._pieces))
         content = _Content(self._reader, self._stream, data)
         for part in parts:
@@ -153,7 +153,7 @@ class Sending:
             rows.add("record", 0, b"hashes", base64.b64encode(b"".join(hashes)))
         return content.frames()
 
-    def _names(self, rows: _Rows, made: Made, part: Part) -> None:
+    def _names(self, rows: Rows, made: Made, part: Part) -> None:
         for name in (made.target, *(made.links if part.last else ())):
             self._dentry(rows, name, made.inode.file_id)
         if part.last:
@@ -192,7 +192,7 @@ class _Content:
                 self._whole[key] = len(self._kept)
                 self._kept.append(frame)
 
-    def extents(self, rows: _Rows, file_id: int, pieces: Sequence[Piece]) -> Iterator[bytes]:
+    def extents(self, rows: Rows, file_id: int, pieces: Sequence[Piece]) -> Iterator[bytes]:
         """Add a file's extents, each checked against the journal's hash; the hashes for the host. What is damaged is
         told instead, once for these pieces."""
         failed = ""
@@ -223,7 +223,7 @@ class _Content:
         extent = self._reader.checked(raw, piece.data, piece.extent_length, piece.hash, self._stream)
         return extent[piece.skip : piece.skip + piece.length]
 
-    def _extent(self, rows: _Rows, file_id: int, piece: Piece, part: memoryview) -> None:
+    def _extent(self, rows: Rows, file_id: int, piece: Piece, part: memoryview) -> None:
         assert piece.data is not None
         head = (0, file_id, piece.offset, piece.length)
         frame = self._whole.get((piece.data.pack, piece.data.frame))

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,39 +60,49 @@ class Hosts:
         for agent in self.agents.values():
             agent.wait(20)
 
+    @classmethod
+    @contextmanager
+    def up(cls, base: Path, names: str) -> Iterator[Hosts]:
+        with Site(base / "home") as site:
+            site.start_node()
+            hosts = cls(base, site)
+            for host in names:
+                hosts.start(host)
+            try:
+                yield hosts
+            finally:
+                hosts.stop()
+
     def restore(self, target: Path, *more: str, address: str = ADDRESS) -> subprocess.Popen[bytes]:
         """`bcsctl restore` to host b, begun."""
-        command = [sys.executable, "-m", "bcsctl", "restore", address, "--to", f"b:{target}", "--json", *more]
+        return self.command("restore", address, "--to", f"b:{target}", *more)
+
+    def command(self, *words: str) -> subprocess.Popen[bytes]:
+        """A command, begun; it answers in JSON."""
+        command = [sys.executable, "-m", "bcsctl", *words, "--json"]
         begun = subprocess.Popen(
             command, env=self.site.environment, cwd=self.base, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         self.commands.append(begun)
         return begun
 
-    def receivers(self) -> list[int]:
-        """The processes that receive restores for these hosts' agents."""
+    def receivers(self, host: str = "b") -> list[int]:
+        """The processes that receive restores for a host's agent."""
         found = []
         for entry in Path("/proc").iterdir():
             try:
                 words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
             except OSError:
                 continue
-            if b"engine.agent.restore.process" in words and os.fsencode(self.base / "home-b") in words:
+            if b"engine.agent.restore.process" in words and os.fsencode(self.base / f"home-{host}") in words:
                 found.append(int(entry.name))
         return found
 
 
 @pytest.fixture
 def hosts(tmp_path: Path) -> Iterator[Hosts]:
-    with Site(tmp_path / "home") as site:
-        site.start_node()
-        hosts = Hosts(tmp_path, site)
-        for host in "ab":
-            hosts.start(host)
-        try:
-            yield hosts
-        finally:
-            hosts.stop()
+    with Hosts.up(tmp_path, "ab") as hosts:
+        yield hosts
 
 
 def protect_many(hosts: Hosts) -> Path:

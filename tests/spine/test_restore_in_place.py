@@ -19,9 +19,8 @@ ADDRESS = "demo/localhost/files"
 LARGE = 3 << 20
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    source = tmp_path / "source"
+def make_source(source: Path) -> None:
+    """A tree with a bit of everything that a restore in place has to do with."""
     (source / "kept").mkdir(parents=True)
     (source / "kept" / "same").write_bytes(b"same")
     (source / "large").write_bytes(os.urandom(LARGE))
@@ -31,6 +30,12 @@ def site(tmp_path: Path) -> Iterator[Site]:
     (source / "dir" / "deep" / "file").write_text("below\n")
     os.link(source / "text", source / "also text")
     (source / "link").symlink_to("text")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    source = tmp_path / "source"
+    make_source(source)
     with Site(tmp_path / "home").start() as made:
         made.protect(ADDRESS, source)
         made.wait_protected(ADDRESS)
@@ -97,22 +102,22 @@ def _attributes(source: Path) -> None:
     (source / "link").symlink_to("elsewhere")
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda source: (source / "text").write_text("second\n"),
-        lambda source: (source / "gone").unlink(),
-        _write_inside,
-        _swap,
-        _relink,
-        _attributes,
-        lambda source: shutil.rmtree(source / "dir"),
-        lambda source: (source / "dir").rename(source / "moved"),
-        lambda source: os.truncate(source / "large", 1000),
-        lambda source: os.truncate(source / "large", 2 * LARGE),
-        lambda source: os.replace(source / "text", source / "gone"),
-    ],
-)
+CHANGES: list[Callable[[Path], object]] = [
+    lambda source: (source / "text").write_text("second\n"),
+    lambda source: (source / "gone").unlink(),
+    _write_inside,
+    _swap,
+    _relink,
+    _attributes,
+    lambda source: shutil.rmtree(source / "dir"),
+    lambda source: (source / "dir").rename(source / "moved"),
+    lambda source: os.truncate(source / "large", 1000),
+    lambda source: os.truncate(source / "large", 2 * LARGE),
+    lambda source: os.replace(source / "text", source / "gone"),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_an_exact_restore_is_the_tree_as_it_was_and_its_undo_the_tree_as_it_is(
     site: Site, change: Callable[[Path], object]
 ) -> None:

@@ -17,7 +17,8 @@ from pathlib import Path
 import engine
 from engine.agent.host.where import find
 from engine.agent.restore.client import RestoreClient, Stopped
-from engine.agent.restore.restoring import Job, Untold, receive
+from engine.agent.restore.in_place import InPlace
+from engine.agent.restore.restoring import Job, Run, Untold, receive
 from engine.env.processes import end_with
 from engine.model.errors import BcsError
 
@@ -55,10 +56,11 @@ def main() -> int:
             own=[os.fsencode(home), *code()],
             protected=[os.fsencode(path) for path in granted.get("protected", ())],
             state=folder / f"{arguments.id}.json",
+            name=arguments.id,
         )
         where = find(home, arguments.host, arguments.socket, arguments.node)
         client = RestoreClient(where.endpoint, arguments.id, arguments.host, stopping)
-        receive(client, job, stopping)
+        receive(client, job, stopping, run=InPlace if granted.get("in_place") else Run)
     except Stopped:
         return AGAIN if stopping.is_set() else 0
     except (BcsError, OSError, ValueError) as error:

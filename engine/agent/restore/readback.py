@@ -66,7 +66,7 @@ class ReadBack:
                 found += differing(read_attributes(path), node.attributes, excused=excused, owners=self._owners)
                 found += [f"further name {shown(name)}" for name in self._lost_links(node)]
             if node.extents or (node.attributes is not None and node.attributes.type == FILE):
-                found += _content(path, node, start)
+                found += content_differences(path, node, start)
         except CannotRead as error:
             found.append(os.strerror(error.errno))
         except (OSError, BcsError) as error:
@@ -79,7 +79,7 @@ class ReadBack:
                 yield self._landing.named(name)
 
 
-def _content(path: bytes, node: Node, start: int) -> Iterator[str]:
+def content_differences(path: bytes, node: Node, start: int) -> Iterator[str]:
     """What differs in the bytes from `start` on; up to the end of the file if this is its last batch."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:

@@ -249,7 +249,7 @@ def read_nodes(step: str, batch: Batch, directories: dict[int, bytes]) -> dict[i
         raise Malformed(f"a batch of {sorted(batch.tables)} is none of the step '{step[:40]}'")
     nodes: dict[int, Node] = {}
     paths = dict(directories) if step == "made" else directories
-    for parent, name, file_id in _rows(batch, "dentry", "parent", "name", "file_id"):
+    for parent, name, file_id in rows_of(batch, "dentry", "parent", "name", "file_id"):
         if name in (b"", b".", b"..") or b"/" in name or b"\0" in name or parent not in paths or file_id < 1:
             raise Malformed(f"the name {shown(name)} in {parent} would lead elsewhere")
         path = paths[parent] + b"/" + name
@@ -257,7 +257,7 @@ def read_nodes(step: str, batch: Batch, directories: dict[int, bytes]) -> dict[i
         if step == "made":
             paths[file_id] = path
     columns = ("file_id", "type", "mode", "uid", "gid", "size", "mtime_ns", "rdev", "target", "xattrs")
-    for file_id, letter, *rest in _rows(batch, "inode", *columns):
+    for file_id, letter, *rest in rows_of(batch, "inode", *columns):
         kind = chr(letter)
         node = nodes.setdefault(file_id, Node(file_id)) if step == "finished" else nodes.get(file_id)
         if node is None or step != {FILE: "files", DIRECTORY: "finished"}.get(kind, "others"):
@@ -269,7 +269,7 @@ def read_nodes(step: str, batch: Batch, directories: dict[int, bytes]) -> dict[i
 
 def _read_extents(batch: Batch, nodes: dict[int, Node]) -> None:
     hashes = b""
-    for topic, payload in _rows(batch, "record", "topic", "payload"):
+    for topic, payload in rows_of(batch, "record", "topic", "payload"):
         try:
             if topic == b"hashes":
                 hashes = base64.b64decode(payload, validate=True)
@@ -278,7 +278,7 @@ def _read_extents(batch: Batch, nodes: dict[int, Node]) -> None:
                 nodes[told["file_id"]].damage = str(told["message"])
         except (ValueError, KeyError, TypeError):
             raise Malformed(f"a record {shown(topic)} of a restore can't be read") from None
-    rows = list(_rows(batch, "extent", "file_id", "offset", "length", "frame", "skip"))
+    rows = list(rows_of(batch, "extent", "file_id", "offset", "length", "frame", "skip"))
     if len(hashes) != HASH_BYTES * len(rows):
         raise Malformed(f"a batch has {len(hashes)} bytes of hashes for {len(rows)} extents")
     for index, (file_id, offset, length, frame, skip) in enumerate(rows):
@@ -288,7 +288,8 @@ def _read_extents(batch: Batch, nodes: dict[int, Node]) -> None:
         nodes[file_id].extents.append(Extent(offset, length, frame, skip, digest))
 
 
-def _rows(batch: Batch, table: str, *columns: str) -> Iterator[tuple[Any, ...]]:
+def rows_of(batch: Batch, table: str, *columns: str) -> Iterator[tuple[Any, ...]]:
+    """Some columns of a batch's table, row by row; none for a table that it has not."""
     found = batch.tables.get(table)
     return zip(*(found[name] for name in columns), strict=True) if found else iter(())
 

@@ -45,7 +45,8 @@ LISTED_MAX = 2_000
 @dataclass(frozen=True, slots=True)
 class Job:
     """What is received where. `own` and `protected` are paths that it must not touch, `state` the file in which is
-    noted how far it is (none: it can't be resumed); `guarded` keeps it out of the system's own directories."""
+    noted how far it is (none: it can't be resumed); `guarded` keeps it out of the system's own directories; by `name`
+    what lies about of this restore is known."""
 
     target: bytes
     verify: bool
@@ -53,6 +54,7 @@ class Job:
     protected: Sequence[bytes] = ()
     state: Path | None = None
     guarded: bool = True
+    name: str = ""
 
 
 class Untold(Failed):
@@ -71,14 +73,16 @@ def receive(
     stopping: threading.Event,
     tell: Tell = lambda phase, done: None,
     clock: Clock = SYSTEM,
+    run: Callable[..., Run] | None = None,
 ) -> dict[str, Any]:
-    """Carry it out; the outcome as the node has been told it. Every error is told to the node, then raised.
+    """Carry it out, as `run` does it (Run by default); the outcome as the node has been told it. Every error is told to
+    the node, then raised.
 
     Stopped when the restore was cancelled, or `stopping` was set: then what was written stays. Untold when the node
     would not hear how it ended.
     """
     try:
-        outcome = _carried_out(client, job, stopping, tell, clock)
+        outcome = _carried_out(client, job, stopping, tell, clock, run or Run)
     except Stopped:
         raise
     except (BcsError, OSError) as error:
@@ -99,11 +103,11 @@ def _tell_end(client: RestoreClient, end: dict[str, Any]) -> None:
 
 
 def _carried_out(
-    client: RestoreClient, job: Job, stopping: threading.Event, tell: Tell, clock: Clock
+    client: RestoreClient, job: Job, stopping: threading.Event, tell: Tell, clock: Clock, run: Callable[..., Run]
 ) -> dict[str, Any]:
     while True:
         try:
-            return _Run(client, job, stopping, tell, clock).whole()
+            return run(client, job, stopping, tell, clock).whole()
         except Refused as error:
             state = error.details.get("state")
             if state is None:
@@ -112,7 +116,9 @@ def _carried_out(
                 raise Stopped(error.message) from None
 
 
-class _Run:
+class Run:
+    """One try at a plan, into a directory."""
+
     def __init__(self, client: RestoreClient, job: Job, stopping: threading.Event, tell: Tell, clock: Clock) -> None:
         self._client, self._job, self._stopping, self._clock = client, job, stopping, clock
         self._tell = tell

@@ -36,18 +36,21 @@ from engine.node.callers.access import (
 from engine.node.desired import bounded
 from engine.node.monitoring.overview import site_status
 from engine.node.parts import Parts
-from engine.node.restores import Restore, Restores, Sent, over, prepared_to_send
+from engine.node.restores import Restore, Restores, Sent, changes_to_send, over, prepared_to_send
 from engine.query import points, streams
 from engine.query.session import Session
 from engine.recovery import granting
 from engine.recovery.granting import CANCELLED, DONE, FAILED, End, Grant
-from engine.recovery.told import act_json, plan_json, point_json, unreadable_json
+from engine.recovery.in_place.told import COUNTED
+from engine.recovery.told import act_json, point_json
 from engine.tree.paths import path_json
 
 BEGUN, ENDED = "restoring", "restore"
 """What the audit calls the beginning and the end of a restore."""
 LIVING_WITHIN = 15 * SECOND
 """An agent that was heard of within this time is there to receive a restore."""
+FRESH_WITHIN = 10 * 60 * SECOND
+"""A mark no older than this was set for the restore in place that names it."""
 OPEN_MAX = 32
 WAIT_SECONDS_MAX = 30.0
 _PATH_CHARS = 4096
@@ -64,8 +67,7 @@ def routes(parts: Parts) -> list[Route]:
         point, sent = await _prepared(parts, id, asked)
         if await request.is_disconnected():
             raise ClientDisconnect  # who asked gave up meanwhile: nothing may begin
-        stream = sent.prepared.stream
-        planned = plan_json(sent.prepared, os.fsencode(asked["dir"]))
+        stream, planned = sent.stream, sent.plan
         told = {**point_json(point), "plan": planned}
         if asked["dry_run"]:
             return Answer({**told, "dry_run": True})
@@ -78,14 +80,17 @@ def routes(parts: Parts) -> list[Route]:
         origin = str(with_origin(request, {})["from"])
         grant = Grant(
             id, asked["address"], stream.id, str(point.position), point.at, point.point_class, asked["path"],
-            os.fsdecode(sent.prepared.base), asked["host"], asked["dir"], asked["verify"], asked["by"], origin,
+            os.fsdecode(sent.base), asked["host"], asked["dir"], asked["verify"], asked["by"], origin,
             parts.clock.now(), [caller.kind, caller.name, caller.token],
+            asked["before_position"], asked["exact"], asked["before"],
         )  # fmt: skip
-        details = {**_details(grant), "plan": {name: planned[name] for name in ("files", "bytes")}}
+        counted = COUNTED if grant.before else ("files", "bytes")
+        details = {**_details(grant), "plan": {name: planned[name] for name in counted}}
         await asyncio.to_thread(parts.audit.act, BEGUN, asked["by"], with_origin(request, details))
         restore = await restores.open(grant, sent)
         await parts.desired.news()
-        return Answer({**told, "id": id, "host": grant.host, "version": restore.version}, 201)
+        undo = {"undo": grant.undo} if grant.undo else {}
+        return Answer({**told, "id": id, "host": grant.host, "version": restore.version, **undo}, 201)
 
     async def listed(request: Request) -> Response:
         seen = sight(request, "viewer").sees
@@ -114,18 +119,8 @@ def routes(parts: Parts) -> list[Route]:
     async def plan(request: Request) -> Response:
         restore = await _received(request)
         sent = await restores.sent(restore)
-        prepared = sent.prepared
-        return Answer(
-            {
-                "id": restore.grant.id,
-                "fingerprint": sent.sending.fingerprint.hex(),
-                "steps": sent.sending.steps,
-                "files": len(prepared.plan.files),
-                "names": prepared.plan.names,
-                "bytes": prepared.plan.bytes,
-                "unreadable": unreadable_json(prepared.unreadable),
-            }
-        )
+        plan = {"fingerprint": sent.sending.fingerprint.hex(), "steps": sent.sending.steps}
+        return Answer({"id": restore.grant.id, **plan, **sent.told})
 
     async def batch(request: Request) -> Response:
         restore = await _received(request)
@@ -196,18 +191,21 @@ async def _asked(parts: Parts, request: Request) -> dict[str, Any]:
     """What a user asks for, checked; the role is needed on the source's group, by its name then and now."""
     body = await read_json(request, parts.bodies)
     address = fields.text(body, "address", chars_max=1_000)
-    group = parse_address(address).group
-    need_group(request, "operator", group)
-    folder = fields.text(body, "dir", chars_max=_PATH_CHARS)
+    in_place = body.get("in_place") is True
+    role = "recoverer" if in_place else "operator"
+    need_group(request, role, parse_address(address).group)
+    folder = fields.text(body, "dir", "/" if in_place else None, chars_max=_PATH_CHARS)
     host = fields.text(body, "host", "", chars_max=253)
     if not folder.startswith("/") or "\0" in folder:
         raise UsageError(f"'{folder[:200]}' is not an absolute path", hint="write --to HOST:/the/whole/path")
     path = fields.text(body, "path", chars_max=_PATH_CHARS) if body.get("path") is not None else None
     # What is not there is told with names that are like it, but for those that the caller may not know of.
-    known = seen_by(parts.journal, sight(request, "operator"))
+    known = seen_by(parts.journal, sight(request, role))
     found = await asyncio.to_thread(streams.find, known, address)
     for name in (found.group, (parts.desired.address(found.id) or address).split("/")[0]):
-        need_group(request, "operator", name)
+        need_group(request, role, name)
+    if in_place:
+        host = _its_host(parts, found.id, address)
     return {
         "address": address,
         "stream": found.id,
@@ -218,7 +216,22 @@ async def _asked(parts: Parts, request: Request) -> dict[str, Any]:
         "verify": body.get("verify") is True,
         "dry_run": body.get("dry_run") is True,
         "by": _by(request, body),
+        "in_place": in_place,
+        "exact": in_place and body.get("exact") is True,
+        "before": fields.text(body, "before", "", chars_max=200) if in_place else "",
+        "before_position": "",
     }
+
+
+def _its_host(parts: Parts, stream: str, address: str) -> str:
+    """The host whose source it is now: its own agent changes it where it stands. Refused when no policy names it."""
+    called = parts.desired.address(stream)
+    if called is None:
+        raise Refused(
+            f"{address} is protected no more, so nothing can be changed in place",
+            hint="restore it to an empty directory with --to HOST:DIR",
+        )
+    return called.split("/")[1]
 
 
 def _by(request: Request, body: Mapping[str, Any]) -> str:
@@ -228,7 +241,7 @@ def _by(request: Request, body: Mapping[str, Any]) -> str:
     return who(request)
 
 
-async def _prepared(parts: Parts, id: str, asked: Mapping[str, Any]) -> tuple[Point, Sent]:
+async def _prepared(parts: Parts, id: str, asked: dict[str, Any]) -> tuple[Point, Sent]:
     """The point that answers, and all that is sent of it; worked out on a reader's thread."""
     now, stream = parts.clock.now(), str(asked["stream"])
     moment = parse_moment(asked["at"], now)
@@ -238,12 +251,29 @@ async def _prepared(parts: Parts, id: str, asked: Mapping[str, Any]) -> tuple[Po
     def work() -> tuple[Point, Sent]:
         with Session(parts.journal) as session:
             point = points.point_for(session, stream, moment, now, gap)
-            return point, prepared_to_send(parts.journal, session, id, stream, lambda: point, path)
+            if asked["in_place"]:
+                before = _before(session, asked, now)
+                asked["before_position"] = str(before.position)
+                ways = {"exact": asked["exact"], "verify": asked["verify"]}
+                return point, changes_to_send(parts.journal, session, id, stream, (before, point), path, **ways)
+            return point, prepared_to_send(
+                parts.journal, session, id, stream, lambda: point, path, os.fsencode(asked["dir"])
+            )
 
     reading = parts.readers.submit(work)
     parts.reads.add(reading)
     reading.add_done_callback(parts.reads.discard)
     return await asyncio.wrap_future(reading)
+
+
+def _before(session: Session, asked: Mapping[str, Any], now: int) -> Point:
+    """The mark from which a restore in place starts, and to which it is undone. Refused for one that is not fresh: what
+    happened since is in no plan."""
+    stream, moment = str(asked["stream"]), parse_moment(asked["before"] or "latest", now)
+    found = points.point_for(session, stream, moment, now)
+    if not asked["dry_run"] and (moment.label is None or now - found.at > FRESH_WITHIN):
+        raise Refused("a restore in place begins with a fresh mark", hint="`bcsctl restore --in-place` sets one")
+    return found
 
 
 def _open_gap(parts: Parts, stream: str) -> Gap | None:
@@ -319,7 +349,7 @@ def _details(grant: Grant) -> dict[str, Any]:
         "point": grant.position,
         "at": format_time(grant.point_at),
         "class": grant.point_class,
-        **path_json(os.fsencode(grant.dir), "target"),
+        **({"in_place": True, "undo": grant.undo} if grant.before else path_json(os.fsencode(grant.dir), "target")),
         **({"host": grant.host} if grant.host else {}),
     }
 

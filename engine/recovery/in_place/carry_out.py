@@ -6,13 +6,11 @@ brought back whole stays as it was. Capture sees the writes as it sees any.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from engine.env import randomness
 from engine.journal.data import DataReader
 from engine.journal.open import Journal
 from engine.model.errors import BcsError, Damaged, Failed
@@ -24,7 +22,8 @@ from engine.recovery.fill import FileTask, attributes_of, fill
 from engine.recovery.in_place.prepare import Prepared
 from engine.recovery.readback import read_back
 from engine.recovery.restore import Progress, Restored
-from engine.tree.apply import Shortfall, deepest_first, finish, link, make, set_size, write_extent
+from engine.tree.apply import deepest_first, finish, make, set_size, write_extent
+from engine.tree.exchange import put, put_link, refuse, take_away
 from engine.tree.settle import sync
 from engine.tree.sparse import make_hole
 
@@ -57,7 +56,7 @@ def carry_out(journal: Journal, prepared: Prepared, *, owners: bool, progress: P
         _attempt(done, turn.path, partial(_rewrite, prepared, turn, reader, done))
         progress(1, sum(piece.length for piece in prepared.pieces_to_write(turn)))
     for turn, target in plan.linked:
-        _attempt(done, turn.path, partial(_put, turn.path, partial(_link, target)))
+        _attempt(done, turn.path, partial(put_link, target, turn.path))
     _remove(plan.removed, outcome)
     failed = {path for path, _ in done.failures}
     inodes = dict(plan.settled)
@@ -94,22 +93,20 @@ def _remove(turns: Sequence[Turn], outcome: Outcome) -> None:
     kinds = {turn.path: turn.left.type for turn in turns if turn.left}
     for path in deepest_first(kinds):
         try:
-            os.rmdir(path) if kinds[path] == DIRECTORY else os.unlink(path)
-            outcome.removed += 1
+            outcome.removed += take_away(path, kinds[path])
         except OSError as error:
-            if error.errno != errno.ENOENT:
-                outcome.restored.failures.append((path, f"not removed: {os.strerror(error.errno or 0)}"))
+            outcome.restored.failures.append((path, f"not removed: {os.strerror(error.errno or 0)}"))
 
 
 def _make(prepared: Prepared, turn: Turn, reader: DataReader, owners: bool, done: Restored) -> None:
     assert turn.right is not None
     inode = turn.right
     if inode.type == DIRECTORY:
-        _refuse(make(turn.path, attributes_of(inode)))
+        refuse(make(turn.path, attributes_of(inode)))
     elif inode.type == FILE:
-        _put(turn.path, partial(_fill, prepared, turn, reader, owners, done))
+        put(turn.path, partial(_fill, prepared, turn, reader, owners, done))
     else:
-        _put(turn.path, lambda new: _refuse(make(new, attributes_of(inode))))
+        put(turn.path, lambda new: refuse(make(new, attributes_of(inode))))
 
 
 def _fill(prepared: Prepared, turn: Turn, reader: DataReader, owners: bool, done: Restored, new: bytes) -> None:
@@ -120,26 +117,6 @@ def _fill(prepared: Prepared, turn: Turn, reader: DataReader, owners: bool, done
         raise (Damaged if filled.damaged else Failed)(filled.failure)
     done.bytes_written += filled.bytes_written
     done.files += 1
-
-
-def _link(target: bytes, new: bytes) -> None:
-    _refuse(link(target, new))
-
-
-def _refuse(missing: Shortfall | None) -> None:
-    if missing is not None:
-        raise OSError(missing.errno, os.strerror(missing.errno))
-
-
-def _put(path: bytes, make_at: Callable[[bytes], None]) -> None:
-    """Make something beside `path` and put it there in one step, in the place of whatever is there."""
-    beside = os.path.dirname(path) + b"/.bcs-" + randomness.token_hex(8).encode()
-    make_at(beside)
-    try:
-        os.rename(beside, path)
-    except OSError:
-        os.unlink(beside)
-        raise
 
 
 def _rewrite(prepared: Prepared, turn: Turn, reader: DataReader, done: Restored) -> None:

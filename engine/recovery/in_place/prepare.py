@@ -5,7 +5,6 @@ The disk must still be as that mark says wherever something is to change, else n
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ from engine.query.extents import pieces
 from engine.query.session import Session
 from engine.query.streams import StreamInfo
 from engine.query.tree import as_entries, tree_table
-from engine.tree.attributes import CannotRead, read_attributes
+from engine.tree.exchange import is_as
 from engine.tree.paths import shown
 
 CONFLICTS_NAMED = 5
@@ -104,7 +103,7 @@ def _turns(changes: Iterable[Change]) -> Iterator[Turn]:
 
 def check(prepared: Prepared) -> None:
     """Refused where the disk is not as the mark says: someone has gone on working there."""
-    conflicts = [path for path, wanted in _expected(prepared.plan) if not _is_as(path, wanted)]
+    conflicts = [path for path, wanted in _expected(prepared.plan) if not is_as(path, left_of(wanted))]
     if conflicts:
         named = ", ".join(shown(path) for path in conflicts[:CONFLICTS_NAMED])
         more = f" and {len(conflicts) - CONFLICTS_NAMED} more" if len(conflicts) > CONFLICTS_NAMED else ""
@@ -122,15 +121,9 @@ def _expected(plan: InPlacePlan) -> Iterator[tuple[bytes, Inode | None]]:
         yield turn.path, turn.left
 
 
-def _is_as(path: bytes, wanted: Inode | None) -> bool:
-    try:
-        there = read_attributes(path)
-    except CannotRead as error:
-        return wanted is None and error.errno in (errno.ENOENT, errno.ENOTDIR)
-    if wanted is None or there.type != wanted.type:
-        return False
-    same = there.mtime_ns == wanted.mtime_ns and there.size == wanted.size
-    return wanted.type == DIRECTORY or (wanted.type != FILE or same)
+def left_of(inode: Inode | None) -> tuple[str, int, int] | None:
+    """What is looked at once more of what is at a path: type, size, times."""
+    return None if inode is None else (inode.type, inode.size, inode.mtime_ns)
 
 
 def _key(piece: Piece) -> tuple[int, int, int, int, bytes]:
