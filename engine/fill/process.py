@@ -87,6 +87,7 @@ def _begin(place: Place, recipe: Recipe, fd: int, guard: str, began: State, supp
     if began.state == PREPARING:
         _finish_root(place, recipe)
     module_of(recipe).uncover(place, recipe)
+    mechanism.expose()  # what lay under a cover
     if began.guard != guard:
         documents.write_state(place, State(FILLING if began.state == PREPARING else began.state, guard=guard))
     return filling
@@ -113,6 +114,7 @@ class _Work:
         self._wanted = documents.Wanted()
 
     def until_the_end(self, supervisor: int, fd: int, guard: str) -> int:
+        self._look()  # one that was paused begins paused
         worker = threading.Thread(target=self._fill_all, daemon=True)
         worker.start()
         while not self._background.done.is_set():
