@@ -6,6 +6,7 @@ What it finds ends in the baseline's mark, or in a gap and a pass mark.
 from __future__ import annotations
 
 from engine.agent.parts import Parts
+from engine.agent.watch.mounts import hollow_points, mount_table
 from engine.env.crash import crash
 from engine.model.events import BASELINE, PASS
 from engine.model.points import FUZZY, QUIET
@@ -59,6 +60,8 @@ def look_at_everything(parts: Parts) -> int:
     hints, record = parts.hints, parts.record
     hints.begin_anew()
     parts.capture.unmounted.begin()
+    scope = parts.begun.settings.scope
+    scope.keep_hollow(hollow_points([scope.real(root) for root in scope.roots], mount_table()))
     hints.drain()
     through_at = hints.drained_at
     under_way = parts.capture.under_way

@@ -32,6 +32,7 @@ class Scope:
         self._own = tuple(_normal(path) for path in own)
         self._elsewhere: list[tuple[bytes, bytes]] = []
         self._instead: list[tuple[bytes, bytes]] = []
+        self.hollow: frozenset[bytes] = frozenset()
         self._settle(_distinct(self._paths))
         self.follow()
 
@@ -39,9 +40,22 @@ class Scope:
         self.roots = roots
         self.stems = _stems(roots)
         self._excludes: list[tuple[bytes, Exclude]] = [(root, compile_excludes(self._patterns, root)) for root in roots]
-        self.excludes_nothing = not self._patterns and not any(
-            within(path, root) or within(root, path) for path in self._own for root in roots
-        )
+        self._note_excludes()
+
+    def _note_excludes(self) -> None:
+        own = any(within(path, root) or within(root, path) for path in self._own for root in self.roots)
+        self.excludes_nothing = not (self._patterns or own or self.hollow)
+
+    def keep_hollow(self, points: Iterable[bytes]) -> None:
+        """Of directories at these paths on disk nothing but themselves belongs to the source: `hollow`, in the tree."""
+        found = set()
+        for point in points:
+            for root in self.roots:
+                real = self.real(root)
+                if within(point, real) and point != real:
+                    found.add(root.rstrip(b"/") + point[len(real.rstrip(b"/")) :])
+        self.hollow = frozenset(found)
+        self._note_excludes()
 
     def shared_with(self, other: Scope) -> tuple[bytes, bytes] | None:
         """A path of this scope and one of another that lead, by symbolic links, to one place or into each other."""
@@ -102,6 +116,8 @@ class Scope:
         if self.excludes_nothing or path in self.stems:
             return False
         if any(within(path, own) for own in self._own):
+            return True
+        if any(path != point and within(path, point) for point in self.hollow):
             return True
         return any(within(path, root) and matches(path, is_directory) for root, matches in self._excludes)
 

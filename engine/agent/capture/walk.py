@@ -82,7 +82,7 @@ class Walk:
         while stack:
             directory = stack.pop()
             path = capture.places.path(directory)
-            if path is None or capture.unmounted.covers(path):
+            if path is None or path in capture.scope.hollow or capture.unmounted.covers(path):
                 continue
             wanted = capture.scope.names(path)
             if wanted is None:

@@ -7,20 +7,41 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 _MOUNTINFO = "/proc/self/mountinfo"
+_KERNELS_OWN = frozenset(
+    b"autofs binder binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts devtmpfs efivarfs fusectl hugetlbfs mqueue "
+    b"nfsd nsfs proc pstore resctrl rpc_pipefs securityfs selinuxfs smackfs sysfs tracefs".split()
+)
+"""File systems without files of anybody's."""
+_TEMPORARY, _TEMPORARY_AT = frozenset((b"tmpfs", b"ramfs")), (b"/dev", b"/proc", b"/run", b"/sys", b"/tmp")
+
+
+def hollow_points(roots: Sequence[bytes], table: bytes) -> frozenset[bytes]:
+    """Mount points below the roots of which only the directory belongs to a source: of the kernel's own file systems,
+    and of memory where a system keeps what ends with it. Who protects something inside of such a place means it."""
+    found = set()
+    for line in table.splitlines():
+        before, _, after = line.partition(b" - ")
+        point, kind = _unescaped(before.split(b" ")[4]), after.split(b" ")[0]
+        above = [root for root in roots if _is_within(point, root) and point != root]
+        places = [place for place in _TEMPORARY_AT if any(_is_within(place, root) for root in above)]
+        if above and (kind in _KERNELS_OWN or (kind in _TEMPORARY and any(_is_within(point, each) for each in places))):
+            found.add(point)
+    return frozenset(point for point in found if not _below(point, found))
 
 
 def mounts_of(roots: Sequence[bytes], table: bytes) -> frozenset[tuple[bytes, ...]]:
-    """(mount id, device, mount point) of every mount in `table` above, at or below one of the roots."""
-    found = set()
+    """(mount id, device, mount point) of every mount in `table` above, at or below one of the roots; but not of those
+    below hollow ones, which come and go with every session of a user."""
+    found, hollow = set(), hollow_points(roots, table)
     for line in table.splitlines():
         mount_id, _, device, _, mount_point, *_ = line.split(b" ")
         point = _unescaped(mount_point)
-        if any(_is_within(root, point) or _is_within(point, root) for root in roots):
+        if not _below(point, hollow) and any(_is_within(root, point) or _is_within(point, root) for root in roots):
             found.add((mount_id, device, point))
     return frozenset(found)
 
@@ -29,10 +50,11 @@ def mounted_at(roots: Sequence[bytes], table: bytes) -> dict[bytes, str]:
     """mount point -> 'device root' of every mount in `table` above, at or below one of the roots that is not hidden by
     a later one. `root` is the directory of the file system that is mounted there."""
     found: dict[bytes, str] = {}
+    hollow = hollow_points(roots, table)
     for line in table.splitlines():
         _, _, device, root, mount_point, *_ = line.split(b" ")
         point = _unescaped(mount_point)
-        if not any(_is_within(each, point) or _is_within(point, each) for each in roots):
+        if _below(point, hollow) or not any(_is_within(each, point) or _is_within(point, each) for each in roots):
             continue
         for hidden in [each for each in found if _is_within(each, point)]:
             del found[hidden]
@@ -113,6 +135,10 @@ class MountTable:
 
 def _is_within(path: bytes, parent: bytes) -> bool:
     return path == parent or path.startswith(parent.rstrip(b"/") + b"/")
+
+
+def _below(path: bytes, points: Collection[bytes]) -> bool:
+    return any(path != point and _is_within(path, point) for point in points)
 
 
 def _unescaped(field: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.agent.watch.mounts import Mount, filesystem_type, mount_with, mounted_at, mounts_of
+from engine.agent.watch.mounts import Mount, filesystem_type, hollow_points, mount_with, mounted_at, mounts_of
 
 TABLE = rb"""22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
 30 22 0:40 / /srv rw,relatime shared:1 - nfs4 server:/srv rw
@@ -50,3 +50,31 @@ def test_what_is_mounted_where() -> None:
     assert mounted_at([b"/mnt/x"], TABLE)[b"/mnt"] == "8:3 /", "the later of two in one place"
     hidden = TABLE + b"35 22 8:4 /dir /srv rw,relatime - ext4 /dev/sdd rw\n"
     assert mounted_at([b"/srv"], hidden) == {b"/": "254:0 /", b"/srv": "8:4 /dir"}, "what lies beneath is not there"
+
+
+SYSTEM = rb"""22 1 254:0 / / rw - ext4 /dev/vda rw
+23 22 0:4 / /proc rw - proc proc rw
+24 23 0:5 / /proc/sys/fs/binfmt_misc rw - autofs systemd-1 rw
+25 22 0:6 / /dev rw - devtmpfs udev rw
+26 25 0:7 / /dev/shm rw - tmpfs tmpfs rw
+27 22 0:8 / /run rw - tmpfs tmpfs rw
+28 27 0:9 / /run/user/0 rw - tmpfs tmpfs rw
+29 22 8:1 / /boot rw - ext4 /dev/sda1 rw
+30 22 0:10 / /srv/fast rw - tmpfs tmpfs rw
+31 22 0:11 / /tmp rw - tmpfs tmpfs rw
+32 31 0:12 / /tmp/x/sub rw - tmpfs tmpfs rw
+33 22 0:13 / /srv/chroot/proc rw - proc proc rw
+"""
+
+
+def test_of_the_kernels_own_file_systems_only_the_mount_points_belong_to_a_whole_host() -> None:
+    assert hollow_points([b"/"], SYSTEM) == {b"/proc", b"/dev", b"/run", b"/tmp", b"/srv/chroot/proc"}
+    assert hollow_points([b"/srv"], SYSTEM) == {b"/srv/chroot/proc"}
+    assert hollow_points([b"/tmp/x", b"/run/user/0"], SYSTEM) == set(), "who names such a place means it"
+
+
+def test_what_comes_and_goes_below_them_is_no_change() -> None:
+    before = b"\n".join(line for line in SYSTEM.splitlines() if b"/run/user/0" not in line)
+    assert mounts_of([b"/"], before) == mounts_of([b"/"], SYSTEM)
+    assert b"/run/user/0" not in mounted_at([b"/"], SYSTEM) and b"/boot" in mounted_at([b"/"], SYSTEM)
+    assert mounts_of([b"/"], before.replace(b"/boot", b"/moved")) != mounts_of([b"/"], SYSTEM)
