@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from bcsctl.output import local_time
+from engine.model import xattrs
 from engine.model.errors import Damaged, VerificationFailed
 from engine.model.points import Point
 from engine.model.times import format_time
@@ -21,7 +24,7 @@ _TYPE_BITS |= {"s": stat.S_IFSOCK, "c": stat.S_IFCHR, "b": stat.S_IFBLK}
 
 
 def inode_json(inode: Inode) -> dict[str, Any]:
-    """The attributes of an entry: mode the permission bits as a number, mtime in nanoseconds."""
+    """The attributes of an entry: mode the permission bits as a number, mtime in nanoseconds, xattrs in base64."""
     return {
         "type": inode.type,
         "size": inode.size,
@@ -30,6 +33,11 @@ def inode_json(inode: Inode) -> dict[str, Any]:
         "uid": inode.uid,
         "gid": inode.gid,
         **(path_json(inode.target, "target") if inode.type == "l" else {"target": None}),
+        "rdev": inode.rdev,
+        "xattrs": {
+            os.fsdecode(name): base64.b64encode(value).decode("ascii")
+            for name, value in xattrs.decode(inode.xattrs).items()
+        },
     }
 
 

@@ -24,15 +24,18 @@ CPU_SECONDS = 4 * 3600
 _EVERY = frozenset({"as_json"})
 OPTIONS: Mapping[str, frozenset[str]] = {
     "points": _EVERY | {"address", "from_at", "to_at", "point_class", "limit"},
-    "ls": _EVERY | {"address", "at", "recursive"},
+    "ls": _EVERY | {"address", "at", "recursive", "hashed"},
     "cat": _EVERY | {"address", "at"},
-    "diff": _EVERY | {"address", "before", "after"},
-    "log": _EVERY | {"address", "limit"},
-    "search": _EVERY | {"pattern", "address", "from_at", "to_at", "larger", "smaller", "limit"},
+    "diff": _EVERY | {"address", "before", "after", "content"},
+    "log": _EVERY | {"address", "limit", "no_follow"},
+    "search": _EVERY
+    | {"pattern", "address", "from_at", "to_at", "larger", "smaller", "limit"}
+    | {"size", "sha256", "blake3", "deleted"},
     "query": _EVERY | {"sql"},
     "report": _EVERY | {"name", "from_at", "to_at", "group", "form"},
     "history": _EVERY | {"limit"},
     "check": _EVERY | {"read_data", "sample"},
+    "drill": _EVERY | {"group", "at", "checks"},
 }
 """What of each command's parameters a user may give. None of them names a file of the node."""
 

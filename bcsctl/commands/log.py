@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from bcsctl.commands.ls import group_name, user_name
 from bcsctl.commands.validate import counted
 from bcsctl.entries import path_json
 from bcsctl.opening import named, scene
@@ -27,11 +29,15 @@ COLOURS = {"created": GOOD, "removed": BAD}
 @click.command("log", cls=SiteCommand, epilog=exits(4, 5))
 @click.argument("address", metavar="ADDRESS:PATH")
 @click.option("--limit", type=click.IntRange(min=1), help="How many, the latest last.")
+@click.option("--no-follow", is_flag=True, help="Only what was at this very path, not what a renamed file was before.")
 @site_option
 @home_option
 @json_option
-def command(address: str, limit: int | None, home: str | None, as_json: bool) -> None:
-    """List every version of a path: when it came, changed and went.
+def command(address: str, limit: int | None, no_follow: bool, home: str | None, as_json: bool) -> None:
+    """List every version of a path: when it came, changed and went, and how to bring each back.
+
+    A file that was renamed is followed to its earlier names. AT is the first point that holds the
+    version, WRITTEN the file's own time. Who wrote it is known where it was a restore in place.
 
     \b
     Example:  bcsctl log finance/sf-db1/files:/srv/finance/q3.ods
@@ -42,18 +48,17 @@ def command(address: str, limit: int | None, home: str | None, as_json: bool) ->
     with scene(settings(home), wanted.address) as there:
         from engine.query.timeline import versions
 
-        found = versions(there.session, there.stream.id, wanted.path)
+        found = versions(there.session, there.stream.id, wanted.path, follow=not no_follow)
     count = len(found)
     found = found[-limit:] if limit else found
     if as_json:
-        print_json(
-            {"address": wanted.address, **path_json(wanted.path), "entries": [version_json(one) for one in found]}
-        )
+        entries = [version_json(one, wanted.address) for one in found]
+        print_json({"address": wanted.address, **path_json(wanted.path), "entries": entries})
     else:
-        render(found, count)
+        render(found, count, wanted.address)
 
 
-def version_json(version: Version) -> dict[str, Any]:
+def version_json(version: Version, address: str) -> dict[str, Any]:
     """One version, and the point at which it can be had; `other` is the path it was renamed from or to."""
     return {
         "point": str(version.position),
@@ -62,20 +67,42 @@ def version_json(version: Version) -> dict[str, Any]:
         "size": version.size,
         "mode": version.mode,
         **(path_json(version.other, "other") if version.other else {"other": None}),
+        **path_json(version.path),
+        "mtime_ns": version.mtime_ns,
+        "uid": version.uid,
+        "gid": version.gid,
+        "restored_by": version.restored_by or None,
+        "restore": restore_command(version, address),
     }
 
 
-def render(found: Sequence[Version], count: int) -> None:
+def restore_command(version: Version, address: str) -> str | None:
+    """The command that brings a version back, to where one stands; None where there is nothing to bring back."""
+    if version.size is None:
+        return None
+    what = shlex.quote(f"{address}:{os.fsdecode(version.path)}")
+    return f"bcsctl restore {what} --at point:{version.position} --to restored"
+
+
+def render(found: Sequence[Version], count: int, address: str) -> None:
     """A table, oldest first."""
     rows = [
         [
             local_time(one.at, 6),
-            f"point:{one.position}",
             (one.change + (f" {os.fsdecode(one.other)}" if one.other else ""), COLOURS.get(one.change, BUSY)),
             "-" if one.size is None else format_size(one.size),
             "-" if one.mode is None else f"{one.mode:04o}",
+            "-" if one.uid is None or one.gid is None else f"{user_name(one.uid)}:{group_name(one.gid)}",
+            "-" if one.mtime_ns is None else local_time(one.mtime_ns // 1000),
+            f"restored by {one.restored_by}" if one.restored_by else "",
+            (restore_command(one, address) or "", DIM),
         ]
         for one in found
     ]
-    table(["AT", "POINT", "CHANGE", "SIZE", "MODE"], rows, right=("SIZE",))
+    titles = ["AT", "CHANGE", "SIZE", "MODE", "OWNER", "WRITTEN", "BY", "BRING IT BACK"]
+    if not any(one.restored_by for one in found):
+        del titles[6]
+        for row in rows:
+            del row[6]
+    table(titles, rows, right=("SIZE",))
     say(counted(count, "version"), DIM)

@@ -39,18 +39,31 @@ NEEDS = {
     "history": VIEWER,
     "cat": OPERATOR,
     "check": OPERATOR,
+    "drill": OPERATOR,
 }
 """The commands that may be run, and the role that each needs. Nobody sees a group without that role on it."""
+READ_CONTENT = frozenset({"--content", "--sha256", "--blake3"})
+"""Options that tell what is in files, or whether it is what somebody thinks: they need what `cat` needs."""
 OF_THE_SITE = frozenset({"check"})
 """Commands that look at all of the journal: the role is needed on every group."""
 
 AT_ONCE, AT_ONCE_A_USER = 4, 2
 WAIT_SECONDS = 30.0
 SECONDS_MAX = 300.0
-SECONDS_MAX_OF = {"check": 4 * 3600.0, "cat": 3600.0, "report": 900.0}
+SECONDS_MAX_OF = {"check": 4 * 3600.0, "drill": 24 * 3600.0, "cat": 3600.0, "report": 900.0}
 ALIVE_SECONDS = 10.0
 PIECE_BYTES = 64 << 10
 _KEPT = ("PATH", "PYTHONPATH", "PYTHONSAFEPATH", "LANG", "LC_ALL", "HOME")
+
+
+def reads_content(argv: Sequence[str]) -> bool:
+    """Whether a command's answer tells what is in files."""
+    return argv[0] == "cat" or any(each.split("=", 1)[0] in READ_CONTENT for each in argv[1:])
+
+
+def need_of(argv: Sequence[str]) -> str:
+    """The role that a command, of those in NEEDS, needs with these options."""
+    return OPERATOR if reads_content(argv) else NEEDS[argv[0]]
 
 
 @dataclass(slots=True)

@@ -54,3 +54,9 @@ def paths_of(journal: Journal, stream: str, at: int) -> tuple[bytes, ...]:
     """The paths that a source protected at a time; `/` when no policy tells."""
     source = source_of(journal, stream, at)
     return tuple(os.fsencode(path) for path in source["paths"]) if source else (b"/",)
+
+
+def labels_of(journal: Journal) -> dict[str, dict[str, str]]:
+    """{stream: labels of its group} by the newest applied policies."""
+    sources = [source for value in read_policies(journal, 1) for source in value.get("sources", {}).values()]
+    return {source["stream"]: dict(source.get("labels") or {}) for source in sources}

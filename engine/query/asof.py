@@ -67,6 +67,23 @@ def whole_line(session: Session, stream: str, position: Position, lsn_after: int
     return _segments(session, stream, line, lsn_after)
 
 
+def is_covered(session: Session, stream: str, position: Position, lsn_after: int = 0) -> bool:
+    """Whether the footers of segments that were found whole say that they hold every event of the lineage up to a
+    position and after an LSN. A footer stands in the object that its content hash covers, so its word is as good as
+    its rows are; but a gap in it may only be a gap in what it says."""
+    line = until(lineage(session.epochs(stream), position.epoch), position)
+    ranges = session.held.ranges.get(stream, ())
+    for span in line:
+        need = max(span.lsn_first, lsn_after + 1)
+        for one in sorted((each.lsn_first, each.lsn_last) for each in ranges if each.epoch == span.epoch):
+            if one[0] > need:
+                break
+            need = max(need, one[1] + 1)
+        if span.lsn_last is not None and need <= span.lsn_last:
+            return False
+    return True
+
+
 def _relation(
     session: Session, stream: str, position: Position, line: Lineage, checkpoint: CheckpointName | None
 ) -> AsOf:

@@ -29,13 +29,16 @@ def content(
         what = _NOUNS.get(entry.inode.type, "no file")
         target = f" to {os.fsdecode(entry.inode.target)}" if entry.inode.type == "l" else ""
         raise NothingThere(
-            f"{os.fsdecode(path)} was {what}{target}, not a file", hint="`bcsctl ls` shows what is there"
+            f"{os.fsdecode(path)} was {what}{target}, not a file",
+            hint="`bcsctl ls` shows what is there",
+            details={"not_a_file": True},
         )
     found = pieces(session, stream.id, position, [entry.inode.file_id])
-    return entry, _parts(DataReader(journal), stream.id, found.get(entry.inode.file_id, []), entry.inode.size)
+    return entry, parts(DataReader(journal), stream.id, found.get(entry.inode.file_id, []), entry.inode.size)
 
 
-def _parts(reader: DataReader, stream: str, found: Sequence[Piece], size: int) -> Iterator[memoryview | bytes]:
+def parts(reader: DataReader, stream: str, found: Sequence[Piece], size: int) -> Iterator[memoryview | bytes]:
+    """The bytes of a file of `size` bytes from its pieces, holes as zeros. Raises Damaged."""
     at = 0
     for piece in found:
         yield from _zeros(piece.offset - at)

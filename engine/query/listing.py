@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from engine.model.errors import NothingThere
+from engine.model.events import DIRECTORY
 from engine.model.ids import Position
 from engine.query.session import Session
 from engine.query.tree import Entry, entries, stat
+
+
+def directory_listed(
+    session: Session, stream: str, position: Position, path: bytes | None, source_paths: tuple[bytes, ...]
+) -> Entry | None:
+    """The directory whose entries `listing` gives; None when that is none, or several, or was never described."""
+    if path is None and len(source_paths) != 1:
+        return None
+    try:
+        found = stat(session, stream, position, path if path is not None else source_paths[0])
+    except NothingThere:
+        return None
+    return found if found.inode.type == DIRECTORY else None
 
 
 def listing(

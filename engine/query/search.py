@@ -10,9 +10,10 @@ from engine.query import sql
 from engine.query.asof import whole_line
 from engine.query.points import points, table_of
 from engine.query.session import Session
-from engine.query.streams import StreamInfo, streams
+from engine.query.streams import StreamInfo, by_name
 
 HITS_MAX = 1000
+_ALL = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,88 +38,74 @@ class Hit:
     gone: bool
 
 
-def search(
-    session: Session,
-    pattern: str,
-    *,
-    stream: str | None = None,
-    limit: int = HITS_MAX,
-    size_min: int | None = None,
-    size_max: int | None = None,
-    from_at: int | None = None,
-    to_at: int | None = None,
-    content: bytes | None = None,
-) -> list[Hit]:
-    """Files whose name matches, by address and path, at most `limit`.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is looked for. `pattern` is a glob on names, on whole paths when it holds a slash, or a part of a name
+    without `*`, `?` and `[`. Sizes in bytes, as a file's was last; a file was there between `from_at` and `to_at`
+    (microseconds) at some point. `deleted`: only what is there no more."""
 
-    `pattern` is a glob on names, on whole paths when it holds a slash, or a part of a name without `*`, `?` and `[`.
-    A file was there between `from_at` and `to_at` (microseconds) at some point; its size in bytes as it was last;
-    `content` is the hash of one of its extents.
-    """
-    condition, values = _condition(pattern)
-    bounds = {
-        "size >= $size_min": size_min,
-        "size <= $size_max": size_max,
-        "at_last >= $from_at": from_at,
-        "at_first <= $to_at": to_at,
-    }
-    for text, value in bounds.items():
-        if value is not None:
-            condition += f" AND {text}"
-            values[text.rpartition("$")[2]] = value
+    pattern: str = "*"
+    size_min: int | None = None
+    size_max: int | None = None
+    from_at: int | None = None
+    to_at: int | None = None
+    deleted: bool = False
+
+
+def search(session: Session, wanted: Wanted, stream: str | None = None, limit: int = HITS_MAX) -> list[Hit]:
+    """Files that match, by address and path, at most `limit`; of one stream, or of all."""
     found: list[Hit] = []
-    for address, info in streams(session.journal).items():
+    for address, info in by_name(session.journal).items():
         if stream in (None, info.id) and len(found) < limit:
-            found += _in_stream(session, address, info, condition, values, content, limit - len(found))
+            found += stays_of(session, address, info, wanted, limit - len(found))
     return found
 
 
-def _condition(pattern: str) -> tuple[str, dict[str, Any]]:
-    if not any(letter in pattern for letter in "*?["):
-        where = "path_text" if "/" in pattern else "name_text"
-        return f"contains({where}, $pattern)", {"pattern": pattern}
-    return ("path_text" if "/" in pattern else "name_text") + " GLOB $pattern", {"pattern": pattern}
-
-
-def _in_stream(
-    session: Session,
-    address: Address,
-    info: StreamInfo,
-    condition: str,
-    values: dict[str, Any],
-    content: bytes | None,
-    limit: int,
+def stays_of(
+    session: Session, address: Address, info: StreamInfo, wanted: Wanted, limit: int = _ALL, of_files: str = ""
 ) -> list[Hit]:
+    """The same of one stream. `of_files` is a query of ours for file_ids, where only those files count."""
+
     def read() -> list[Hit]:
         last = points(session, info.id, limit=1)
         if not last:
             return []
         events = whole_line(session, info.id, last[0].position)
-        narrowed, all_values = condition, {**values, "count": limit}
-        if content is not None:
-            narrowed += f" AND file_id IN (SELECT subject FROM {events} WHERE kind = 3 AND hash = $content)"
-            all_values["content"] = content
-        query = sql.fill("search", points=table_of(session, info.id), condition=narrowed, events=events)
-        return [_hit(address, info.id, row) for row in session.rows(query, all_values)]
+        names, condition, values = _conditions(wanted)
+        if of_files:
+            condition += f" AND file_id IN ({of_files.replace('{events}', events)})"
+        places = {"points": table_of(session, info.id), "names": names, "condition": condition, "events": events}
+        rows = session.rows(sql.fill("search", **places), {**values, "count": limit})
+        return [_hit(address, info.id, row) for row in rows]
 
     return session.reading(read)
 
 
+def _conditions(wanted: Wanted) -> tuple[str, str, dict[str, Any]]:
+    """(what names must be, what all else must be, the values in both)."""
+    where = "path_text" if "/" in wanted.pattern else "name_text"
+    globbed = any(letter in wanted.pattern for letter in "*?[")
+    named = f"{where} GLOB $pattern" if globbed else f"contains({where}, $pattern)"
+    values: dict[str, Any] = {"pattern": wanted.pattern}
+    conditions = ["gone"] if wanted.deleted else []
+    for text, value in (
+        ("size >= $size_min", wanted.size_min),
+        ("size <= $size_max", wanted.size_max),
+        ("at_last >= $from_at", wanted.from_at),
+        ("at_first <= $to_at", wanted.to_at),
+    ):
+        if value is not None:
+            conditions.append(text)
+            values[text.rpartition("$")[2]] = value
+    if wanted.size_min is not None or wanted.size_max is not None:
+        conditions.append("\"type\" = ord('f')")
+    if where == "name_text":
+        return named, " AND ".join(conditions) or "true", values
+    return "true", " AND ".join([named, *conditions]), values
+
+
 def _hit(address: Address, stream: str, row: tuple[Any, ...]) -> Hit:
-    (
-        path,
-        file_id,
-        letter,
-        mode,
-        size,
-        mtime_ns,
-        epoch_first,
-        lsn_first,
-        at_first,
-        epoch_last,
-        lsn_last,
-        at_last,
-        gone,
-    ) = row
+    path, file_id, letter, mode, size, mtime_ns, *times = row
+    epoch_first, lsn_first, at_first, epoch_last, lsn_last, at_last, gone = times
     first, last = Position(epoch_first, lsn_first), Position(epoch_last, lsn_last)
     return Hit(address, stream, path, file_id, chr(letter), mode, size, mtime_ns, first, at_first, last, at_last, gone)

@@ -1,6 +1,7 @@
 -- Files that were there at some recovery point, deleted ones too: one row for each stay of a file at a name.
--- {events} are those of one lineage, {points} its points (line_points.sql); {condition} narrows by name_text,
--- path_text, size, at_last, file_id. A directory's own path is the last that it had.
+-- {events} are those of one lineage, {points} its points (line_points.sql); {names} narrows by name_text, before
+-- anything is worked out; {condition} by path_text, size, at_first, at_last, file_id, type, gone. A directory's own
+-- path is the last that it had.
 -- Columns: path, file_id, type (letter's code), mode, size (bytes), mtime_ns, epoch_first, lsn_first, at_first,
 -- epoch_last, lsn_last, at_last (the first and the last point that hold it there; microseconds), gone (boolean);
 -- by path and lsn_first, at most $count rows.
@@ -10,14 +11,15 @@ stays AS MATERIALIZED (
         coalesce(lead(lsn) OVER (PARTITION BY subject, name ORDER BY lsn), 1::UBIGINT << 62) AS ends
     FROM (SELECT DISTINCT subject, name, file_id, lsn FROM {events} WHERE kind = 1)
 ),
-inodes AS MATERIALIZED (
-    SELECT DISTINCT subject AS file_id, lsn, "type", mode, size, mtime_ns FROM {events} WHERE kind = 2
+named AS MATERIALIZED (
+    SELECT * FROM (SELECT *, coalesce(TRY(decode(name)), name::VARCHAR) AS name_text FROM stays)
+    WHERE file_id IS NOT NULL AND {names}
 ),
 -- Each directory has one last place, so the walk down from the root ends.
 places AS MATERIALIZED (
     SELECT file_id, arg_max(parent, begins) AS parent, arg_max(name, begins) AS name
     FROM stays
-    WHERE file_id > 0 AND file_id IN (SELECT file_id FROM inodes WHERE "type" = ord('d'))
+    WHERE file_id > 0 AND file_id IN (SELECT subject FROM {events} WHERE kind = 2 AND "type" = ord('d'))
     GROUP BY file_id
 ),
 directories(file_id, path) AS (
@@ -28,13 +30,16 @@ directories(file_id, path) AS (
 ),
 first_points AS (
     SELECT s.*, p.epoch AS epoch_first, p.lsn AS lsn_first, p."at" AS at_first
-    FROM stays s ASOF JOIN {points} p ON p.lsn >= s.begins
-    WHERE s.file_id IS NOT NULL
+    FROM named s ASOF JOIN {points} p ON p.lsn >= s.begins
 ),
-held AS (
+held AS MATERIALIZED (
     SELECT f.*, p.epoch AS epoch_last, p.lsn AS lsn_last, p."at" AS at_last
     FROM first_points f ASOF JOIN {points} p ON p.lsn < f.ends
     WHERE f.lsn_first < f.ends
+),
+inodes AS (
+    SELECT subject AS file_id, lsn, "type", mode, size, mtime_ns FROM {events}
+    WHERE kind = 2 AND subject IN (SELECT file_id FROM held)
 ),
 described AS (
     SELECT h.*, i."type", i.mode, i.size, i.mtime_ns
@@ -42,12 +47,12 @@ described AS (
 ),
 placed AS (
     SELECT t.*, d.path || '/'::BLOB || t.name AS path,
-        coalesce(TRY(decode(t.name)), t.name::VARCHAR) AS name_text,
-        coalesce(TRY(decode(d.path || '/'::BLOB || t.name)), (d.path || '/'::BLOB || t.name)::VARCHAR) AS path_text
+        coalesce(TRY(decode(d.path || '/'::BLOB || t.name)), (d.path || '/'::BLOB || t.name)::VARCHAR) AS path_text,
+        t.lsn_last < (SELECT max(lsn) FROM {points}) AS gone
     FROM described t JOIN directories d ON d.file_id = t.parent
 )
 SELECT path, file_id, "type", mode, size, mtime_ns, epoch_first, lsn_first, at_first, epoch_last, lsn_last, at_last,
-    lsn_last < (SELECT max(lsn) FROM {points}) AS gone
+    gone
 FROM placed
 WHERE {condition}
 ORDER BY path, lsn_first

@@ -1,14 +1,15 @@
 """The versions of one path: what each recovery point holds there, one entry for each change.
 
 A path is followed through the history of every directory on its way, so what happened above it
-(a directory renamed or replaced) shows as well. Changes between two points make one version.
+(a directory renamed or replaced) shows as well. What came to it by a rename is followed back to
+where it was. Changes between two points make one version.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from engine.model.errors import NothingThere
@@ -16,13 +17,16 @@ from engine.model.events import EXTENT, ROOT_ID, Inode
 from engine.model.ids import Position
 from engine.model.points import Point
 from engine.query import sql
-from engine.query.asof import incomplete, whole_line
+from engine.query.asof import incomplete, is_covered, whole_line
 from engine.query.points import points
+from engine.query.restores import restores
 from engine.query.session import Session
 
 CREATED, CHANGED, ATTRIBUTES, REMOVED = "created", "changed", "attributes", "removed"
 RENAMED_FROM, RENAMED_TO = "renamed from", "renamed to"
+_BEGINNINGS = (CREATED, RENAMED_FROM)
 _END = 1 << 62
+_NAMES_MAX = 1000
 _DEPTH_MAX = 4096
 
 
@@ -31,7 +35,9 @@ class Version:
     """What a path became at a point. `at` and `position` are those of the first point that holds it.
 
     `change` is one of created, changed (content), attributes, removed, renamed from, renamed to; `other` the path
-    that it was renamed from or to. `size` in bytes and `mode` are None once nothing is there any more.
+    that it was renamed from or to. `path` is where this version was: another than the one asked for, before a rename.
+    Of attributes all are None once nothing is there any more. `restored_by` is who brought it back by a restore in
+    place; who else wrote it, a history of files does not know.
     """
 
     at: int
@@ -41,6 +47,11 @@ class Version:
     mode: int | None
     file_id: int | None
     other: bytes | None = None
+    path: bytes = b""
+    mtime_ns: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    restored_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +71,75 @@ class _Held:
     written: int = 0
 
 
-def versions(session: Session, stream: str, path: bytes) -> list[Version]:
-    """Every version of a path along the current lineage, oldest first. NothingThere when it never was."""
+def versions(session: Session, stream: str, path: bytes, follow: bool = True) -> list[Version]:
+    """Every version of a path along the current lineage, oldest first. NothingThere when it never was.
+
+    With `follow` those too that a file had under other names before it was renamed to this one.
+    """
 
     def read() -> list[Version]:
         kept = points(session, stream)
         if not kept:
             raise NothingThere("there is no recovery point yet", hint="the baseline has not ended: see `bcsctl status`")
         events = whole_line(session, stream, kept[-1].position)
-        [(count,)] = session.rows(f"SELECT count(DISTINCT lsn) FROM {events}")
-        if count != kept[-1].position.lsn:
-            raise incomplete(session, stream, kept[-1].position, events, 0)
-        found = _versions(session, events, kept, _stays(session, events, path))
+        if not is_covered(session, stream, kept[-1].position):
+            [(count,)] = session.rows(f"SELECT count(DISTINCT lsn) FROM {events}")
+            if count != kept[-1].position.lsn:
+                raise incomplete(session, stream, kept[-1].position, events, 0)
+        path_there = b"/" + path.strip(b"/")
+        found = _at_path(session, events, kept, path_there)
+        if follow:
+            found = _with_past(session, events, kept, found)
+        found = _with_restorers(session, stream, found)
         if not found:
             text = path.decode("utf-8", "backslashreplace")
             raise NothingThere(f"there never was a {text} at any recovery point", hint="`bcsctl search` finds names")
         return found
 
     return session.reading(read)
+
+
+def _at_path(session: Session, events: str, kept: Sequence[Point], path: bytes) -> list[Version]:
+    found = _versions(session, events, kept, _stays(session, events, path))
+    return [replace(version, path=path) for version in found]
+
+
+def _with_past(session: Session, events: str, kept: Sequence[Point], found: Sequence[Version]) -> list[Version]:
+    """The versions, and before each that came by a rename the file's earlier ones at its other names."""
+    known: dict[bytes, list[Version]] = {}
+    whole: list[Version] = []
+    for version in found:
+        lives: list[list[Version]] = []
+        at = version
+        while at.change == RENAMED_FROM and at.other is not None and len(lives) < _NAMES_MAX:
+            if at.other not in known:
+                known[at.other] = _at_path(session, events, kept, at.other)
+            life = _life_before(known[at.other], at.position.lsn)
+            if not life or life[-1].file_id != at.file_id:
+                break
+            lives.append(life)
+            at = life[0]
+        whole += [one for life in reversed(lives) for one in life]
+        whole.append(version)
+    return whole
+
+
+def _life_before(there: Sequence[Version], lsn: int) -> list[Version]:
+    """What was at a path last before an LSN, from when it came there on."""
+    before = [one for one in there if one.position.lsn < lsn]
+    begins = next((n for n in range(len(before) - 1, -1, -1) if before[n].change in _BEGINNINGS), 0)
+    return before[begins:]
+
+
+def _with_restorers(session: Session, stream: str, found: Sequence[Version]) -> list[Version]:
+    """Versions that came while a restore in place was going on are the restorer's work."""
+    acts = restores(session, stream)
+    return [
+        replace(one, restored_by=next((act.who for act in acts if act.begun < one.at <= act.ended), ""))
+        if acts
+        else one
+        for one in found
+    ]
 
 
 def _stays(session: Session, events: str, path: bytes) -> list[_Stay]:
@@ -153,8 +215,10 @@ def _version(session: Session, events: str, point: Point, before: _Held, now: _H
             change = ATTRIBUTES
     if not change:
         return None
-    size, mode, file_id = (new.size, new.mode, new.file_id) if new else (None, None, None)
-    return Version(point.at, point.position, change, size, mode, file_id, other)
+    if new is None:
+        return Version(point.at, point.position, change, None, None, None, other)
+    described = (new.size, new.mode, new.file_id, other, b"", new.mtime_ns, new.uid, new.gid)
+    return Version(point.at, point.position, change, *described)
 
 
 def _attributes(inode: Inode) -> tuple[object, ...]:

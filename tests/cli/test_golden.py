@@ -7,6 +7,7 @@ from typing import Any
 
 from bcsctl import restore_view
 from bcsctl.commands import check, diff, history, log, ls, plan, points, query, search
+from bcsctl.entries import when
 from bcsctl.output import fail
 from engine.journal.findings import Affected, CheckError, Report
 from engine.model.errors import NothingThere, PolicyInvalid
@@ -171,18 +172,22 @@ def test_diff(golden: Golden) -> None:
         Difference(b"/srv/new\nname", "renamed", old, old, old_path=b"/srv/old name"),
         Difference(b"/srv/rewritten", "changed", old, old, True, False),
     ]
-    diff.render(found, Point(Position(1, 5), NOON - SECOND, NOON, "fuzzy"), POINT)
+    diff.render(found, when(Point(Position(1, 5), NOON - SECOND, NOON, "fuzzy")), when(POINT))
     golden("diff")
 
 
 def test_log(golden: Golden) -> None:
+    path, other = b"/srv/q 3.ods", b"/srv/caf\xe9"
+    owner = (NOON * 1000, NOBODY, NOBODY)
     found = [
-        Version(NOON - 3 * SECOND, Position(1, 10), "created", 812, 0o644, 5),
-        Version(NOON - 2 * SECOND, Position(1, 20), "changed", 1536, 0o644, 5),
-        Version(NOON - SECOND, Position(1, 30), "renamed to", None, None, None, b"/srv/caf\xe9"),
-        Version(NOON, Position(1, 40), "removed", None, None, None),
+        Version(NOON - 3 * SECOND, Position(1, 10), "created", 812, 0o644, 5, None, b"/srv/old", *owner),
+        Version(NOON - 2 * SECOND, Position(1, 20), "renamed from", 1536, 0o644, 5, b"/srv/old", path, *owner),
+        Version(NOON - 2 * SECOND, Position(1, 25), "changed", 1536, 0o644, 5, None, path, *owner, "alice (as root)"),
+        Version(NOON - SECOND, Position(1, 30), "renamed to", None, None, None, other, path),
+        Version(NOON, Position(1, 40), "removed", None, None, None, None, path),
     ]
-    log.render(found, 7)
+    log.render(found[:2], 2, "finance/sf-db1/files")
+    log.render(found, 7, "finance/sf-db1/files")
     golden("log")
 
 

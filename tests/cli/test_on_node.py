@@ -10,7 +10,7 @@ from bcsctl.sites import OF_THIS_MACHINE
 from engine.model.errors import BcsError, Refused
 from engine.node.commands import NEEDS
 
-HERE = {"report": {"output"}}
+HERE = {"report": {"output"}, "diff": {"at", "disk", "quick"}, "search": {"like"}}
 """Options that the command line of the workstation sees to."""
 
 

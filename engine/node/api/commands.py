@@ -16,17 +16,25 @@ from engine.model.errors import Failed, NotAuthorised, UsageError
 from engine.node.api import fields
 from engine.node.api.web import answering, read_json
 from engine.node.callers.access import ITS_GROUPS, allow, need_group, sight, who, with_origin
-from engine.node.commands import ALIVE_SECONDS, NEEDS, OF_THE_SITE, SECONDS_MAX, SECONDS_MAX_OF, Commands, Streamed
+from engine.node.commands import (
+    ALIVE_SECONDS,
+    NEEDS,
+    OF_THE_SITE,
+    SECONDS_MAX,
+    SECONDS_MAX_OF,
+    Commands,
+    Streamed,
+    need_of,
+    reads_content,
+)
 from engine.node.parts import Parts
 from engine.plan.access import Sight
 
 ARGUMENTS_MAX = 100
 ARGUMENT_CHARS_MAX = 128 << 10
 BODY_BYTES_MAX = 1 << 20
-RECORDED = frozenset({"cat"})
-"""Who read what was in a file is kept."""
 RECORDED_ARGUMENTS_MAX, RECORDED_CHARS_MAX = 8, 5_000
-"""An address and a path of 4096 bytes are whole within these."""
+"""Who read what was in a file is kept. An address and a path of 4096 bytes are whole within these."""
 
 # A name of the zone database, or a POSIX TZ string. TZ may also name a file, and must not.
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*|[A-Za-z<][A-Za-z0-9<>+:,.-]*")
@@ -42,7 +50,7 @@ def routes(parts: Parts) -> list[Route]:
         name = argv[0] if argv else ""
         if name not in NEEDS:
             raise UsageError(f"'{name[:80]}' can't be run on a node", hint=f"what can: {', '.join(sorted(NEEDS))}")
-        seen = _sight(request, name)
+        seen = _sight(request, name, need_of(argv))
         task = {
             "argv": argv,
             "globs": None if seen.everything else list(seen.globs or ()),
@@ -57,7 +65,7 @@ def routes(parts: Parts) -> list[Route]:
         begun = _run(parts.commands, who(request), task, zone, seconds_max)
         # Waiting for a turn comes before the answer begins, so that it can still be an error.
         await anext(begun)
-        if name in RECORDED:  # once its turn has come: who has none can't fill the audit
+        if reads_content(argv):  # once its turn has come: who has none can't fill the audit
             try:
                 told = [each[:RECORDED_CHARS_MAX] for each in argv[1 : 1 + RECORDED_ARGUMENTS_MAX]]
                 details = with_origin(request, {"command": name, "argv": told})
@@ -70,14 +78,14 @@ def routes(parts: Parts) -> list[Route]:
     return [Route("/v1/commands", answering(allow(("viewer", "operator"), commands, ITS_GROUPS)), methods=["POST"])]
 
 
-def _sight(request: Request, name: str) -> Sight:
-    """The groups that the command may look at. NotAuthorised when there are none."""
+def _sight(request: Request, name: str, need: str) -> Sight:
+    """The groups that the command may look at with the role that it needs. NotAuthorised when there are none."""
     if name in OF_THE_SITE:
-        need_group(request, NEEDS[name], None)
-    seen = sight(request, NEEDS[name])
+        need_group(request, need, None)
+    seen = sight(request, need)
     if seen.globs is not None and not seen.globs:
         raise NotAuthorised(
-            f"{who(request)} may not {name}: it needs the role {NEEDS[name]}",
+            f"{who(request)} may not {name}: it needs the role {need}",
             hint="`bcsctl whoami` shows what you have",
         )
     return seen

@@ -113,8 +113,14 @@ def test_versions_of_a_path(session: Session) -> None:
         (16, "changed", 5, None),
         (22, "renamed to", None, b"/e/file"),
     ]
-    [only] = versions(session, STREAM, b"/e/file")
+    [only] = versions(session, STREAM, b"/e/file", follow=False)
     assert (only.position.lsn, only.change, only.other) == (22, "renamed from", b"/d/file")
+    assert [(v.position.lsn, v.change, v.path) for v in versions(session, STREAM, b"/e/file")] == [
+        (11, "created", b"/d/file"),
+        (14, "changed", b"/d/file"),
+        (16, "changed", b"/d/file"),
+        (22, "renamed from", b"/e/file"),
+    ]
     assert [(v.change, v.mode) for v in versions(session, STREAM, b"/d/stays")][:2] == [
         ("created", 0o644),
         ("attributes", 0o600),
@@ -122,3 +128,38 @@ def test_versions_of_a_path(session: Session) -> None:
     assert [(v.at, v.change) for v in versions(session, STREAM, b"/d/goes")] == [(11, "created"), (22, "removed")]
     with pytest.raises(NothingThere, match="never was"):
         versions(session, STREAM, b"/d/never")
+
+
+def test_a_file_that_was_renamed_twice_is_followed_and_no_other_of_its_name(tmp_path: Path) -> None:
+    journal = PlainJournal(tmp_path)
+    journal.add_stream()
+    history: list[Event] = [
+        inode(1, 0, "d"),
+        inode(2, size=1),
+        Dentry(3, 3, 0, b"a", 2),
+        Mark(4, 4, "baseline", "", "quiet"),
+        Dentry(5, 5, 0, b"a", None),
+        Mark(6, 6, "pass", "", "quiet"),
+        inode(7, size=2),
+        Dentry(8, 8, 0, b"a", 7),
+        Mark(9, 9, "pass", "", "quiet"),
+        Dentry(10, 10, 0, b"a", None),
+        Dentry(11, 11, 0, b"b", 7),
+        Mark(12, 12, "pass", "", "quiet"),
+        Dentry(13, 13, 0, b"b", None),
+        Dentry(14, 14, 0, b"a", 7),
+        Mark(15, 15, "pass", "", "quiet"),
+        Dentry(16, 16, 0, b"a", None),
+        Dentry(17, 17, 0, b"c", 7),
+        Mark(18, 18, "pass", "", "quiet"),
+    ]
+    journal.commit(history)
+    with Session(journal) as session:
+        found = versions(session, STREAM, b"/c")
+    assert [(v.position.lsn, v.change, v.path, v.other, v.size) for v in found] == [
+        (9, "created", b"/a", None, 2),
+        (12, "renamed from", b"/b", b"/a", 2),
+        (15, "renamed from", b"/a", b"/b", 2),
+        (18, "renamed from", b"/c", b"/a", 2),
+    ]
+    assert {(v.mtime_ns, v.uid, v.gid) for v in found} == {(77, 1, 2)}
