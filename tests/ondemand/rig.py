@@ -20,7 +20,7 @@ from engine.tree.attributes import read_attributes
 from engine.tree.compare import compare
 from engine.tree.sparse import data_ranges
 from engine.tree.walk import Entry, walk
-from tests.ondemand.supply import Like, set_like
+from tests.ondemand.supply import READS, Like, set_like
 
 PATIENCE_SECONDS = 60.0
 
@@ -150,6 +150,19 @@ class Recovery:
             return known.count_cold(file.first_block, file.first_block + file.blocks)
         finally:
             known.close()
+
+    def reads(self) -> list[tuple[str, int]]:
+        """Path and offset of all that was read of the supply."""
+        rows = [line.split("\t") for line in (self.place.supply / READS).read_text().splitlines()]
+        return [(path, int(offset)) for path, offset in rows]
+
+    def marks(self) -> int:
+        """How many inodes the filler's group has marked (proc(5), fdinfo)."""
+        found = 0
+        for path in Path(f"/proc/{self.filler()}/fdinfo").iterdir():
+            with suppress(FileNotFoundError):
+                found += path.read_text().count("fanotify ino:")
+        return found
 
     def differences(self, other: Path | None = None) -> list[str]:
         """What differs between the tree and what it should be (`other`, or its source)."""

@@ -1,5 +1,5 @@
-"""What applications do to a file while it is cold, a function each: done to the cold file and to a plain copy of it, both
-must answer the same and be the same afterwards.
+"""What applications do to a file while it is cold, a function each: done to the cold file and to a plain copy of it.
+Both must answer the same and be the same afterwards.
 
 An act gets the path of its own file (random bytes, SIZE of them, unless `content` says otherwise), alone in a directory
 where it may make others. An OSError is an answer, too: its errno.
@@ -228,7 +228,7 @@ def cp(path: Path) -> str:
 
 @changes()
 def tar(path: Path) -> str:
-    """A fill sets the file's ctime, of which tar 1.34 says that it "changed as we read it" (exit 1); the archive is right."""
+    """A fill sets ctime, of which tar 1.34 says that the file "changed as we read it" (exit 1); the archive is right."""
     done = subprocess.run(["tar", "-C", path.parent, "-Scf", f"{path}-archive", path.name], capture_output=True)
     assert done.returncode in (0, 1), done.stderr
     found = digest(run("tar", "-xOf", f"{path}-archive"))

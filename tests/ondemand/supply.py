@@ -11,12 +11,14 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 from engine.fill.base import Away, ColdFile, Place, Recipe
 from engine.fill.process import main
 from engine.model.errors import Damaged
 from engine.tree.sparse import data_ranges
+
+READS = "reads"
+"""In the supply's directory: a line with path and offset for each read that was answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Directory:
     def __init__(self, place: Place, recipe: Recipe) -> None:
         self._like = place.supply / "like.json"
         self._source = os.fsencode(recipe.supply["source"])
+        self._reads = (place.supply / READS).open("a", buffering=1)
 
     def read(self, file: ColdFile, offset: int, length: int) -> Sequence[tuple[int, bytes]]:
         like = Like(**json.loads(self._like.read_bytes()))
@@ -49,6 +52,7 @@ class Directory:
             raise Away("a test has taken it away")
         if os.fsdecode(file.path) in like.damaged:
             raise Damaged("a test has damaged it", hint="mend the test", details={})
+        self._reads.write(f"{os.fsdecode(file.path)}\t{offset}\n")
         fd = os.open(self._source + b"/" + file.path, os.O_RDONLY)
         try:
             end = min(offset + length, file.size)
