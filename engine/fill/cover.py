@@ -1,8 +1,9 @@
 """The cover: an empty read-only mount over a tree whose cold files nobody guards, so that nobody reads zeros there.
 
-It is laid before anything can reach the tree after a reboot (`unit` has the text of a systemd unit that does it, ordered
-before local-fs.target) and taken away once all files are guarded again. Sources: mount(2), umount(2), proc(5) mountinfo,
-mount_namespaces(7), systemd.unit(5).
+It is laid before anything can reach the tree after a reboot (`unit` has the text of a systemd unit that does it,
+ordered before local-fs.target) and taken away once all files are guarded again.
+
+Sources: mount(2), umount(2), proc(5) mountinfo, mount_namespaces(7), systemd.unit(5).
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def uncover(directory: bytes, recovery: str) -> None:
 
 def is_covered(directory: bytes, recovery: str) -> bool:
     """Whether the uppermost mount at this directory is the cover of this recovery."""
-    return _uppermost(directory) == _name(recovery)
+    return uppermost(directory) == _name(recovery)
 
 
 def beneath(directory: bytes, recovery: str) -> int:
@@ -68,7 +69,7 @@ def beneath(directory: bytes, recovery: str) -> int:
 
 
 def unit(directory: bytes, recovery: str, command: str) -> str:
-    """The text of a systemd unit that runs `command` (`bcsctl recover cover ID`, say) before the tree can be reached."""
+    """The text of a systemd unit that runs `command` (it calls `cover`) before the tree can be reached."""
     path = os.fsdecode(directory).replace("%", "%%")
     return f"""\
 [Unit]
@@ -92,7 +93,7 @@ def _name(recovery: str) -> bytes:
     return b"bcs-cover-" + recovery.encode()
 
 
-def _uppermost(directory: bytes) -> bytes:
+def uppermost(directory: bytes) -> bytes:
     """The source of the mount that was laid last at exactly this directory; empty when none is."""
     wanted = os.path.realpath(directory)
     for plain, escaped in ((b"\\", rb"\134"), *_ESCAPED.items()):

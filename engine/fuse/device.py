@@ -18,7 +18,9 @@ from pathlib import Path
 from engine.fuse.protocol import READ_BYTES_MAX
 from engine.model.errors import Refused
 
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV = 1, 2, 4
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8
+_MS_FLAGS = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+"""statvfs(3) has the same numbers for them."""
 _MNT_DETACH = 2
 READ_AHEAD_KIB = 1024
 """The kernel's default of 128 KiB would cap what one sequential reader gets."""
@@ -28,12 +30,14 @@ _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctype
 _libc.umount2.argtypes = [ctypes.c_char_p, ctypes.c_int]
 
 
-def mount(directory: bytes, name: str) -> int:
-    """Mount read-only on an empty directory; the descriptor that serves it. `name` is shown as its source and type.
+def mount(directory: bytes, name: str, writable_as: int | None = None) -> int:
+    """Mount on an empty directory; the descriptor that serves it. `name` is shown as its source and type.
 
-    Refused when the kernel has no FUSE, the directory is taken, or this user may not.
+    Read-only, or as `writable_as` says: the flags of statvfs(3) of what lies behind (ST_NOSUID, ST_NODEV, ST_NOEXEC,
+    ST_RDONLY). Refused when the kernel has no FUSE, the directory is taken, or this user may not.
     """
-    return _as_root(directory, name) if os.geteuid() == 0 else _as_user(directory, name)
+    flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV if writable_as is None else writable_as & _MS_FLAGS
+    return _as_root(directory, name, flags) if os.geteuid() == 0 else _as_user(directory, name, flags)
 
 
 def unmount(directory: bytes, *, lazily: bool = False) -> bool:
@@ -52,6 +56,11 @@ def unmount(directory: bytes, *, lazily: bool = False) -> bool:
     raise OSError(number, os.strerror(number), directory)
 
 
+def program() -> str | None:
+    """What mounts for those who are not root."""
+    return shutil.which("fusermount3")
+
+
 def read_ahead_more(directory: bytes) -> None:
     """Let the kernel read further ahead on this mount, where we may say so."""
     device = os.stat(directory).st_dev
@@ -62,13 +71,12 @@ def read_ahead_more(directory: bytes) -> None:
         pass  # not root, or no sysfs: reading is slower, and right all the same
 
 
-def _as_root(directory: bytes, name: str) -> int:
+def _as_root(directory: bytes, name: str, flags: int) -> int:
     try:
         fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
         raise _no_fuse(error.errno or errno.ENODEV) from None
     options = f"fd={fd},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions,max_read={READ_BYTES_MAX}"
-    flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV
     if _libc.mount(name.encode(), directory, f"fuse.{name}".encode(), flags, options.encode()) < 0:
         number = ctypes.get_errno()
         os.close(fd)
@@ -81,15 +89,16 @@ def _as_root(directory: bytes, name: str) -> int:
     return fd
 
 
-def _as_user(directory: bytes, name: str) -> int:
-    program = shutil.which("fusermount3")
-    if program is None:
+def _as_user(directory: bytes, name: str, flags: int) -> int:
+    helper = program()
+    if helper is None:
         raise Refused("only root may mount without fusermount3", hint="install the package fuse3, or run as root")
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        options = f"ro,nosuid,nodev,default_permissions,fsname={name},subtype={name},max_read={READ_BYTES_MAX}"
+        how = "ro," if flags & _MS_RDONLY else ""
+        options = f"{how}nosuid,nodev,default_permissions,fsname={name},subtype={name},max_read={READ_BYTES_MAX}"
         told = subprocess.run(
-            [program, "-o", options, "--", directory],
+            [helper, "-o", options, "--", directory],
             env={**os.environ, "_FUSE_COMMFD": str(theirs.fileno())},
             pass_fds=[theirs.fileno()],
             stderr=subprocess.PIPE,
