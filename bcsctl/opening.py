@@ -16,6 +16,7 @@ from engine.model.ids import parse_address, split_path
 from engine.model.points import Point, parse_moment
 from engine.model.times import MINUTE
 from engine.plan.access import EVERYTHING, Sight
+from engine.plan.scope import Scope, chosen
 
 if TYPE_CHECKING:
     from bcsctl.open_gaps import Word
@@ -75,11 +76,17 @@ class Scene:
 
 def named(text: str) -> Named:
     """Read GROUP/HOST/SOURCE[:PATH]. UsageError for another form or a path that isn't absolute."""
-    address, path = split_path(text)
+    address, path = path_of(text)
     parse_address(address)
+    return Named(address, path)
+
+
+def path_of(text: str) -> tuple[str, bytes | None]:
+    """What stands before a colon, and the path after it. UsageError for one that isn't absolute."""
+    address, path = split_path(text)
     if path is not None and not path.startswith("/"):
         raise UsageError(f"'{path}' is not an absolute path", hint=f"write {address}:/and/the/whole/path")
-    return Named(address, os.fsencode(path) if path is not None else None)
+    return address, os.fsencode(path) if path is not None else None
 
 
 def journal(settings: Settings) -> Journal:
@@ -133,6 +140,24 @@ def scene(settings: Settings, address: str) -> Iterator[Scene]:
     stream = find(opened, address)
     with Session(opened) as session:
         yield Scene(settings, address, opened, session, stream)
+
+
+@contextmanager
+def scenes(settings: Settings, scope: Scope) -> Iterator[list[Scene]]:
+    """The journal opened at the streams of a scope, by address. NothingThere, with the nearest names, for none."""
+    if scope.one:
+        with scene(settings, str(scope)) as there:
+            yield [there]
+        return
+    opened = journal(settings)
+    from engine.query.applied import labels_of
+    from engine.query.session import Session
+    from engine.query.streams import by_name
+
+    known, labels = by_name(opened), labels_of(opened)
+    found = chosen(scope, {address: labels.get(stream.id, {}) for address, stream in known.items()})
+    with Session(opened) as session:
+        yield [Scene(settings, str(address), opened, session, known[address]) for address in found]
 
 
 def _not_ours(settings: Settings) -> Refused:

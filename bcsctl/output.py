@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import click
 
 from engine.model.errors import BcsError
-from engine.model.times import format_size, format_time
+from engine.model.times import SECOND, format_about, format_size, format_time
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -205,13 +205,15 @@ def progress(as_json: bool = False) -> Iterator[Bars]:
     from rich.text import Text
 
     class Amount(ProgressColumn):
-        """`5.0 MiB of 1.2 GiB, 80.0 MiB/s`; nothing before the first byte."""
+        """`5.0 MiB of 1.2 GiB, 80.0 MiB/s, 15 s left`; nothing before the first byte."""
 
         def render(self, task: Task) -> Text:
             if not task.completed and not task.total:
                 return Text("")
             amount = format_size(int(task.completed)) + (f" of {format_size(int(task.total))}" if task.total else "")
-            return Text(amount + (f", {format_size(int(task.speed))}/s" if task.speed else ""))
+            rate = f", {format_size(int(task.speed))}/s" if task.speed else ""
+            left = task.time_remaining
+            return Text(amount + rate + (f", {format_about(round(left * SECOND))} left" if left else ""))
 
     with Progress(
         TextColumn("{task.description}", markup=False),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bcsctl.entries import as_of
-from bcsctl.output import BAD, BUSY, GOOD, printable, say, tell
+from bcsctl.output import BAD, BUSY, GOOD, local_time, printable, say, table, tell
 from engine.model.ids import parse_position
 from engine.model.points import Point
 from engine.model.times import format_about, format_size, parse_time
@@ -28,7 +28,56 @@ def render_plan(told: Mapping[str, Any], address: str, where: str) -> None:
     tell(f"directories  {plan['directories']:,}")
     tell(f"others       {plan['others']:,} (links, fifos, sockets, devices)")
     tell(f"about        {format_about(round(plan['seconds_estimated'] * 1e6))}")
+    standing(plan.get("standing", {}))
     unreadable(plan["unreadable"])
+
+
+def standing(told: Mapping[str, Any]) -> None:
+    """What is in the way of a plan."""
+    if told.get("replaced") or told.get("alike"):
+        files = f"{told['files']:,} of them files with {format_size(told['bytes'])}"
+        tell(f"replaces     {told['replaced']:,} names, {files}")
+        tell(f"stays        {told['alike']:,} that look as they are to be; their bytes are read and compared first")
+        _list([f"~ {printable(name)}" for name in told["names"]], "would be replaced", BUSY, told["replaced"])
+    if told.get("conflicts_count"):
+        lines = [
+            f"! {printable(each['path'])}: {each['there']} where {each['wanted']} goes" for each in told["conflicts"]
+        ]
+        _list(lines, "of another type, would be kept aside", BUSY, told["conflicts_count"])
+
+
+def render_plans(told: Mapping[str, Any], where: str) -> None:
+    """The dry run of a restore of several sources."""
+    rows = [
+        [
+            row["address"],
+            local_time(parse_time(row["at"], 0), 6),
+            f"{row['plan']['files']:,}",
+            format_size(row["plan"]["bytes"]),
+            format_about(round(row["plan"]["seconds_estimated"] * 1e6)),
+            printable(row["plan"]["target"]),
+        ]
+        for row in told["sources"]
+    ]
+    plan = told["plan"]
+    about = format_about(round(plan["seconds_estimated"] * 1e6))
+    rows.append(["in all", "", f"{plan['files']:,}", format_size(plan["bytes"]), about, printable(where)])
+    table(["SOURCE", "AS OF", "FILES", "BYTES", "ABOUT", "GOES TO"], rows, right=("FILES", "BYTES", "ABOUT"))
+    standing(plan.get("standing", {}))
+    unreadable(plan["unreadable"])
+
+
+def render_several(told: Mapping[str, Any]) -> None:
+    """The answer to a restore of several sources."""
+    for row in told["sources"]:
+        say(f"{row['address']} to {printable(row['plan']['target'])}")
+        render(row)
+    verified = "verified" if told["verified"] else "NOT VERIFIED"
+    tell(
+        f"In all {told['files']:,} files of {len(told['sources'])} sources, {format_size(told['bytes'])}"
+        f" in {format_about(round(told['seconds'] * 1e6))}, {verified}",
+        GOOD if told["verified"] else BAD,
+    )
 
 
 def render(told: Mapping[str, Any], where: str = "") -> None:
@@ -44,6 +93,8 @@ def render(told: Mapping[str, Any], where: str = "") -> None:
     verified = "verified" if told["verified"] else "NOT VERIFIED"
     if told["verified"] and told["read_back"]:
         verified += ", read back"
+    if told.get("kept"):
+        verified += f"; {told['kept']:,} of them were whole already"
     files = told["files"]
     tell(
         f"Restored {files:,} {'file' if files == 1 else 'files'}, {format_size(told['bytes'])}"

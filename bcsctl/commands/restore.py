@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from bcsctl.entries import damage_is_a_difference
 from bcsctl.node_client import told_how_to_start
-from bcsctl.opening import Named, master_key, named, scene
+from bcsctl.opening import Named, named, path_of
 from bcsctl.options import at_option, exits
-from bcsctl.output import json_option, print_json, progress
-from bcsctl.restore_acts import BEGUN, ENDED, record
+from bcsctl.output import json_option, print_json
+from bcsctl.restore_here import Asked, here
 from bcsctl.restore_view import render, render_plan
 from bcsctl.settings import Settings, home_option, settings
 from bcsctl.sites import site_option
 from engine.model.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
+from engine.plan.scope import parse_scope
 
 STREAM = "-"
 """What --to calls standard output."""
 
 
 @click.command("restore", epilog=exits(4, 5, 6))
-@click.argument("address", metavar="ADDRESS[:PATH]")
+@click.argument("address", metavar="ADDRESS[:PATH]", default="")
 @click.option(
     "--to",
     "target",
@@ -38,10 +34,16 @@ STREAM = "-"
 @at_option
 @click.option("--dry-run", is_flag=True, help="Print what would be done, with bytes and time; write nothing.")
 @click.option("--verify", is_flag=True, help="Read everything back from the disk afterwards and compare.")
+@click.option("--overwrite", is_flag=True, help="Into a directory that holds things: replace what is in the way.")
+@click.option("--aside", is_flag=True, help="Keep what is replaced or of another type, as NAME.before-ID.")
+@click.option("--owners", default="", metavar="HOW", help="Whose files are: keep, none, or map:FILE with a table.")
+@click.option("--selector", default="", metavar="LABELS", help="Sources by their group's labels: key=value,...")
+@click.option("--partial", is_flag=True, help="Of several sources leave out those that have nothing there then.")
 @click.option("--in-place", is_flag=True, help="Write what differs where it came from, instead of --to.")
 @click.option("--exact", is_flag=True, help="With --in-place: remove what did not exist then.")
-@click.option("--on-demand", is_flag=True, hidden=True)
-@click.option("--overwrite", is_flag=True, hidden=True)
+@click.option("--on-demand", is_flag=True, help="The tree at once; its bytes when they are read, the rest by and by.")
+@click.option("--mechanism", type=click.Choice(["pre-access", "fuse"]), help="With --on-demand: what stops readers.")
+@click.option("--rate", metavar="SIZE", help="With --on-demand: fill so much a second, 100MiB say, or `unlimited`.")
 @site_option
 @home_option
 @json_option
@@ -49,84 +51,93 @@ def command(
     address: str,
     target: str | None,
     at: str,
-    dry_run: bool,
-    verify: bool,
     in_place: bool,
     exact: bool,
     on_demand: bool,
-    overwrite: bool,
+    mechanism: str | None,
+    rate: str | None,
     home: str | None,
-    as_json: bool,
+    **how: Any,
 ) -> int:
-    """Bring back a file, a tree or a source as of any moment.
+    """Bring back a file, a tree, a source, a host or a group as of any moment.
 
-    What PATH names lands in DIR under its last name. Without PATH the content of a source with
-    one path lands in DIR itself; a source with several keeps the whole paths below DIR. Every
-    byte's hash is checked before it is written. DIR must be empty. With HOST the node sends it
-    to that host, whose agent writes it; Ctrl-C cancels, and what was written stays.
+    What PATH names lands in DIR under its last name; PATH may hold wildcards. Without PATH the content of a source with
+    one path lands in DIR itself; a source with several keeps the whole paths below DIR. GROUP/HOST, GROUP, HOST and
+    --selector stand for several sources: each lands in DIR/HOST/SOURCE. Every byte's hash is checked before it is
+    written. Broken off, the same command goes on, and does not write again what is whole. With HOST: before DIR the
+    node sends it to that host, whose agent writes it; Ctrl-C cancels, and what was written stays.
 
-    --in-place writes what differs between now and then where it came from, on this machine; a mark
-    is set before it, to which the same command leads back.
+    --in-place writes what differs between now and then where it came from; a mark is set before it, to which the same
+    command leads back.
+
+    The table of --owners has lines `user OLD = NEW` and `group OLD = NEW`, by names or numbers; OLD may be *.
 
     \b
     Example:  bcsctl restore finance/sf-db1/files --at -10m --to /srv/back
-              bcsctl restore finance/sf-db1/files:/srv/finance/q3.ods --to .  --dry-run
+              bcsctl restore 'finance/sf-db1/files:/srv/finance/*.ods' --to .  --dry-run
+              bcsctl restore finance --at mark:before-upgrade --to /srv/back
+              bcsctl restore finance/sf-db1/files --at -10m --to /srv/finance --overwrite --dry-run
               bcsctl restore finance/sf-db1/files --at -10m --to sf-db2:/srv/back
               bcsctl restore finance/sf-db1/files --at -1h --to - | tar -tvf -
               bcsctl restore finance/sf-db1/files --at -1h --in-place --exact --dry-run
     """
-    for asked, name in ((on_demand, "--on-demand"), (overwrite, "--overwrite")):
-        if asked:
-            raise UsageError(f"{name} is not there yet", hint="restore to an empty directory, then move what you need")
+    if on_demand != bool(on_demand or mechanism or rate):
+        raise UsageError("--mechanism and --rate say how a tree is filled", hint="say --on-demand with them")
     if in_place == (target is not None) or (exact and not in_place):
         raise UsageError("a restore goes --to one place, or comes back --in-place", hint="--exact is for --in-place")
-    wanted, where = named(address), settings(home)
+    name, path = path_of(address)
+    asked, where = Asked(parse_scope(name, how.pop("selector")), path, at, **how), settings(home)
     if target is None:
-        from bcsctl.restore_in_place import in_place as bring_back
-
-        return bring_back(where, wanted, at, exact=exact, dry_run=dry_run, verify=verify, as_json=as_json)
+        return back(where, asked, exact)
     host, folder = destination(target)
     if target == STREAM:
         from bcsctl.restore_stream import as_stream
 
-        return as_stream(where, wanted, at, dry_run=dry_run, as_json=as_json)
+        return as_stream(where, asked)
+    if on_demand:
+        return at_once(where, asked, host, folder, mechanism, rate)
     if host or where.site is not None:
+        of_this_machine(asked)
+        wanted = named(address)
         with damage_is_a_difference(), told_how_to_start(where):
-            return from_afar(where, wanted, at, host, folder, verify=verify, dry_run=dry_run, as_json=as_json)
-    with damage_is_a_difference(), scene(where, wanted.address) as there:
-        from engine.recovery.restore import Helping
-        from engine.recovery.restoring import carry_out, prepare
-        from engine.recovery.told import outcome_json, plan_json, point_json
-
-        point = there.point(at)
-        prepared = prepare(there.journal, there.session, there.stream, point, wanted.path, Path(folder).expanduser())
-        plan = plan_json(prepared, prepared.plan.target)
-        answer: dict[str, Any] = {"address": wanted.address, **point_json(point), "plan": plan}
-        if dry_run:
-            if as_json:
-                print_json({**answer, "dry_run": True})
-            else:
-                render_plan(answer, wanted.address, plan["target"])
-            return 0
-        begun = record(where, there, prepared, BEGUN, {"plan": {name: plan[name] for name in ("files", "bytes")}})
-        with progress(as_json) as drawn:
-            task = drawn.add_task("restoring", total=prepared.plan.bytes or None)
-            outcome = carry_out(
-                there.journal,
-                there.session,
-                prepared,
-                verify=verify,
-                progress=lambda files, count: drawn.update(task, advance=count),
-                helping=Helping(where.journal, master_key(where), os.cpu_count() or 1),
+            return from_afar(
+                where, wanted, at, host, folder, verify=asked.verify, dry_run=asked.dry_run, as_json=asked.as_json
             )
-        told = outcome_json(outcome)
-        recorded = record(where, there, prepared, ENDED, act_of(told)) and begun
-    answer |= {**told, "recorded": recorded}
-    if as_json:
-        print_json(answer)
-    else:
-        render(answer)
-    return 0 if outcome.verified else 6 if outcome.damaged else 1
+    return here(where, asked, folder)
+
+
+def at_once(
+    where: Settings, asked: Asked, host: str, folder: str, mechanism: str | None, rate: str | None
+) -> int:
+    """On demand."""
+    from bcsctl.restore_on_demand import on_demand
+
+    of_this_machine(asked)
+    if host:
+        raise UsageError(f"on demand is for this machine, not for {host}", hint="run it there, on its own journal")
+    wanted = Named(str(asked.scope), asked.path)
+    how: dict[str, Any] = {"mechanism": mechanism, "rate": rate, "dry_run": asked.dry_run, "as_json": asked.as_json}
+    return on_demand(where, wanted, asked.at, folder, **how)
+
+
+def back(where: Settings, asked: Asked, exact: bool) -> int:
+    """In place."""
+    from bcsctl.restore_in_place import in_place
+
+    of_this_machine(asked)
+    wanted = Named(str(asked.scope), asked.path)
+    return in_place(
+        where, wanted, asked.at, exact=exact, dry_run=asked.dry_run, verify=asked.verify, as_json=asked.as_json
+    )
+
+
+def of_this_machine(asked: Asked) -> None:
+    """UsageError for what only a restore to a directory of this machine knows."""
+    for name in ("overwrite", "aside", "partial", "owners"):
+        if getattr(asked, name):
+            raise UsageError(f"--{name} is for a directory of this machine, from its own journal", hint="leave it out")
+    if not asked.scope.one:
+        raise UsageError(f"{asked.scope} is not the address of one source", hint="several go to this machine's DIR")
 
 
 def from_afar(
@@ -167,10 +178,3 @@ def destination(target: str) -> tuple[str, str]:
     if host and not path.startswith("/"):
         raise UsageError(f"'{path}' on {host} is not an absolute path", hint=f"write --to {host}:/the/whole/path")
     return host, path
-
-
-def act_of(told: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What the audit keeps of an outcome."""
-    from engine.recovery.told import act_json
-
-    return act_json(told)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from engine.model.errors import NothingThere, UsageError
 from engine.model.ids import Position, parse_position
@@ -68,26 +69,31 @@ def parse_moment(text: str, now: int) -> Moment:
 def choose(points: Sequence[Point], gaps: Sequence[Gap], moment: Moment, now: int) -> Point:
     """The point that answers a moment. `points` are those of one stream, in order of position.
 
-    As of a time is the last point with at <= that time. NothingThere, with the neighbours in
-    its details, for a time before the first point, in the future, or inside a gap.
+    As of a time is the last point with at <= that time. NothingThere, with the neighbours in its details (`before`,
+    `after`), for a time before the first point, in the future, or inside a gap, and for a position where no point ends
+    or that retention has let go; with the marks that there are (`marks`) for an unknown one.
     """
     if not points:
-        raise NothingThere("there is no recovery point yet", hint="the baseline has not ended: see `bcsctl status`")
+        raise NothingThere(
+            "there is no recovery point yet",
+            hint="the baseline has not ended: see `bcsctl status`",
+            details={"before": None, "after": None},
+        )
     if moment.position is not None:
         return _at_position(points, moment.position)
     if moment.label is not None:
         return _at_label(points, moment.label)
     if moment.at is None:
         return points[-1]
+    index = bisect_right(points, moment.at, key=lambda point: point.at)
     if moment.at > now:
-        raise _nothing(f"{format_time(moment.at)} is in the future", points, moment.at)
+        raise _nothing(f"{format_time(moment.at)} is in the future", points, index)
     for gap in gaps:
         if gap.holds(moment.at):
             span = f"{format_time(gap.from_at)} to {format_time(gap.to_at) if gap.to_at is not None else 'now'}"
-            raise _nothing(f"{format_time(moment.at)} lies in a gap ({span}: {gap.reason})", points, moment.at)
-    index = bisect_right(points, moment.at, key=lambda point: point.at)
+            raise _nothing(f"{format_time(moment.at)} lies in a gap ({span}: {gap.reason})", points, index)
     if index == 0:
-        raise _nothing(f"{format_time(moment.at)} is before the first recovery point", points, moment.at)
+        raise _nothing(f"{format_time(moment.at)} is before the first recovery point", points, index)
     return points[index - 1]
 
 
@@ -95,10 +101,8 @@ def _at_position(points: Sequence[Point], position: Position) -> Point:
     for point in points:
         if point.position == position:
             return point
-    raise NothingThere(
-        f"no recovery point ends at {position}",
-        hint=f"points run from {points[0].position} to {points[-1].position}; `bcsctl points` lists them",
-    )
+    index = bisect_right(points, position.lsn, key=lambda point: point.position.lsn)
+    raise _nothing(f"no recovery point ends at {position}, or none any more", points, index)
 
 
 def _at_label(points: Sequence[Point], label: str) -> Point:
@@ -106,21 +110,24 @@ def _at_label(points: Sequence[Point], label: str) -> Point:
         if point.label == label:
             return point
     labels = sorted({point.label for point in points if point.label})
-    known = f"marks there are: {', '.join(labels[:8])}" if labels else "there is no mark yet; `bcsctl mark` makes one"
-    raise NothingThere(f"no mark is named '{label}'", hint=known)
+    near = get_close_matches(label, labels, n=8, cutoff=0.5) or labels[:8]
+    known = f"marks there are: {', '.join(near)}" if labels else "there is no mark yet; `bcsctl mark` makes one"
+    named = [{"label": point.label, **_told(point)} for point in points if point.label in near]
+    raise NothingThere(f"no mark is named '{label}'", hint=known, details={"marks": named})
 
 
-def _nothing(message: str, points: Sequence[Point], at: int) -> NothingThere:
-    index = bisect_right(points, at, key=lambda point: point.at)
+def _nothing(message: str, points: Sequence[Point], index: int) -> NothingThere:
+    """The refusal of a moment between points[index - 1] and points[index]; either may not be there."""
     before = points[index - 1] if index else None
     after = points[index] if index < len(points) else None
     near = [
-        f"{side} is {format_time(point.at)} (point:{point.position})"
+        f"{side} is {format_time(point.at)} (--at point:{point.position})"
         for side, point in (("the nearest before", before), ("the nearest after", after))
         if point
     ]
-    neighbours = {
-        side: {"point": str(point.position), "at": format_time(point.at)} if point else None
-        for side, point in (("before", before), ("after", after))
-    }
+    neighbours = {side: _told(point) if point else None for side, point in (("before", before), ("after", after))}
     return NothingThere(message, hint="; ".join(near), details=neighbours)
+
+
+def _told(point: Point) -> dict[str, str]:
+    return {"point": str(point.position), "at": format_time(point.at)}

@@ -16,20 +16,22 @@ from engine.model.extents import Piece
 from engine.tree.apply import create_file, finish, set_size, write_extent
 from engine.tree.attributes import Attributes
 
-_EXISTING = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_EXISTING = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
 class FileTask:
     """One file to make at `target`, with its pieces in order of offset.
 
-    With `part` the file is there already, and these are some of its pieces: several may fill it at once.
+    With `part` the file is there already, and these are some of its pieces: several may fill it at once. With `mend`
+    it was begun before: what it holds of them already is not written again.
     """
 
     target: bytes
     inode: Inode
     pieces: tuple[Piece, ...]
     part: bool = False
+    mend: bool = False
 
     @property
     def size(self) -> int:
@@ -70,6 +72,8 @@ def fill(task: FileTask, reader: DataReader, stream: str, owners: bool) -> Fille
     try:
         fd = os.open(task.target, _EXISTING) if task.part else create_file(task.target)
         for piece in task.pieces:
+            if task.mend and holds(fd, piece, reader, stream):
+                continue
             view = reader.read(piece, stream)
             write_extent(fd, piece.offset, view)
             written += len(view)
@@ -88,6 +92,12 @@ def fill(task: FileTask, reader: DataReader, stream: str, owners: bool) -> Fille
     finally:
         if fd >= 0:
             os.close(fd)
+
+
+def holds(fd: int, piece: Piece, reader: DataReader, stream: str) -> bool:
+    """Whether an open file holds the bytes of a piece, by their hash. Raises OSError; Damaged where only the journal's
+    own bytes can tell, and they are damaged."""
+    return reader.matches(os.pread(fd, piece.length, piece.offset), piece, stream)
 
 
 def take_away(target: bytes) -> None:

@@ -48,11 +48,13 @@ def fill(
 def parts_of(task: FileTask) -> Iterator[FileTask]:
     """The pieces of a file in runs of about PART_BYTES, each a task of its own."""
     for _, pieces in groupby(task.pieces, key=lambda piece: piece.offset // PART_BYTES):
-        yield FileTask(task.target, task.inode, tuple(pieces), part=True)
+        yield FileTask(task.target, task.inode, tuple(pieces), part=True, mend=task.mend)
 
 
 def _make(task: FileTask) -> Filled | None:
-    """The file, empty but of its whole size; what failed, if it could not be made."""
+    """The file, empty but of its whole size; what failed, if it could not be made. One that was begun is there."""
+    if task.mend:
+        return None
     try:
         fd = create_file(task.target)
     except BcsError as error:

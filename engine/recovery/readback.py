@@ -14,6 +14,7 @@ from engine.model.errors import BcsError
 from engine.model.events import DIRECTORY, FILE
 from engine.model.extents import Piece
 from engine.plan.restore import Made, RestorePlan
+from engine.recovery.fill import holds
 from engine.recovery.restore import Restored
 from engine.tree.attributes import CannotRead, from_inode, read_attributes
 from engine.tree.paths import shown
@@ -71,7 +72,7 @@ def _content_differs(made: Made, pieces: Sequence[Piece], reader: DataReader, st
     try:
         drop_pages(fd)
         for piece in pieces:
-            if os.pread(fd, piece.length, piece.offset) != reader.read(piece, stream):
+            if not holds(fd, piece, reader, stream):
                 yield f"content at byte {piece.offset}"
                 return
         covered = [(piece.offset, piece.length) for piece in pieces]

@@ -19,6 +19,7 @@ from engine.model.errors import NothingThere
 from engine.model.events import Inode
 from engine.model.extents import Piece
 from engine.model.points import Point
+from engine.plan.matching import fixed_part, is_pattern, plan_matching
 from engine.plan.restore import RestorePlan, base_of, plan_restore
 from engine.query.applied import paths_of
 from engine.query.extents import pieces
@@ -27,7 +28,8 @@ from engine.query.streams import StreamInfo
 from engine.query.tree import as_entries, tree_table
 from engine.query.unreadable import Stale, stale
 from engine.recovery.readback import read_back
-from engine.recovery.restore import Helping, Progress, Restored, restore
+from engine.recovery.restore import Helping, Onto, Progress, Restored, restore
+from engine.tree.match import compile_excludes
 from engine.tree.settle import sync
 from engine.tree.target import check_target
 
@@ -83,16 +85,22 @@ def prepare(
 def prepare_for(
     journal: Journal, session: Session, stream: StreamInfo, point: Point, path: bytes | None, into: bytes
 ) -> Prepared:
-    """Look at what was there, for a target that someone else looks at. NothingThere for an unknown path."""
+    """Look at what was there, for a target that someone else looks at. NothingThere for an unknown path.
+
+    A path with wildcards that is no file's name stands for all that it matches.
+    """
     own = paths_of(journal, stream.id, point.at)
     base, landing = base_of(path, own, into)
     try:
         table = tree_table(session, stream.id, point.position, base)
+        plan = plan_restore(_pairs(table), base, landing, into, own)
     except NothingThere as error:
         if path is None:
             raise NothingThere(f"nothing of {stream.address} was there at {point.position}") from None
-        raise error
-    plan = plan_restore(_pairs(table), base, landing, into, own)
+        if not is_pattern(path):
+            raise error
+        table = tree_table(session, stream.id, point.position, fixed_part(base))
+        plan = plan_matching(list(_pairs(table)), base, into, compile_excludes([base]))
     unreadable = stale(session, stream.id, point.position, _pairs(table))
     return Prepared(stream, point, base, plan, tuple(unreadable))
 
@@ -110,16 +118,19 @@ def carry_out(
     progress: Progress,
     helping: Helping | None = None,
     clock: Clock = SYSTEM,
+    onto: Onto | None = None,
+    owners: bool | None = None,
 ) -> Outcome:
     """Write what was prepared, to the disk itself; with `verify` read everything back from there afterwards.
 
-    With `helping` a large restore is shared out to processes.
+    With `helping` a large restore is shared out to processes; `onto` says what the target holds. `owners`: whether
+    files are given theirs, by default for root.
     """
     began = clock.monotonic()
     stream, plan = prepared.stream, prepared.plan
     found = pieces_of(session, prepared)
-    owners = is_root()
-    done = restore(journal, stream.id, plan, found, owners=owners, progress=progress, helping=helping)
+    owners = is_root() if owners is None else owners
+    done = restore(journal, stream.id, plan, found, owners=owners, progress=progress, helping=helping, onto=onto)
     sync(plan.target)  # what is called restored is there after a power cut too
     differences = read_back(journal, stream.id, plan, found, done, owners) if verify else []
     return Outcome(done, clock.monotonic() - began, verify, differences)

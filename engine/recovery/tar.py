@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, cast
 
@@ -53,32 +53,52 @@ def write(
     journal: Journal,
     stream: str,
     plan: RestorePlan,
-    pieces: dict[int, list[Piece]],
+    pieces: Mapping[int, Sequence[Piece]],
     progress: Progress,
 ) -> Packed:
     """Write what is planned, parents first. Raises Damaged: the stream then ends in the middle, and is no archive."""
+    return write_all(out, journal, [Packing(stream, plan, pieces)], progress)
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """What goes into an archive of one stream: `pieces` are those of the plan's files, by file_id."""
+
+    stream: str
+    plan: RestorePlan
+    pieces: Mapping[int, Sequence[Piece]]
+
+
+def write_all(out: IO[bytes], journal: Journal, parts: Sequence[Packing], progress: Progress) -> Packed:
+    """`write` several plans into one archive. None of their targets lies in another."""
     reader = DataReader(journal)
     packed = Packed()
     # Names are bytes to us: what is no UTF-8 comes out as it was.
     with tarfile.open(fileobj=out, mode="w|", format=tarfile.USTAR_FORMAT) as archive:
-        for name, made, is_link in _names(plan):
-            if made.inode.type == SOCKET:
-                packed.left_out.append(name)
-                continue
-            entry, records = _entry(name, made, is_link)
-            if records:
-                archive.addfile(_extended(records), io.BytesIO(records))
-            is_file = made.inode.type == FILE and not is_link
-            if is_file:
-                _add(archive, entry, _Content(reader, stream, pieces.get(made.inode.file_id, ()), made.inode.size))
-            else:
-                archive.addfile(entry)
-            packed.names += 1
-            packed.files += is_file
-            packed.content_bytes += entry.size
-            progress(int(is_file), entry.size)
+        for part in parts:
+            _pack(archive, reader, part, packed, progress)
     out.flush()
     return packed
+
+
+def _pack(archive: tarfile.TarFile, reader: DataReader, part: Packing, packed: Packed, progress: Progress) -> None:
+    for name, made, is_link in _names(part.plan):
+        if made.inode.type == SOCKET:
+            packed.left_out.append(name)
+            continue
+        entry, records = _entry(name, made, is_link)
+        if records:
+            archive.addfile(_extended(records), io.BytesIO(records))
+        is_file = made.inode.type == FILE and not is_link
+        if is_file:
+            own = part.pieces.get(made.inode.file_id, ())
+            _add(archive, entry, _Content(reader, part.stream, own, made.inode.size))
+        else:
+            archive.addfile(entry)
+        packed.names += 1
+        packed.files += is_file
+        packed.content_bytes += entry.size
+        progress(int(is_file), entry.size)
 
 
 def _names(plan: RestorePlan) -> list[tuple[bytes, Made, bool]]:

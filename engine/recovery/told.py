@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,7 +48,23 @@ def outcome_json(outcome: Outcome) -> dict[str, Any]:
         "shortfalls": list(done.shortfalls),
         "failures_count": len(done.failures) + len(outcome.differences),
         "shortfalls_count": len(done.shortfalls),
+        "kept": done.kept,
+        "kept_aside": [os.fsdecode(path) for path in done.kept_aside],
     }
+
+
+def in_all(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Several plans, or several outcomes, as one: numbers add up, lists follow each other, all have to be verified."""
+    summed: dict[str, Any] = {}
+    for each in told:
+        for name, value in each.items():
+            if isinstance(value, bool):
+                summed[name] = summed.get(name, True) and value
+            elif isinstance(value, dict):
+                summed[name] = in_all([summed.get(name, {}), value])
+            elif isinstance(value, int | float | list):
+                summed[name] = summed[name] + value if name in summed else value
+    return {name: round(value, 3) if isinstance(value, float) else value for name, value in summed.items()}
 
 
 def unreadable_json(found: Sequence[Stale]) -> list[dict[str, Any]]:
@@ -57,6 +74,6 @@ def unreadable_json(found: Sequence[Stale]) -> list[dict[str, Any]]:
 
 def act_json(outcome: Mapping[str, Any]) -> dict[str, Any]:
     """An outcome as the audit keeps it: how many failed, and not which."""
-    left_out = ("failures", "shortfalls", "failures_count", "shortfalls_count", "damaged")
+    left_out = ("failures", "shortfalls", "failures_count", "shortfalls_count", "damaged", "kept_aside")
     kept = {name: value for name, value in outcome.items() if name not in left_out}
     return {**kept, "failures": outcome.get("failures_count", len(outcome.get("failures", ())))}

@@ -109,16 +109,16 @@ def _flat(task: FileTask) -> tuple[Any, ...]:
         for piece in task.pieces
         if piece.data is not None
     ]
-    return task.target, inode, pieces, task.part
+    return task.target, inode, pieces, task.part, task.mend
 
 
 def _task(flat: tuple[Any, ...]) -> FileTask:
-    target, inode, pieces, part = flat
+    target, inode, pieces, part, mend = flat
     found = tuple(
         Piece(offset, length, DataRef(*data), skip, extent_length, digest)
         for offset, length, skip, extent_length, digest, *data in pieces
     )
-    return FileTask(target, Inode(*inode), found, part)
+    return FileTask(target, Inode(*inode), found, part, mend)
 
 
 def _run() -> None:

@@ -10,24 +10,33 @@ from engine.model.errors import Refused, UsageError
 
 def check_target(target: Path) -> bool:
     """Whether the directory has to be made. Refused when something is in it; it is never emptied."""
+    first = first_entry(target)
+    if first:
+        raise Refused(
+            f"{target} is not empty: it holds {first}",
+            hint="name an empty directory, or one that is not there yet",
+        )
+    return first is None
+
+
+def first_entry(target: Path) -> str | None:
+    """The name of something in the directory, "" when it is empty, None when it is not there and can be made.
+
+    Refused for what is no directory, UsageError for what this user can't read or make.
+    """
     try:
         with os.scandir(target) as entries:
             first = next(iter(entries), None)
     except FileNotFoundError:
         check_parent(target)
-        return True
+        return None
     except NotADirectoryError:
         raise Refused(
             f"{target} is a file, not a directory", hint="name a directory that is empty or not there"
         ) from None
     except PermissionError:
         raise UsageError(f"{target} can't be read by this user", hint="name a directory of your own") from None
-    if first is not None:
-        raise Refused(
-            f"{target} is not empty: it holds {first.name}",
-            hint="name an empty directory, or one that is not there yet",
-        )
-    return False
+    return first.name if first is not None else ""
 
 
 def check_parent(target: Path) -> None:

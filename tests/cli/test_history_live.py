@@ -115,14 +115,6 @@ def test_a_dry_run_writes_nothing(run: Run, site: PlainSite, tmp_path: Path) -> 
     assert not target.exists()
 
 
-def test_what_is_not_there_yet_says_so(run: Run, site: PlainSite, tmp_path: Path) -> None:
-    for option in ("--overwrite", "--on-demand"):
-        refused = run("restore", ADDRESS, "--to", tmp_path / "back", option, home=site.home)
-        assert refused.code == 2
-        assert "not there yet" in refused.err
-        assert option not in run("restore", "--help").text
-
-
 def test_status_without_a_node_tells_what_the_journal_knows(run: Run, site: PlainSite) -> None:
     done = run("status", "--json", home=site.home)
     assert done.code == 0

@@ -1,0 +1,271 @@
+"""bcsctl restore --to DIR on this machine: one source or several, into an empty directory or onto what stands there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bcsctl.entries import damage_is_a_difference
+from bcsctl.opening import Scene, master_key, scenes
+from bcsctl.output import BUSY, local_time, print_json, printable, progress, say
+from bcsctl.restore_acts import BEGUN, ENDED, record
+from bcsctl.restore_owners import Ownership, ownership
+from bcsctl.restore_view import render, render_plan, render_plans, render_several
+from bcsctl.settings import Settings
+from engine.env.clock import SYSTEM
+from engine.model.errors import NothingThere, UsageError
+from engine.plan.scope import Scope
+
+if TYPE_CHECKING:
+    from engine.recovery.errand import Part, Terms, Wanted
+    from engine.recovery.restoring import Outcome, Prepared
+    from engine.recovery.unfinished import Begun
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the user wants back: `path` of each source of a scope, as of `at`, and how."""
+
+    scope: Scope
+    path: bytes | None
+    at: str
+    dry_run: bool = False
+    verify: bool = False
+    overwrite: bool = False
+    aside: bool = False
+    partial: bool = False
+    owners: str = ""
+    as_json: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it is called in answers."""
+        return str(self.scope)
+
+    def again(self) -> dict[str, Any]:
+        """What makes two commands the same restore."""
+        return {
+            "scope": str(self.scope),
+            "path": None if self.path is None else os.fsdecode(self.path),
+            "at": self.at,
+            "overwrite": self.overwrite,
+            "aside": self.aside,
+            "partial": self.partial,
+            "owners": self.owners,
+        }
+
+
+def here(where: Settings, asked: Asked, folder: str) -> int:
+    """Restore to a directory of this machine."""
+    from engine.recovery import unfinished
+
+    target = Path(folder).expanduser().absolute()
+    with damage_is_a_difference(), scenes(where, asked.scope) as found:
+        if asked.dry_run:
+            parts = ready(found, asked, target, _terms(where, asked, target))
+            return shown_plan(asked, parts, str(target))
+        with unfinished.alone(where.home, target):
+            terms = _terms(where, asked, target)
+            answer, outcomes = bring(where, found, asked, target, terms)
+            if all(outcome.verified for outcome in outcomes):
+                unfinished.end(where.home, target)
+    shown(asked, answer)
+    return code_of(outcomes)
+
+
+def code_of(outcomes: Sequence[Outcome]) -> int:
+    """The exit code of restores that came to their end."""
+    if all(outcome.verified for outcome in outcomes):
+        return 0
+    return 6 if any(outcome.damaged for outcome in outcomes) else 1
+
+
+def bring(
+    where: Settings, found: Sequence[Scene], asked: Asked, target: Path, terms: Terms
+) -> tuple[dict[str, Any], list[Outcome]]:
+    """Do it: prepared as a whole, noted, carried out, recorded. Answers what --json prints, and each outcome."""
+    from engine.recovery import unfinished
+    from engine.recovery.errand import carry_out_all
+    from engine.recovery.restore import Helping
+    from engine.recovery.told import act_json, in_all, outcome_json, plan_json, point_json
+
+    owned = ownership(found[0], asked.owners)
+    parts = ready(found, asked, target, terms, owned)
+    scene_of = {there.address: there for there in found}
+    if terms.begun is None:
+        unfinished.note(where.home, _begun(asked, parts, target, terms))
+    plans = {part.address: plan_json(part.prepared, part.prepared.plan.target) for part in parts}
+    recorded = True
+    for part in parts:
+        plan = {name: plans[part.address][name] for name in ("files", "bytes")}
+        recorded &= record(where, scene_of[part.address], part.prepared, BEGUN, {**_how(asked, terms), "plan": plan})
+    sources: list[dict[str, Any]] = []
+
+    def each(part: Part, outcome: Outcome) -> None:
+        nonlocal recorded
+        told = outcome_json(outcome)
+        recorded &= record(
+            where, scene_of[part.address], part.prepared, ENDED, {**_how(asked, terms), **act_json(told)}
+        )
+        row = {"address": part.address, **point_json(part.prepared.point), "plan": plans[part.address], **told}
+        sources.append(row)
+
+    with progress(asked.as_json) as drawn:
+        task = drawn.add_task("restoring", total=sum(part.prepared.plan.bytes for part in parts) or None)
+        outcomes = carry_out_all(
+            *(found[0].journal, found[0].session, parts),
+            verify=asked.verify,
+            progress=lambda files, count: drawn.update(task, advance=count),
+            helping=Helping(where.journal, master_key(where), os.cpu_count() or 1),
+            owners=owned.kept,
+            each=each,
+        )
+    if asked.scope.one:
+        return {**sources[0], "recorded": recorded}, outcomes
+    outcome = in_all([{name: row[name] for name in row if name != "plan"} for row in sources])
+    plan = in_all(list(plans.values()))
+    return {"address": asked.name, "plan": plan, **outcome, "sources": sources, "recorded": recorded}, outcomes
+
+
+def ready(
+    found: Sequence[Scene], asked: Asked, target: Path, terms: Terms, owned: Ownership | None = None
+) -> list[Part]:
+    """All that is about to be done, and what stands in its way. Nothing is touched."""
+    from engine.recovery.errand import look
+
+    return look(prepared_parts(found, asked, os.fsencode(target), terms.begun, owned), target, terms)
+
+
+def prepared_parts(
+    found: Sequence[Scene],
+    asked: Asked,
+    target: bytes,
+    begun: Begun | None = None,
+    owned: Ownership | None = None,
+) -> list[tuple[str, Prepared]]:
+    """All that is about to be made, by address. What is left out is said."""
+    from engine.recovery.errand import prepare_all
+
+    wanted = _wanted(found, asked, begun)
+    owned = owned or ownership(found[0], asked.owners)
+    prepared, missing = prepare_all(
+        *(found[0].journal, found[0].session, wanted, asked.path, target),
+        spread=not asked.scope.one,
+        owners=owned.mapped,
+        partial=asked.partial,
+    )
+    for address, error in missing.items():
+        say(f"{address} is left out: {error.message}", BUSY)
+    return prepared
+
+
+def _wanted(found: Sequence[Scene], asked: Asked, begun: Begun | None) -> list[Wanted]:
+    """Each source with the point that answers: of a restore that goes on the one that did before."""
+    from engine.recovery.errand import Wanted, nothing_of
+
+    if len(found) > 1 and asked.at.startswith("point:"):
+        raise UsageError("a position is one source's own", hint="for several write a time, or mark:LABEL")
+    wanted: list[Wanted] = []
+    missing: dict[str, NothingThere] = {}
+    for there in found:
+        before = begun.points.get(there.stream.id) if begun else None
+        if begun and before is None:
+            continue
+        try:
+            wanted.append(Wanted(there.address, there.stream, there.point(f"point:{before}" if before else asked.at)))
+        except NothingThere as error:
+            missing[there.address] = error
+    if missing and not (wanted and asked.partial):
+        raise with_command(nothing_of(missing, len(found)), asked)
+    for address, why in missing.items():
+        say(f"{address} is left out: {why.message}", BUSY)
+    return wanted
+
+
+def with_command(error: NothingThere, asked: Asked) -> NothingThere:
+    """The refusal of a moment, with a command that would work."""
+    near = error.details.get("before") or error.details.get("after")
+    if not near or "point" not in near:
+        return error
+    path = "" if asked.path is None else f":{os.fsdecode(asked.path)}"
+    command = f"bcsctl restore {asked.name}{path} --at point:{near['point']} --to DIR"
+    return NothingThere(
+        error.message, hint=f"{error.hint}; `{command}` works", details={**error.details, "command": command}
+    )
+
+
+def _terms(where: Settings, asked: Asked, target: Path) -> Terms:
+    """What is known of the target: an earlier run of this very restore, if it left something there."""
+    from engine.recovery import unfinished
+    from engine.recovery.errand import Terms
+    from engine.tree.target import first_entry
+
+    begun = unfinished.read(where.home, target)
+    if begun is not None and first_entry(target) and begun.asked == asked.again():
+        say(f"going on with the restore {begun.id}, which began {local_time(begun.begun_at)} and was broken off", BUSY)
+        return Terms(begun.id, asked.overwrite, asked.aside, begun)
+    return Terms(unfinished.new_id(), asked.overwrite, asked.aside)
+
+
+def _begun(asked: Asked, parts: Sequence[Part], target: Path, terms: Terms) -> Begun:
+    from engine.recovery.unfinished import Begun
+    from engine.tree.target import first_entry
+
+    points = {part.prepared.stream.id: str(part.prepared.point.position) for part in parts}
+    holds = first_entry(target)
+    return Begun(
+        terms.id, str(target), asked.again(), SYSTEM.now(), points, holds is None, bool(holds), not asked.scope.one
+    )
+
+
+def _how(asked: Asked, terms: Terms) -> dict[str, Any]:
+    """What the audit keeps of how it was asked for, beyond what and where."""
+    told: dict[str, Any] = {"restore": terms.id}
+    told |= {"scope": asked.name} if not asked.scope.one else {}
+    told |= {name: True for name in ("overwrite", "aside", "partial") if getattr(asked, name)}
+    told |= {"owners": asked.owners} if asked.owners else {}
+    return told | ({"again": True} if terms.begun else {})
+
+
+def shown_plan(asked: Asked, parts: Sequence[Part], place: str) -> int:
+    """The dry run."""
+    from engine.recovery.standing import details
+    from engine.recovery.told import in_all, plan_json, point_json
+
+    rows: list[dict[str, Any]] = [
+        {
+            "address": part.address,
+            **point_json(part.prepared.point),
+            "plan": {**plan_json(part.prepared, part.prepared.plan.target), "standing": details(part.onto.standing)},
+        }
+        for part in parts
+    ]
+    if asked.scope.one:
+        [row] = rows
+        if asked.as_json:
+            print_json({**row, "dry_run": True})
+        else:
+            render_plan(row, row["address"], row["plan"]["target"])
+        return 0
+    answer = {"address": asked.name, "plan": in_all([row["plan"] for row in rows]), "sources": rows, "dry_run": True}
+    if asked.as_json:
+        print_json(answer)
+    else:
+        render_plans(answer, place)
+    return 0
+
+
+def shown(asked: Asked, answer: Mapping[str, Any]) -> None:
+    """What was done."""
+    if asked.as_json:
+        print_json(answer)
+    elif asked.scope.one:
+        render(answer)
+    else:
+        render_several(answer)
+    if not asked.as_json:
+        for path in answer["kept_aside"]:
+            say(f"kept aside: {printable(path)}", BUSY)

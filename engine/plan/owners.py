@@ -1,0 +1,105 @@
+"""Whose restored files are: as they were, as a table says, or of whoever restores. Pure.
+
+A table is text: `user OLD = NEW` and `group OLD = NEW`, one a line, `#` begins a comment. OLD and NEW are names or
+numbers; `*` as OLD is everyone whom no other line names. Entries of ACLs for single users and groups are mapped too.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from engine.model import acls, xattrs
+from engine.model.errors import UsageError
+from engine.model.events import Inode
+from engine.plan.restore import Made, RestorePlan
+
+KEEP, MAP, NONE = "keep", "map", "none"
+USER, GROUP = "user", "group"
+EVERYONE = "*"
+
+Resolve = Callable[[str, str], int | None]
+"""(user or group, a name) -> its number, None where it is not known."""
+
+_LINE = re.compile(r"^(user|group)\s+(\S+?)\s*=\s*(\S+)$")
+_ACL_USER, _ACL_GROUP = 2, 8
+
+
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """Numbers by numbers, and what becomes of all others (None: they stay)."""
+
+    users: Mapping[int, int] = field(default_factory=dict)
+    groups: Mapping[int, int] = field(default_factory=dict)
+    other_users: int | None = None
+    other_groups: int | None = None
+
+    def user(self, uid: int) -> int:
+        return self.users.get(uid, uid if self.other_users is None else self.other_users)
+
+    def group(self, gid: int) -> int:
+        return self.groups.get(gid, gid if self.other_groups is None else self.other_groups)
+
+
+def parse_owners(text: str, then: Resolve, here: Resolve) -> Owners:
+    """A table as numbers; names on the left are those of `then`, on the right those of `here`. UsageError names the
+    line that says nothing or names nobody."""
+    found: dict[str, dict[int, int]] = {USER: {}, GROUP: {}}
+    others: dict[str, int] = {}
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.split("#", 1)[0].strip()
+        if not line:
+            continue
+        match = _LINE.match(line)
+        if not match:
+            raise UsageError(f"line {number} of the owners' table: '{line}'", hint="write: user OLD = NEW")
+        kind, old, new = match.groups()
+        into = _number(kind, new, here, number, "on this machine")
+        if old == EVERYONE:
+            others[kind] = into
+        else:
+            found[kind][_number(kind, old, then, number, "where it was protected")] = into
+    return Owners(found[USER], found[GROUP], others.get(USER), others.get(GROUP))
+
+
+def with_owners(plan: RestorePlan, owners: Owners) -> RestorePlan:
+    """The plan with other owners."""
+    parts = (tuple(_made(made, owners) for made in part) for part in (plan.directories, plan.files, plan.others))
+    return RestorePlan(plan.target, *parts)
+
+
+def _made(made: Made, owners: Owners) -> Made:
+    inode = made.inode
+    changed = replace(inode, uid=owners.user(inode.uid), gid=owners.group(inode.gid), xattrs=_acls(inode, owners))
+    return replace(made, inode=changed)
+
+
+def _acls(inode: Inode, owners: Owners) -> bytes:
+    if not inode.xattrs:
+        return b""
+    values = dict(xattrs.decode(inode.xattrs))
+    for name in acls.KINDS:
+        if name in values:
+            values[name] = _acl(values[name], owners)
+    return xattrs.encode(values)
+
+
+def _acl(value: bytes, owners: Owners) -> bytes:
+    """One ACL as the kernel has it: a version, then (tag, permissions, id), those of one tag by id (acl(5))."""
+    entries = []
+    for tag, permissions, number in struct.iter_unpack("<HHI", value[4 : 4 + (len(value) - 4) // 8 * 8]):
+        into = {_ACL_USER: owners.user, _ACL_GROUP: owners.group}.get(tag)
+        entries.append((tag, into(number) if into else number, permissions))
+    mapped = b"".join(struct.pack("<HHI", tag, permissions, number) for tag, number, permissions in sorted(entries))
+    return value[:4] + mapped
+
+
+def _number(kind: str, text: str, resolve: Resolve, line: int, where: str) -> int:
+    found = int(text) if text.isascii() and text.isdigit() else resolve(kind, text)
+    if found is None or not 0 <= found < 0xFFFFFFFF:
+        raise UsageError(
+            f"line {line} of the owners' table: no {kind} '{text}' is known {where}", hint="write its number"
+        )
+    return found
