@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from engine.model.errors import NothingThere, UsageError
 from engine.model.ids import Position, parse_position
@@ -109,6 +108,8 @@ def _at_label(points: Sequence[Point], label: str) -> Point:
     for point in reversed(points):
         if point.label == label:
             return point
+    from difflib import get_close_matches
+
     labels = sorted({point.label for point in points if point.label})
     near = get_close_matches(label, labels, n=8, cutoff=0.5) or labels[:8]
     known = f"marks there are: {', '.join(near)}" if labels else "there is no mark yet; `bcsctl mark` makes one"

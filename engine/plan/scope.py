@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from engine.model.errors import NothingThere, UsageError
@@ -65,6 +64,8 @@ def chosen(scope: Scope, known: Mapping[Address, Mapping[str, str]]) -> list[Add
     else:
         found = [address for address in fitting if _fits(address, scope.parts)]
     if not found:
+        from difflib import get_close_matches
+
         names = sorted({address.group for address in known} | {address.host for address in known})
         near = get_close_matches("/".join(scope.parts[:1]), names, n=3, cutoff=0.5) or names[:5]
         hint = f"there is {', '.join(near)}" if near else "nothing is protected yet: see `bcsctl apply`"
