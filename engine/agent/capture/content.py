@@ -135,6 +135,14 @@ def _alike(split: list[tuple[int, int, bool]]) -> int:
     return sum(end - first for first, end, same in split if same)
 
 
+def _join(found: Ranges, begin: int, end: int) -> None:
+    """Add (begin, end) behind ranges of the same form, to the last of them where it is near."""
+    if found and begin - found[-1][1] < NEAR_BYTES:
+        found[-1] = (found[-1][0], end)
+    else:
+        found.append((begin, end))
+
+
 def _is_data(parts: Ranges, begin: int, end: int) -> bool:
     """Whether [begin, end) is data without a hole in it."""
     at = begin
@@ -219,24 +227,36 @@ class Content:
     def _ranges(self, file_id: int, start: int, length: int, runs: Ranges, new: bytes, old: bytes) -> Ranges:
         """(begin, end) in the chunk of what differs in runs of blocks; these are the old bytes from now on."""
         found: Ranges = []
-        for block in (block for first, last in runs for block in range(first, last)):
-            begin, end = block * BLOCK_BYTES, min(block * BLOCK_BYTES + BLOCK_BYTES, length)
-            digest = slice(block * DIGEST_BYTES, block * DIGEST_BYTES + DIGEST_BYTES)
-            differ: Ranges | None = None
-            if new[digest] != HOLE and (old[digest] or length <= KEPT_NEW_BYTES or end - begin < BLOCK_BYTES):
-                now = bytes(self.buffer.view[begin:end])
-                number = start // BLOCK_BYTES + block
-                before = self.old.get(file_id, number) if old[digest] else None
-                if before is not None and xxh3_128_digest(before) == old[digest]:
-                    differ = differing(before, now)
-                self.old.put(file_id, number, now)
-            for first, last in [(0, end - begin)] if differ is None else differ:
-                if found and begin + first - found[-1][1] < NEAR_BYTES:
-                    found[-1] = (found[-1][0], begin + last)
-                else:
-                    found.append((begin + first, begin + last))
+        known = len(old) // DIGEST_BYTES
+        for first, last in runs:
+            # Much that is new is one range. Of its blocks one alone is kept: the last, unless it is full.
+            kept = last if length <= KEPT_NEW_BYTES else min(max(first, known), last)
+            full = max(kept, min(last, length // BLOCK_BYTES))
+            for block in range(first, kept):
+                self._add_differing(found, file_id, start, length, block, new, old)
+            if kept < full:
+                _join(found, kept * BLOCK_BYTES, full * BLOCK_BYTES)
+            for block in range(full, last):
+                self._add_differing(found, file_id, start, length, block, new, old)
         self.traffic.changed += sum(last - first for first, last in found)
         return found
+
+    def _add_differing(
+        self, found: Ranges, file_id: int, start: int, length: int, block: int, new: bytes, old: bytes
+    ) -> None:
+        """Add (begin, end) in the chunk of what differs in one block; this is its old content from now on."""
+        begin, end = block * BLOCK_BYTES, min(block * BLOCK_BYTES + BLOCK_BYTES, length)
+        digest = slice(block * DIGEST_BYTES, block * DIGEST_BYTES + DIGEST_BYTES)
+        differ: Ranges | None = None
+        if new[digest] != HOLE:
+            now = bytes(self.buffer.view[begin:end])
+            number = start // BLOCK_BYTES + block
+            before = self.old.get(file_id, number) if old[digest] else None
+            if before is not None and xxh3_128_digest(before) == old[digest]:
+                differ = differing(before, now)
+            self.old.put(file_id, number, now)
+        for first, last in [(0, end - begin)] if differ is None else differ:
+            _join(found, begin + first, begin + last)
 
     def _write_run(self, file_id: int, start: int, first: int, end: int, parts: Ranges, holes: bool) -> copies.Placed:
         """Emit [first, end) of the chunk; where that is in the stream now."""

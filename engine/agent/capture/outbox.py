@@ -1,7 +1,7 @@
 """The outbox: gathers one stream's events, and closes them into batches that are durable before they are sent.
 
 A batch goes through the spool, or directly: then the tree on disk is its only copy until the node has it, and losing
-it means looking again. So go what looking at everything finds, and the full batches of a pass with much to say while
+it means looking again. So go what looking at everything finds, and the large batches of passes with much to say while
 the node keeps up: they would cost the host's disk as much again. Either way the record's transaction that knows of the
 changes also names the batch.
 """
@@ -24,6 +24,7 @@ from engine.wire.batch import BatchBuilder
 
 BATCH_RAW_BYTES = 12 << 20
 BATCH_EVENTS = 16_000
+DIRECT_BYTES_MIN = 1 << 20
 DIRECT_WAITING_MAX = 2
 """Batches in flight beside the one being gathered: more would only cost memory."""
 
@@ -105,7 +106,8 @@ class Outbox:
         buffers, hash = builder.encode()
         crash("batch-encoded")
         place = NOWHERE
-        if not self._room_in_flight(patiently=self.direct, at_all=self.direct or at is None):
+        size = sum(map(len, buffers))
+        if not self._room_in_flight(size):
             try:
                 place = self._spool.append(buffers)
             except OSError as error:
@@ -116,13 +118,12 @@ class Outbox:
         crash("batch-recorded")
         self._record.commit()
         crash("record-committed")
-        size = sum(map(len, buffers))
         self._shipper.offer(
             Parcel(builder.lsn_first, lsn_last, hash, events, self.at, through_at, place, buffers, size)
         )
         self.builder = self._builder(lsn_last + 1, hash)
 
-    def _room_in_flight(self, *, patiently: bool, at_all: bool) -> bool:
+    def _room_in_flight(self, size: int) -> bool:
         """Wait until the batch may go directly; False where it is better kept in the spool.
 
         Events reach the node in order, so waiting for it holds up nothing that would be there sooner; unless it takes
@@ -130,11 +131,11 @@ class Outbox:
         """
         shipper = self._shipper
         taken, tries = shipper.acknowledged, 0
-        while at_all and (patiently or shipper.keeps_up):
+        while self.direct or (size >= DIRECT_BYTES_MIN and shipper.takes_soon(size)):
             if shipper.wait_until(0 if shipper.crowded else DIRECT_WAITING_MAX, WAIT_SECONDS):
                 return True
             self.breathe()
             taken, tries = shipper.acknowledged, tries + 1 if taken is shipper.acknowledged else 0
-            if not patiently and tries >= TRIES:
+            if not self.direct and tries >= TRIES:
                 return False
         return False

@@ -30,8 +30,9 @@ RETRY_SECONDS_FIRST, RETRY_SECONDS_MAX = 0.05, 2.0
 REFUSED_RETRY_SECONDS_FIRST, REFUSED_RETRY_SECONDS_MAX = 5.0, 60.0
 """What the node refuses, it will refuse again unless something changes there. Who is not known is asked for soon."""
 STOP_SECONDS = 1.0
-FRESH_SECONDS = 1.0
-"""A node that took a batch so lately is taken for one that is there."""
+FRESH_SECONDS, SOON_SECONDS = 1.0, 0.5
+"""A node that took a batch so lately is taken for one that is there, and takes another one soon if it takes no longer
+than that at the same rate."""
 
 
 class Shipper:
@@ -53,7 +54,7 @@ class Shipper:
         self._resting = 0  # lanes that wait after a failure
         self._retry_seconds = RETRY_SECONDS_FIRST
         self.acknowledged: Parcel | None = None
-        self._taken_at = -FRESH_SECONDS
+        self._taken_at, self._taken_a_second = -FRESH_SECONDS, 0.0
         self.trouble: Head | None = None
         self.message = ""
         self.refused = False  # `message` says why the node does not take what it was sent
@@ -79,13 +80,12 @@ class Shipper:
                 lambda: self.waiting <= waiting_max or self.trouble is not None, timeout_seconds
             )
 
-    @property
-    def keeps_up(self) -> bool:
-        """Whether the node has just taken a batch and few wait, so that one more will soon be there too."""
+    def takes_soon(self, count: int) -> bool:
+        """Whether the node has just taken a batch and few wait, so that one of so many bytes will soon be there too."""
         with self._changed:
             well = self._released and not (self._resting or self.message or self.trouble is not None)
             fresh = SYSTEM.monotonic() - self._taken_at < FRESH_SECONDS
-            return well and fresh and self.waiting <= BATCHES_MAX
+            return well and fresh and self.waiting <= BATCHES_MAX and count <= self._taken_a_second * SOON_SECONDS
 
     @property
     def crowded(self) -> bool:
@@ -130,8 +130,8 @@ class Shipper:
             begun = SYSTEM.monotonic()
             try:
                 self._send(node, parcel)
-                self._done(parcel)
-                batch_sent(self._stream, parcel.hash, parcel.events, SYSTEM.monotonic() - begun)
+                self._done(parcel, seconds := SYSTEM.monotonic() - begun)
+                batch_sent(self._stream, parcel.hash, parcel.events, seconds)
             except OutOfOrder as error:
                 batch_sent(self._stream, parcel.hash, parcel.events, SYSTEM.monotonic() - begun, error.message)
                 self._out_of_order(parcel, error.head)
@@ -189,8 +189,9 @@ class Shipper:
             raise SpoolDamaged(f"batch {parcel.lsn_first} to {parcel.lsn_last} was changed in the spool")
         return data
 
-    def _done(self, parcel: Parcel) -> None:
+    def _done(self, parcel: Parcel, seconds: float) -> None:
         with self._changed:
+            self._taken_a_second = parcel.bytes / max(seconds, 1e-6)
             self._acknowledge(parcel.lsn_last, parcel.hash)
             crash("answer-taken")
             self._taken_at = SYSTEM.monotonic()
