@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "search": ("Look", "Find names in all of the history."),
     "mount": ("Recover", "Show any moment as a read-only file system."),
     "restore": ("Recover", "Bring back a file, a tree or a source as of any moment."),
+    "drill": ("Prove", "Restore a group to scratch, check it, record the evidence."),
     "report": ("Prove", "Write a report, the recovery audit for one."),
     "check": ("Prove", "Verify the journal: structure, or every byte."),
     "query": ("Prove", "Ask the history in SQL, read-only."),

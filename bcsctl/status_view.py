@@ -8,8 +8,9 @@ from typing import Any
 from bcsctl.output import BAD, BOLD, BUSY, DIM, GOOD, local_time, painted, printable, table_lines
 from engine.model.times import SECOND, SKEW_TOLD, format_about, format_size, parse_time
 from engine.node.monitoring.hosts import STATES
-from engine.node.monitoring.status import GRACE
+from engine.node.monitoring.status import GRACE, SAFE
 from engine.node.monitoring.summary import WORDS, answer, counted, host_of
+from engine.plan.drills import FAILED, NONE, UNPROVEN
 
 COLOURS = {
     "synced": GOOD,
@@ -48,6 +49,7 @@ def lines(found: Mapping[str, Any], *, hosts: bool = False, traffic: bool = Fals
     for number, group in enumerate(found["groups"]):
         drawn += [""] * bool(number) + [painted(group["name"], BOLD)] + source_lines(group["sources"])
         drawn += [painted(f"  {text}", colour) for text, colour in of_agents(group["sources"])]
+        drawn += [painted(printable(f"  {text}"), colour) for text, colour in of_drills(group.get("drill"))]
         for row in group["sources"]:
             drawn += [painted(printable(f"  {row['address']}: {text}"), colour) for text, colour in remarks(row)]
     return drawn + [painted(printable(text), colour) for text, colour in of_clocks(found.get("hosts") or [])]
@@ -116,6 +118,24 @@ def of_clocks(hosts: Sequence[Mapping[str, Any]]) -> Said:
         )
         for row in off
     ]
+
+
+def of_drills(told: Mapping[str, Any] | None) -> Said:
+    """A line on the last drill of a group, and on what drills make of it; none where nothing is to be said."""
+    if told is None or (told["state"] == NONE and told["last"] is None):
+        return []
+    said: Said = []
+    last = told["last"]
+    if last is not None:
+        how = "passed" if last["passed"] else "failed"
+        of = [f"{name.upper()} {seconds(last[f'{name}_seconds'])}" for name in ("rto", "rpo")]
+        text = f"last drill: {how} {local_time(moment(last['at']))}, {', '.join(of)}"
+        said.append((text, DIM if last["passed"] else BAD))
+    if told["running"]:
+        said.append(("a drill runs now", DIM))
+    if told["state"] in UNPROVEN:
+        said.append((f"unproven: {told['reason']}", BAD if told["state"] == FAILED else BUSY))
+    return said
 
 
 def of_agents(rows: Sequence[Mapping[str, Any]]) -> Said:
@@ -203,4 +223,4 @@ def seconds(value: float | None) -> str:
 def _mood(rows: Sequence[Mapping[str, Any]]) -> str:
     if all(row["protected"] == "protected" for row in rows):
         return GOOD
-    return BUSY if all(row["protected"] in ("protected", "catching-up") for row in rows) else BAD
+    return BUSY if all(row["protected"] in (*SAFE, "catching-up") for row in rows) else BAD

@@ -172,4 +172,4 @@ def _hosts_of(found: Mapping[str, Any]) -> list[Any]:
 def _state(row: _Row) -> str:
     """A source in the words for hosts."""
     condition = str(row["condition"])
-    return {"protected": "healthy", "baseline": "catching-up"}.get(condition, condition)
+    return {"protected": "healthy", "unproven": "healthy", "baseline": "catching-up"}.get(condition, condition)

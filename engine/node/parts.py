@@ -31,6 +31,7 @@ from engine.query.committed import CommittedExtents
 
 if TYPE_CHECKING:
     from engine.node.alerts.watch import Watch
+    from engine.node.drills import Drills
 
 AGENTS_MAX = 10_000
 READERS = 2
@@ -86,6 +87,7 @@ class Parts:
     metrics: Metrics = field(init=False)
     sparingly: Sparingly = field(init=False)
     watch: Watch | None = None
+    drills: Drills | None = None
     ingest: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "ingest"))
     readers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(READERS, "reader"))
     reads: set[Future[Any]] = field(default_factory=set)
@@ -109,10 +111,18 @@ class Parts:
             del self.agents[next(iter(self.agents))]
         return agent
 
+    def heard_act(self, what: str, who: str, details: Mapping[str, Any], at: int) -> None:
+        """An act is in the audit stream: those hear of it whom it concerns."""
+        for each in (self.watch, self.drills):
+            if each is not None:
+                each.heard_act(what, who, details, at)
+
     def close(self) -> None:
         """Commit all that was taken. Nothing is taken afterwards."""
         if self.watch is not None:
             self.watch.stop()
+        if self.drills is not None:
+            self.drills.stop()
         self.readers.shutdown(wait=False, cancel_futures=True)
         self.restores.shut()
         self.ingest.shutdown()

@@ -48,6 +48,7 @@ from engine.node.callers.identified import identified
 from engine.node.callers.refusals import Refusals
 from engine.node.callers.users import Users
 from engine.node.commands import Commands
+from engine.node.drills import Drills
 from engine.node.expected import expected_since
 from engine.node.jobs import Upkeep
 from engine.node.log import WARNING, log, log_failure, take_library_logs
@@ -202,7 +203,9 @@ def wire(home: Path, journal: Journal, clock: Clock) -> Parts:
         parts.desired.since |= expected_since(journal.store, unheard, parts.desired.number)
         committer.on_committed = commits.noted(parts.metrics, clock)
         parts.watch = Watch(parts)
-        audit.on_act = parts.watch.heard_act
+        parts.drills = Drills(home, journal, settings.journal, read_master_key(home), clock)
+        parts.drills.begin()
+        audit.on_act = parts.heard_act
         recovered.pending_acts(home, audit, clock.now())
         parts.restores.begin(clock.now())
     except BaseException:

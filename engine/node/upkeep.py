@@ -22,6 +22,7 @@ FLUSH_EVERY_SECONDS = 10.0
 MEASURE_EVERY_SECONDS = 60.0
 OWN_CERTIFICATE_SECONDS = 1.0
 MARKS_SECONDS = 1.0
+DRILLS_EVERY_SECONDS = 2.0
 
 
 def jobs_of(parts: Parts) -> list[Job]:
@@ -31,6 +32,7 @@ def jobs_of(parts: Parts) -> list[Job]:
         Job("making checkpoints", CHECKPOINT_EVERY_SECONDS, lambda: make_checkpoints(parts)),
         Job("counting refusals", FLUSH_EVERY_SECONDS, parts.audit.flush),
         Job("measuring the journal", MEASURE_EVERY_SECONDS, lambda: measure_journal(parts)),
+        Job("making drills", DRILLS_EVERY_SECONDS, lambda: make_drills(parts)),
     ]
 
 
@@ -50,6 +52,27 @@ def identity_jobs(parts: Parts, own: ServerCertificate | None) -> list[Job]:
 def measure_journal(parts: Parts) -> None:
     """How large the journal is now, for the metrics."""
     parts.journal_size = journal_size(parts.journal)
+
+
+def make_drills(parts: Parts) -> str:
+    """Begin the drill that is due, if any; its group. None begins while a restore that this node sends is open."""
+    desired, facts = parts.desired, parts.facts
+    by_group: dict[str, list[tuple[str, str]]] = {}
+    for address, source in list(desired.sources.items()):
+        by_group.setdefault(address.split("/")[0], []).append((address, source["stream"]))
+    now = parts.clock.now()
+
+    def since(group: str) -> int:
+        return max((desired.since.get(address, 0) for address, _ in by_group.get(group, ())), default=now)
+
+    def ready(group: str) -> bool:
+        streams = [stream for _, stream in by_group.get(group, ())]
+        return bool(streams) and all(facts.stored(each, now, delays=False).point is not None for each in streams)
+
+    def held_up() -> bool:
+        return any(each.end is None for each in list(parts.restores.known.values()))
+
+    return parts.drills.work(since, ready, held_up) if parts.drills is not None else ""
 
 
 def merge_segments(parts: Parts) -> merge.Merged:

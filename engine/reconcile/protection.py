@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.env.clock import Clock
 from engine.env.endpoint import Endpoint, request_json
+from engine.node.monitoring.status import SAFE
 from engine.reconcile.results import OnProgress, Result, SourceProgress
 
 SILENT_SECONDS = 10.0
@@ -71,7 +72,7 @@ def rows_of(endpoint: Endpoint) -> dict[str, dict[str, Any]]:
 def protected(row: Row) -> bool:
     """The agent says so too: until it does, what it counts is still the beginning of the baseline."""
     known = row["point"] is not None and bool(row["baseline"].get("done"))
-    return known and row["protected"] == "protected" and row["synced"] == "synced"
+    return known and row["protected"] in SAFE and row["synced"] == "synced"
 
 
 def host_of(address: str) -> str:

@@ -11,6 +11,7 @@ from engine.model.errors import UsageError
 from engine.model.points import parse_moment
 from engine.model.policy.agents import MINUTES_A_DAY, agent_settings, schedule
 from engine.model.policy.documents import Fault
+from engine.model.policy.drills import LATEST, RANDOM
 from engine.model.policy.site import EMBEDDED_SITE
 from engine.model.times import format_size, parse_duration
 from engine.reconcile.load import Loaded, Placed, Step, former_names
@@ -224,10 +225,13 @@ def _tiers(placed: Placed, path: tuple[Step, ...], tiers: Sequence[Mapping[str, 
 
 def _drills(placed: Placed, drills: Sequence[Mapping[str, Any]]) -> Iterator[Fault]:
     for at, drill in enumerate(drills):
+        moment = drill.get("restore", LATEST)
         try:
-            parse_moment(drill.get("restore", "latest"), now=0)
+            if moment != RANDOM:
+                parse_moment(moment, now=0)
         except UsageError as error:
-            yield placed.fault(("spec", "drills", at, "restore"), error.message, f"{error.hint}; or latest")
+            hint = f"{error.hint}; or {LATEST}, or {RANDOM}"
+            yield placed.fault(("spec", "drills", at, "restore"), error.message, hint)
 
 
 def _defaults(placed: Placed, names: _Names, index: Index) -> Iterator[Fault]:

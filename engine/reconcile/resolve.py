@@ -10,6 +10,7 @@ from typing import Any
 from engine.model.errors import PolicyInvalid
 from engine.model.ids import Address, stream_id
 from engine.model.policy.documents import Fault
+from engine.model.policy.drills import read_drills
 from engine.model.policy.group import Ignored, ProtectionGroup, Replication
 from engine.model.policy.resolved import PolicySet, SourceSpec
 from engine.model.policy.retention import DEFAULT_TIERS, Tiers
@@ -160,7 +161,7 @@ def _group(placed: Placed, scene: _Scene) -> ProtectionGroup:
         consistency=values.consistency(spec.get("consistency", {})),
         replicate=tuple(_replication(replica, scene) for replica in spec.get("replicate", ())),
         recovery=values.recovery(spec["recovery"]) if "recovery" in spec else None,
-        drills=values.drills(spec.get("drills", ())),
+        drills=read_drills(spec.get("drills", ())),
     )
     sources = tuple(_expanded(placed, at, source, site, scene) for at, source in enumerate(group.sources))
     group = replace(group, sources=sources)

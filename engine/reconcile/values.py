@@ -7,14 +7,12 @@ from typing import Any
 
 from engine.model.policy.access import AccessPolicy, Notification, Subject, Target
 from engine.model.policy.agents import agent_settings
+from engine.model.policy.drills import read_checks
 from engine.model.policy.group import (
-    CHECK_TIMEOUT_DEFAULT,
     CRASH_POINT_DEFAULT,
     HOOK_TIMEOUT_DEFAULT,
     RPO_DEFAULT,
-    Check,
     Consistency,
-    Drill,
     Hooks,
     Ignored,
     Objectives,
@@ -127,27 +125,9 @@ def consistency(raw: Raw) -> Consistency:
     )
 
 
-def checks(raw: Sequence[Any]) -> tuple[Check, ...]:
-    return tuple(
-        Check(entry)
-        if isinstance(entry, str)
-        else Check("command", entry["command"], _duration(entry, "timeout", CHECK_TIMEOUT_DEFAULT))
-        for entry in raw
-    )
-
-
 def recovery(raw: Raw) -> RecoveryTarget:
     return RecoveryTarget(
-        raw["site"], dict(raw.get("hosts", {})), tuple(raw.get("order", ())), checks(raw.get("checks", ()))
-    )
-
-
-def drills(raw: Sequence[Raw]) -> tuple[Drill, ...]:
-    return tuple(
-        Drill(
-            parse_duration(entry["every"]), entry.get("restore", "latest"), checks(entry.get("checks", ("checksums",)))
-        )
-        for entry in raw
+        raw["site"], dict(raw.get("hosts", {})), tuple(raw.get("order", ())), read_checks(raw.get("checks", ()))
     )
 
 

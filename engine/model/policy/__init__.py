@@ -8,11 +8,10 @@ from __future__ import annotations
 from engine.model.policy.access import AccessPolicy, Notification, Subject, Target
 from engine.model.policy.agents import AgentSettings, Bound
 from engine.model.policy.documents import API_VERSION, KINDS, Document, Fault
+from engine.model.policy.drills import Check, Drill
 from engine.model.policy.group import (
-    Check,
     Consistency,
     Defaults,
-    Drill,
     Hooks,
     Ignored,
     Objectives,

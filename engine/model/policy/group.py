@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from engine.model.policy.drills import Check, Drill
 from engine.model.policy.retention import Tiers
 from engine.model.policy.sources import Source
 from engine.model.times import HOUR, MINUTE, SECOND
@@ -12,7 +13,6 @@ from engine.model.times import HOUR, MINUTE, SECOND
 RPO_DEFAULT = 5 * SECOND
 CRASH_POINT_DEFAULT = HOUR
 HOOK_TIMEOUT_DEFAULT = MINUTE
-CHECK_TIMEOUT_DEFAULT = 5 * MINUTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +59,6 @@ class Replication:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """`name` is checksums, application or command; a command passes when it exits with 0."""
-
-    name: str
-    command: str = ""
-    timeout: int = CHECK_TIMEOUT_DEFAULT
-
-
-@dataclass(frozen=True, slots=True)
 class RecoveryTarget:
     """Where a group goes when its site is lost: host by host, kinds or names of sources in order."""
 
@@ -75,15 +66,6 @@ class RecoveryTarget:
     hosts: Mapping[str, str] = field(default_factory=dict)
     order: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Drill:
-    """A rehearsal every `every` microseconds of a restore of `restore` (a moment, as `latest`)."""
-
-    every: int
-    restore: str = "latest"
-    checks: tuple[Check, ...] = (Check("checksums"),)
 
 
 @dataclass(frozen=True, slots=True)

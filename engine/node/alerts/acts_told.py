@@ -1,4 +1,7 @@
-"""Which acts of the audit stream people are told of: changes of control, failed checks and drills. Pure."""
+"""Which acts of the audit stream people are told of: changes of control and failed checks. Pure.
+
+Drills are told of by what they make of their group (`engine.node.alerts.alerts_now`).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.model.errors import Damaged, VerificationFailed
-from engine.node.alerts.alerts_now import CONTROL_CHANGED, DRIFT, DRILL_FAILED, VERIFY_FAILED
+from engine.node.alerts.alerts_now import CONTROL_CHANGED, DRIFT, VERIFY_FAILED
 from engine.node.monitoring.summary import counted
 from engine.plan.alerts import HAPPENED, Alert, Notice
 
@@ -44,8 +47,6 @@ def told_of(what: str, who: str, details: Mapping[str, Any], at: int) -> Told | 
         return Told(_happened(DRIFT, "policies", message, at))
     if what == "check":
         return _check(details, at)
-    if what == "drill":
-        return _drill(details, at)
     if what == "restore" and details.get("verified") is False and _compared(details):
         address = _short(details.get("address"))
         text = f"a restore by {who} came back with differences to what was protected"
@@ -80,11 +81,6 @@ def _check(details: Mapping[str, Any], at: int) -> Told:
     alert = Alert(VERIFY_FAILED, "journal", at, f"a check found {counted(count, 'error')} in the journal")
     checked = Checked(at, count)
     return Told(begins=alert, checked=checked) if count else Told(ends=alert.key, checked=checked)
-
-
-def _drill(details: Mapping[str, Any], at: int) -> Told:
-    alert = Alert(DRILL_FAILED, _short(details.get("group")) or "drill", at, "its drill failed")
-    return Told(ends=alert.key) if details.get("passed") is True else Told(begins=alert)
 
 
 def _happened(event: str, subject: str, text: str, at: int) -> Notice:

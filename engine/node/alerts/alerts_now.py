@@ -14,6 +14,7 @@ from engine.node.monitoring.status import GRACE
 from engine.node.monitoring.summary import WORDS
 from engine.node.sync import Sync
 from engine.plan.alerts import Alert
+from engine.plan.drills import FAILED, STALE
 
 GAP, RPO_MISSED, AGENT_SILENT = "gap", "rpo-missed", "agent-silent"
 VERIFY_FAILED, DRILL_FAILED, CONTROL_CHANGED = "verify-failed", "drill-failed", "control-changed"
@@ -29,7 +30,7 @@ OVER = {
     RPO_MISSED: "its data is within its objective again",
     AGENT_SILENT: "its agent is back",
     VERIFY_FAILED: "a check found no error",
-    DRILL_FAILED: "its drill passed",
+    DRILL_FAILED: "no failed drill stands against it any more",
     CERTIFICATE_EXPIRING: "it has a certificate that holds",
     DISK_LOW: "its disk has room again",
     APPLY_FAILED: "the repository is applied again",
@@ -74,6 +75,7 @@ def alerts_in(found: Mapping[str, Any], beside: Beside) -> dict[str, Alert]:
     for group in found["groups"]:
         for row in group["sources"]:
             alerts += _of_source(row, now)
+        alerts += _of_drills(group, now)
     for host in found["hosts"]:
         alerts += _of_host(host, beside.certificate_seconds, now)
         alerts += _of_agent(host, now)
@@ -107,6 +109,15 @@ def _of_source(row: Mapping[str, Any], now: int) -> Iterator[Alert]:
             yield Alert(
                 RPO_MISSED, address, since, f"it has no recovery point, though policies name it since {utc(since)}"
             )
+
+
+def _of_drills(group: Mapping[str, Any], now: int) -> Iterator[Alert]:
+    """A drill that failed, or that is not made any more. One that was never made, or that a change of the policy has
+    voided, is due at once, and is no matter before that."""
+    told = group.get("drill")
+    if told and told["state"] in (FAILED, STALE):
+        since = parse_time(told["since"], now) if told["since"] else now
+        yield Alert(DRILL_FAILED, group["name"], since, told["reason"])
 
 
 def _of_host(row: Mapping[str, Any], certificate_seconds: int, now: int) -> Iterator[Alert]:

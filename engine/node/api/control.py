@@ -68,6 +68,8 @@ def routes(parts: Parts, version: str) -> list[Route]:
         except Refused as error:
             return Answer(error.as_json(), 409)
         await parts.desired.replace({**applied, "number": number})
+        if parts.drills is not None:
+            await asyncio.to_thread(parts.drills.take, {**applied, "number": number})
         details = {
             "number": number,
             "commit": applied["commit"],

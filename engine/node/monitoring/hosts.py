@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.model.times import format_time
-from engine.node.monitoring.status import CONDITIONS, SILENT_AFTER
+from engine.node.monitoring.status import CONDITIONS, SAFE, SILENT_AFTER
 
 STATES = ("refused", "never-seen", "silent", "failing", "lagging", "unprotected", "catching-up", "unknown", "healthy")
 """What a host can be, worst first."""
 
-_STATE_OF = {"protected": "healthy", "baseline": "catching-up"}
+_STATE_OF = {"protected": "healthy", "unproven": "healthy", "baseline": "catching-up"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def host_status(
         "clock_skew_seconds": round(skew / 1e6, 3) if skew is not None else None,
         "usage": _usage(heard.usage) if heard and heard.usage else None,
         "sources": len(rows),
-        "sources_protected": sum(row["protected"] == "protected" for row in rows),
+        "sources_protected": sum(row["protected"] in SAFE for row in rows),
         "certificate": {
             "serial": certified.serial,
             "not_after": format_time(certified.not_after) if certified.not_after is not None else None,
@@ -87,7 +87,8 @@ def _state(
     """(one of STATES, since when that is so where it is known)."""
     if rows:
         worst = min(rows, key=lambda row: (CONDITIONS.index(row["condition"]), row["since"] or "~"))
-        return _STATE_OF.get(worst["condition"], worst["condition"]), worst["since"]
+        since = None if worst["condition"] in SAFE else worst["since"]
+        return _STATE_OF.get(worst["condition"], worst["condition"]), since
     refused = certified.refused_since(now) if certified else None
     turned_away = refused is not None and heard is not None and heard.at < refused
     if heard is not None and now - heard.at <= SILENT_AFTER and not turned_away:

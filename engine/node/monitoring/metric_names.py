@@ -42,8 +42,8 @@ PARTS = (
             Metric(
                 "bcs_source_condition",
                 GAUGE,
-                "1 for the one word that holds of the source: protected, catching-up, baseline, lagging, unprotected, "
-                "failing, silent, never-seen, refused.",
+                "1 for the one word that holds of the source: protected, unproven, catching-up, baseline, lagging, "
+                "unprotected, failing, silent, never-seen, refused.",
                 (*SOURCE, "condition"),
             ),
             Metric(
@@ -154,6 +154,31 @@ PARTS = (
             Metric("bcs_policy_sync_last_round_timestamp_seconds", GAUGE, "When the loop was last heard of."),
             Metric("bcs_check_last_timestamp_seconds", GAUGE, "When the journal was last checked."),
             Metric("bcs_check_last_errors", GAUGE, "Errors that this check found."),
+        ),
+    ),
+    Part(
+        "Drills",
+        (
+            Metric(
+                "bcs_drill_state",
+                GAUGE,
+                "1 for the state of the group's drills: passed, failed, void, stale, never, none.",
+                ("group", "state"),
+            ),
+            Metric("bcs_drill_last_timestamp_seconds", GAUGE, "When the group's last drill ended.", ("group",)),
+            Metric("bcs_drill_last_passed", GAUGE, "1 if the group's last drill passed.", ("group",)),
+            Metric(
+                "bcs_drill_last_rto_seconds",
+                GAUGE,
+                "How long it took from its beginning until all sources were back; none if not all were.",
+                ("group",),
+            ),
+            Metric(
+                "bcs_drill_last_rpo_seconds",
+                GAUGE,
+                "How much of the time before the moment that was asked for would have been lost.",
+                ("group",),
+            ),
         ),
     ),
     Part(

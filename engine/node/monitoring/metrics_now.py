@@ -14,9 +14,10 @@ from engine.model.times import parse_time
 from engine.node.alerts.alerts_now import EVENTS
 from engine.node.monitoring.metric_names import COUNTER, METRICS
 from engine.node.monitoring.overview import site_status
-from engine.node.monitoring.status import TRAFFIC, WAITING
+from engine.node.monitoring.status import SAFE, TRAFFIC, WAITING
 from engine.node.parts import Parts
 from engine.node.reports import USAGE
+from engine.plan.drills import NONE
 
 VERSIONS_MAX = 20
 KINDS_MAX = 100
@@ -43,7 +44,7 @@ class Now(Collector):
         families = Families()
         rows = [row for group in found["groups"] for row in group["sources"]]
         families.add("bcs_sources", len(rows))
-        families.add("bcs_sources_protected", sum(row["protected"] == "protected" for row in rows))
+        families.add("bcs_sources_protected", sum(row["protected"] in SAFE for row in rows))
         for row in rows:
             _source(families, row)
         versions = _versions(self._parts)
@@ -55,6 +56,8 @@ class Now(Collector):
         _agents(families, self._parts)
         _refusals(families, self._parts)
         _journal(families, self._parts)
+        for group in found["groups"]:
+            _drills(families, group)
         _policies(families, self._parts)
         _alerts(families, self._parts)
         families.add("bcs_node_info", 1, self._parts.name, self._parts.settings.site, self._version)
@@ -83,7 +86,7 @@ class Families:
 def _source(families: Families, row: _Row) -> None:
     group, host, source = row["address"].split("/")
     for name, value in (
-        ("bcs_source_protected", row["protected"] == "protected"),
+        ("bcs_source_protected", row["protected"] in SAFE),
         ("bcs_source_synced", row["synced"] == "synced"),
         ("bcs_source_rpo_seconds", row["rpo_target_seconds"]),
         ("bcs_source_gaps_total", row["gaps"] - (row["gap_open_since"] is not None)),  # an open one is not counted yet
@@ -100,6 +103,20 @@ def _source(families: Families, row: _Row) -> None:
     if row["mechanism"]:
         families.add("bcs_source_watch_info", 1, group, host, source, _known(row["mechanism"], WATCHES))
         families.add("bcs_source_ranges_info", 1, group, host, source, _known(row["ranges"] or "none", RANGES))
+
+
+def _drills(families: Families, group: _Row) -> None:
+    told = group["drill"]
+    if told is None or (told["state"] == NONE and told["last"] is None):
+        return
+    families.add("bcs_drill_state", 1, group["name"], told["state"])
+    last = told["last"]
+    if last is not None:
+        families.add("bcs_drill_last_timestamp_seconds", parse_time(last["at"], 0) / 1e6, group["name"])
+        families.add("bcs_drill_last_passed", last["passed"], group["name"])
+        for name in ("rto_seconds", "rpo_seconds"):
+            if last[name] is not None:
+                families.add(f"bcs_drill_last_{name}", last[name], group["name"])
 
 
 def _host(families: Families, row: _Row, now: int) -> None:

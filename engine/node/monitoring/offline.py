@@ -30,7 +30,7 @@ def status_of(journal: Journal, now: int) -> dict[str, Any]:
             row = source_status(address, source, None, _stored(session, source["stream"]), -1, now)
             row |= {"healthy": UNKNOWN, "state": UNKNOWN, "condition": UNKNOWN, "since": None}
             groups.setdefault(address.split("/")[0], []).append(row)
-    listed = [{"name": name, "sources": rows} for name, rows in groups.items()]
+    listed = [{"name": name, "sources": rows, "drill": None} for name, rows in groups.items()]
     return {
         "at": format_time(now),
         "node": None,

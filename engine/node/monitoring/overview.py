@@ -11,6 +11,7 @@ from engine.node.monitoring.hosts import Certified, Heard, host_status
 from engine.node.monitoring.status import source_status
 from engine.node.monitoring.summary import answer, host_of, summary
 from engine.node.parts import Agent, Parts
+from engine.plan.drills import NONE, Standing
 
 Shown = Callable[[str], bool]
 """Whether a group of this name may be seen by whoever asks."""
@@ -27,7 +28,11 @@ def site_status(parts: Parts, shown: Shown = lambda group: True, *, delays: bool
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(row["address"].split("/")[0], []).append(row)
-    listed = [{"name": name, "sources": of_group} for name, of_group in groups.items()]
+    drills = parts.drills
+    listed = [
+        {"name": name, "sources": of_group, "drill": drills.as_json(name) if drills else None}
+        for name, of_group in groups.items()
+    ]
     return {
         "at": format_time(now),
         "node": parts.name,
@@ -44,6 +49,7 @@ def _rows(
 ) -> list[dict[str, Any]]:
     desired = parts.desired
     rows = []
+    standings: dict[str, Standing] = {}
     for address, source in sorted(desired.sources.items()):
         group, host, _ = address.split("/")
         if not shown(group):
@@ -59,9 +65,17 @@ def _rows(
                 now,
                 refused_since=of_host.refused_since(now) if of_host else None,
                 expected_since=desired.since.get(address) or None,
+                drilled=_standing(parts, standings, group),
             )
         )
     return rows
+
+
+def _standing(parts: Parts, known: dict[str, Standing], group: str) -> Standing:
+    """What the drills make of a group, worked out once."""
+    if group not in known:
+        known[group] = parts.drills.standing(group) if parts.drills is not None else Standing(NONE)
+    return known[group]
 
 
 def _hosts(

@@ -12,6 +12,7 @@ from statistics import quantiles
 from typing import Any
 
 from engine.model.times import SECOND, format_time, parse_duration
+from engine.plan.drills import NO_DRILLS, Standing
 
 SILENT_AFTER = 5 * SECOND
 """Agents report every second, or every two where they are many (engine.node.reports)."""
@@ -28,10 +29,15 @@ CONDITIONS = (
     "unprotected",
     "baseline",
     "catching-up",
+    "unproven",
     "unknown",
     "protected",
 )
 """One word for a source, worst first: what to look at next. The three axes say the rest."""
+
+SAFE = ("protected", "unproven")
+"""Words of the axis `protected` under which the data is within its objective; unproven: no drill shows that it can be
+had back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +82,12 @@ def source_status(
     *,
     refused_since: int | None = None,
     expected_since: int | None = None,
+    drilled: Standing = NO_DRILLS,
 ) -> dict[str, Any]:
     """One row of `bcsctl status --json`.
 
     `generation` is the one since which the source is as the policies say, `expected_since` when they began to name it.
+    `drilled` is what the drills make of its group.
     `refused_since`: when the certificate of its host was revoked or ended, unless it has another.
     """
     heard_at = report.heard_at if report else stored.heard_at
@@ -90,9 +98,10 @@ def source_status(
     through_at = stored.through_at if stored.through_at is not None else stored.point_at
     lag = max(0, now - through_at) if through_at is not None else None
     open_gap = body.get("gap_from")
-    protected = _protected(stored, body, healthy, lag, rpo)
+    protected = _protected(stored, body, healthy, lag, rpo, drilled)
     condition = _condition(healthy, protected, str(body.get("state", "")), lag, rpo)
-    begun = {"refused": refused_since, "never-seen": expected_since, "silent": heard_at, "lagging": through_at}
+    begun: dict[str, int | None] = {"unproven": drilled.since}
+    begun |= {"refused": refused_since, "never-seen": expected_since, "silent": heard_at, "lagging": through_at}
     since = open_gap if condition == "catching-up" else begun.get(condition)
     return {
         "address": address,
@@ -100,6 +109,8 @@ def source_status(
         "healthy": healthy,
         "protected": protected,
         "condition": condition,
+        "drill": drilled.state,
+        "drill_reason": drilled.reason,
         "since": _time(since),
         "heard_at": _time(heard_at),
         "expected_since": _time(expected_since),
@@ -143,14 +154,16 @@ def _healthy(report: Report | None, heard_at: int | None, refused_since: int | N
     return "never-seen" if heard_at is None else "silent"
 
 
-def _protected(stored: Stored, body: Mapping[str, Any], healthy: str, lag: int | None, rpo: int) -> str:
+def _protected(
+    stored: Stored, body: Mapping[str, Any], healthy: str, lag: int | None, rpo: int, drilled: Standing
+) -> str:
     if stored.point is None:
         return "catching-up" if body.get("state") == "baseline" else "unprotected"
     if body.get("state") in ("baseline", "catching-up") or body.get("gap_from"):
         return "catching-up"
     if lag is None or lag > rpo + GRACE or healthy != "healthy":
         return "unprotected"
-    return "protected"
+    return "protected" if drilled.proven else "unproven"
 
 
 def _condition(healthy: str, protected: str, state: str, lag: int | None, rpo: int) -> str:
@@ -158,8 +171,8 @@ def _condition(healthy: str, protected: str, state: str, lag: int | None, rpo: i
         return healthy
     if protected == "catching-up":
         return "baseline" if state == "baseline" else "catching-up"
-    if protected == "protected":
-        return "protected"
+    if protected in SAFE:
+        return protected
     return "lagging" if lag is not None and lag > rpo + GRACE else "unprotected"
 
 

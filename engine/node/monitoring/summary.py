@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from engine.model.times import format_time, parse_time
-from engine.node.monitoring.status import CONDITIONS
+from engine.node.monitoring.status import CONDITIONS, SAFE
 
 NAMED_MAX = 3
 """So many sources are named in the answer; the tables have the rest."""
@@ -35,7 +35,7 @@ def summary(groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         found[row["condition"]] = found.get(row["condition"], 0) + 1
     return {
         "sources": len(rows),
-        "protected": sum(row["protected"] == "protected" for row in rows),
+        "protected": sum(row["protected"] in SAFE for row in rows),
         "hosts": len({host_of(row) for row in rows}),
         "conditions": found,
     }
@@ -48,13 +48,13 @@ def answer(groups: Sequence[Mapping[str, Any]], shown: Callable[[int], str] = fo
         return "Nothing is protected yet"
     hosts = len({host_of(row) for row in rows})
     bad = sorted(
-        (row for row in rows if row["protected"] != "protected"),
+        (row for row in rows if row["protected"] not in SAFE),
         key=lambda row: (CONDITIONS.index(row["condition"]), row["address"]),
     )
     if not bad:
-        if len(rows) == 1:
-            return "The only source is protected"
-        return f"All {len(rows):,} sources on {counted(hosts, 'host')} are protected"
+        one = len(rows) == 1
+        head = "The only source is" if one else f"All {len(rows):,} sources on {counted(hosts, 'host')} are"
+        return f"{head} protected{_unproven(rows)}"
     whole = "the only source" if len(rows) == 1 else f"{len(rows):,} sources"
     if all(row["condition"] == "unknown" for row in rows):
         return f"Nobody knows whether {whole} {_are(rows)} protected: the node is not running"
@@ -63,6 +63,21 @@ def answer(groups: Sequence[Mapping[str, Any]], shown: Callable[[int], str] = fo
     if len(bad) > NAMED_MAX:
         named.append(f"and {len(bad) - NAMED_MAX:,} more")
     return f"{head}: {', '.join(named)}"
+
+
+def _unproven(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Which groups no drill shows to be recoverable, and why; empty where there is none."""
+    reasons = {str(row["address"]).split("/")[0]: row.get("drill_reason") for row in rows if _is_unproven(row)}
+    if not reasons:
+        return ""
+    named = [f"{group} ({reason})" if reason else group for group, reason in list(reasons.items())[:NAMED_MAX]]
+    if len(reasons) > NAMED_MAX:
+        named.append(f"and {len(reasons) - NAMED_MAX:,} more")
+    return f", but not proven by a drill: {', '.join(named)}"
+
+
+def _is_unproven(row: Mapping[str, Any]) -> bool:
+    return bool(row["protected"] == "unproven")
 
 
 def host_of(row: Mapping[str, Any]) -> str:

@@ -160,14 +160,24 @@ def test_a_restore_that_compared_nothing_has_found_no_differences(state: str, co
     assert (told_of("restore", "ann", details, NOW) is not None) is is_told
 
 
-def test_checks_and_drills_stand_until_the_next_one() -> None:
+def test_checks_stand_until_the_next_one() -> None:
     bad, good = told_of("check", "ann", {"errors": 1}, NOW), told_of("check", "ann", {"errors": 0}, NOW)
     assert bad is not None and bad.begins is not None and good is not None
     assert bad.begins.text == "a check found 1 error in the journal"
     assert (good.ends, good.checked, bad.checked) == (bad.begins.key, Checked(NOW, 0), Checked(NOW, 1))
-    failed, passed = (told_of("drill", "node", {"group": "finance", "passed": each}, NOW) for each in (False, True))
-    assert failed is not None and failed.begins is not None and passed is not None
-    assert failed.begins.key == passed.ends == "drill-failed finance"
+
+
+@pytest.mark.parametrize(
+    ("state", "told"), [("failed", 1), ("stale", 1), ("void", 0), ("never", 0), ("passed", 0), ("none", 0)]
+)
+def test_drills_are_told_of_by_what_they_make_of_their_group(state: str, told: int) -> None:
+    drill = {"state": state, "reason": "its last drill failed: checksums", "since": format_time(NOW - SECOND)}
+    groups = [{"name": "finance", "sources": [], "drill": drill}]
+    status = {"at": format_time(NOW), "groups": groups, "hosts": []}
+    alerts = alerts_in(status, Beside(WEEK))
+    assert len(alerts) == told
+    assert all((each.event, each.subject) == ("drill-failed", "finance") for each in alerts.values())
+    assert all((each.since, each.text) == (NOW - SECOND, drill["reason"]) for each in alerts.values())
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def state(*rows: dict[str, Any], heard: Heard | None = HEARD, certified: Certifi
 def test_every_condition_of_a_source_makes_a_state() -> None:
     assert [state(row(condition)) for condition in CONDITIONS] == [
         "refused", "never-seen", "silent", "failing", "lagging", "unprotected", "catching-up", "catching-up",
-        "unknown", "healthy",
+        "healthy", "unknown", "healthy",
     ]  # fmt: skip
     assert {state(row(condition)) for condition in CONDITIONS} == set(STATES)
 

@@ -60,10 +60,15 @@ def busy(node: InProcessNode, clock: TurnedClock) -> Writer:
     node.parts.journal_size = journal_size(node.parts.journal)
     assert node.parts.watch is not None
     node.parts.audit.act("check", "ann", {"errors": 0})
+    node.parts.audit.act("drill", "ann", DRILL)
     node.parts.metrics.notifications.labels("webhook", "delivered").inc()
     clock.at += SECOND
     node.parts.watch.look()
     return writer
+
+
+DRILL = {"group": "g", "drill": None, "policy": {"digest": "of other policies"}, "passed": True, "seconds": 2.0}
+DRILL |= {"rto_seconds": 1.5, "rpo_seconds": 0.25}
 
 
 def test_values(node: InProcessNode, clock: TurnedClock) -> None:
@@ -109,6 +114,8 @@ def test_values(node: InProcessNode, clock: TurnedClock) -> None:
     assert found["bcs_policy_sync_failing",] == 1 and found["bcs_policy_sync_failures_total",] == 1
     assert found["bcs_check_last_errors",] == 0
     assert found["bcs_alerts", "apply-failed"] == 1
+    assert (found["bcs_drill_last_passed", "g"], found["bcs_drill_last_rto_seconds", "g"]) == (1, 1.5)
+    assert (found["bcs_drill_state", "g", "none"], found["bcs_drill_last_rpo_seconds", "g"]) == (1, 0.25)
     assert found["bcs_notifications_total", "webhook", "delivered"] == 1
     assert found["bcs_node_info", node.parts.name, "local", "0.0-test"] == 1
     assert found["process_resident_memory_bytes",] > 1e6

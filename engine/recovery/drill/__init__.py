@@ -1,0 +1,1 @@
+"""Drills: restore to scratch, look at what came back, measure, clean up, keep the evidence."""
