@@ -49,20 +49,22 @@ def set_attributes(behind: Behind, request: Request) -> bytes:
                 behind.fills.truncated(number, wanted.size)
             _cut(behind, held, wanted)
             if valid & requests.KILL_SUIDGID:
-                drop_privileges(held)
+                drop_privileges(held, request.gid)
         _set_times(held, wanted)
         if node == ROOT and behind.top is not behind.nodes.root:
             _set_times(behind.nodes.root, wanted)
     return behind.attributes_out(node)
 
 
-def drop_privileges(held: Held) -> None:
-    """What writing takes away from a program: set-user-ID, and set-group-ID where the group may execute."""
-    mode = os.stat(held.path).st_mode
+def drop_privileges(held: Held, gid: int) -> None:
+    """What writing takes away from a program: set-user-ID; set-group-ID where the group may execute, or is not that of
+    who writes (setattr_should_drop_sgid() of fs/attr.c)."""
+    found = os.stat(held.path)
+    mode = found.st_mode
     if not stat.S_ISREG(mode):
         return
     left = mode & ~stat.S_ISUID
-    if mode & stat.S_IXGRP:
+    if mode & stat.S_IXGRP or found.st_gid != gid:
         left &= ~stat.S_ISGID
     if left != mode:
         os.chmod(held.path, stat.S_IMODE(left))

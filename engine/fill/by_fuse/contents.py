@@ -51,7 +51,7 @@ def write(behind: Behind, request: Request) -> bytes:
     with _ready(behind, file, offset, len(data)):
         done = os.pwrite(file.fd, data, offset)
         if flags & requests.WRITE_KILL_SUIDGID:
-            drop_privileges(file.held)
+            drop_privileges(file.held, request.gid)
     return requests.written(done)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import struct
 import threading
 
@@ -123,14 +124,20 @@ class OpenFiles:
             opening = self._memory.opening(handle)
             if opening is not None:
                 return opening.how, opening.backing
-        agreed = self._memory.agreed
-        if number is None and self._passes and agreed is not None and agreed[0] & requests.PASSTHROUGH:
+        if number is None and self._may_pass(held):
             try:
                 asked = bytearray(_BACKING.pack(held.fd, 0, 0))
                 return PASSED, fcntl.ioctl(self._device, requests.BACKING_OPEN, asked, True)
             except OSError:
                 self._passes = False  # a file system behind that is itself over another: by asking us then
         return CACHED, 0
+
+    def _may_pass(self, held: Held) -> bool:
+        """Not a program with privileges: that writing takes them away is left to us, who would not see it."""
+        agreed = self._memory.agreed
+        if not self._passes or agreed is None or not agreed[0] & requests.PASSTHROUGH:
+            return False
+        return not os.fstat(held.fd).st_mode & (stat.S_ISUID | stat.S_ISGID)
 
     def _pass_no_more(self, backing: int) -> None:
         try:
