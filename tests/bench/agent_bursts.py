@@ -4,9 +4,10 @@
 
 The burst is made by a process of its own (tests/bench/churn.py), on the node's processor; the agent has the other one
 to itself. Of changes that were seen one by one it is known when they were durable: the lag of the moment is the age of
-the oldest that is not. Appends are of incompressible bytes, at a share of what the node itself takes from agents that
-have their batches ready (tests/bench/agents.py), measured just before. The node keeps its journal in memory for both,
-as it has a disk of its own elsewhere: here it would share the file's.
+the oldest that is not. Appends are of incompressible bytes, by a process that shares the agent's processor, at a share
+of what the node itself takes from agents that have their batches ready (tests/bench/agents.py), measured just before.
+For both the node has the other processor, and its journal in memory, as it has processors and a disk of its own
+elsewhere: here it would share the file's.
 """
 
 from __future__ import annotations
@@ -81,7 +82,9 @@ def ingest_rate(place: Path, seconds: float) -> float:
     scenario = Scenario("ingest", random=2, data_frames=32)
     agents = agents_of(scenario)
     place.mkdir(parents=True)
-    with node_at(place) as node:
+    mine, others = part.halves()
+    with node_at(place) as node, part.kept_on(mine):
+        part.pin(node.pid, others)
         protect(node, agents)
         simulated = Simulated(node, agents, seconds, 1)
         try:
@@ -97,7 +100,9 @@ def appends(place: Path, node_home: Path, ingest: float, seconds: float) -> list
     tree = place / "tree"
     tree.mkdir(parents=True)
     (tree / "log").write_bytes(b"")
-    with part.Pinned(place / "home", node_home=node_home).start() as site:
+    mine, others = part.halves()
+    pinned = part.Pinned(place / "home", agent_on=mine, node_on=others, node_home=node_home)
+    with pinned.start() as site, part.kept_on(mine):
         stream = site.protect(part.ADDRESS, tree)
         site.wait_protected(part.ADDRESS)
         began, cpu = time.time_ns(), site.agent_cpu()

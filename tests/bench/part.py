@@ -11,7 +11,8 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,8 @@ class Pinned(Site):
 
     def start_agent(self) -> None:
         arguments = ["-m", "engine.agent", "agent", "--home", str(self.agent_home), "--host", "localhost"]
-        before = os.sched_getaffinity(0)
-        if self._agent_on:
-            os.sched_setaffinity(0, self._agent_on)  # inherited: all of its threads begin there
-        try:
+        with kept_on(self._agent_on or os.sched_getaffinity(0)):  # inherited: all of its threads begin there
             self.agent = self._spawn([*arguments, "--socket", str(self.socket)], "agent.log")
-        finally:
-            os.sched_setaffinity(0, before)
 
     def agent_cpu(self) -> float:
         """CPU seconds of the agent so far."""
@@ -108,6 +104,17 @@ def pin(pid: int, processors: Collection[int]) -> None:
     """Keep all threads of a process on these processors; those that they begin follow."""
     for task in Path(f"/proc/{pid}/task").iterdir() if processors else ():
         os.sched_setaffinity(int(task.name), processors)
+
+
+@contextmanager
+def kept_on(processors: Collection[int]) -> Iterator[None]:
+    """This process, and what it begins meanwhile, on these processors."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, processors)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def halves() -> tuple[set[int], set[int]]:
