@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "log": ("Look", "List every version of a path."),
     "search": ("Look", "Find names in all of the history."),
     "mount": ("Recover", "Show any moment as a read-only file system."),
+    "recover": ("Recover", "See and steer the trees that are filled on demand."),
     "restore": ("Recover", "Bring back a file, a tree or a source as of any moment."),
     "drill": ("Prove", "Restore a group to scratch, check it, record the evidence."),
     "report": ("Prove", "Write a report, the recovery audit for one."),

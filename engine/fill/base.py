@@ -179,6 +179,9 @@ class Supply(Protocol):
 class Fills(Protocol):
     """What a mechanism asks: engine.fill.filling.Filling. All of it is safe for several threads."""
 
+    cutter: int
+    """The thread of ours that cuts cold files of a cancelled recovery: nothing stops it. 0 for none."""
+
     def number_of(self, dev: int, ino: int) -> int | None:
         """None for a file that is none of this recovery's, or is whole."""
 

@@ -65,7 +65,7 @@ class Filling:
         self._wake = threading.Condition()
         self._refusing = self._stopped = False
         self.damaged: dict[int, str] = {}
-        self.waiting = 0
+        self.waiting = self.cutter = 0
         self.away = False
         self.count({})
 
@@ -127,6 +127,7 @@ class Filling:
         with known.changed:
             if size >= known.limit:
                 return
+            self._settle(number)
             self._sizes.note(number, size)
             known.limit = size
             file = self._files[number]
@@ -149,8 +150,9 @@ class Filling:
         return self._fill(number, cold - file.first_block, cold - file.first_block + MOST_BLOCKS, demand=False)
 
     def refuse(self) -> None:
-        """The recovery is cancelled: whatever is cold is an error from now on."""
+        """The recovery is cancelled: whatever is cold is an error from now on; this thread may cut it off."""
         self._refusing = True
+        self.cutter = threading.get_native_id()
 
     def stop(self) -> None:
         """Nothing new is begun; who waits for a supply gets an error."""
@@ -178,6 +180,17 @@ class Filling:
                 known.ahead = False
 
     # How it is done.
+
+    def _settle(self, number: int) -> None:
+        """What was cut off is off the disk before it is noted, else a power cut brings it back with nothing in it."""
+        try:
+            fd = self.mechanism.open(number)
+        except OSError:
+            return  # deleted
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
     def _of(self, number: int) -> _File:
         known = self._known.get(number)

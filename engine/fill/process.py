@@ -19,7 +19,7 @@ from engine.env import processes
 from engine.env.clock import SYSTEM, Clock
 from engine.fill import documents, exposing, order, rebuild, table
 from engine.fill.background import Background
-from engine.fill.base import BLOCK_BYTES, FAILED, FILLING, FINISHING, PREPARING, Away, Mechanism, Place, Recipe, Supply
+from engine.fill.base import BLOCK_BYTES, FAILED, FILLING, FINISHING, PREPARING, Mechanism, Place, Recipe, Supply
 from engine.fill.documents import Progress, State
 from engine.fill.filling import Filling
 from engine.fill.map import Map
@@ -144,8 +144,8 @@ class _Work:
         heat: dict[int, tuple[int, int]] = {}
         try:
             heat = self._supply.heat()
-        except (Away, BcsError, OSError):
-            traceback.print_exc()  # in any order then
+        except Exception:  # whatever it is: the rest has to come, in any order then
+            traceback.print_exc()
         numbers = order.order(self._filling.files(), heat, self._recipe.point_at)
         while not self._background.stopped:
             self._background.run(numbers)
@@ -202,15 +202,14 @@ class _Work:
 
     def _cut(self, number: int) -> None:
         """A file that is removed with cold bytes in it is empty for those who still have it open, and not zeros."""
-        with self._filling.window(number):
-            try:
-                fd = self._mechanism.open(number)
-            except OSError:
-                return  # gone already
-            try:
-                os.ftruncate(fd, 0)
-            finally:
-                os.close(fd)
+        try:
+            fd = self._mechanism.open(number)
+        except OSError:
+            return  # gone already
+        try:
+            os.ftruncate(fd, 0)
+        finally:
+            os.close(fd)
 
     def _hand_over(self, fd: int, guard: str) -> NoReturn:
         """The supervisor has died. What it held we hold too: another one gets it, and starts another filler."""

@@ -33,7 +33,10 @@ START_SECONDS = 30.0
 STOP_SECONDS = {"agent": 6.0, "filler": 2.0, "supervisor": 2.0, "node": 9.0}
 
 # The first words after the interpreter of every process of ours: a shell that merely mentions a role is not one.
-_COMMANDS = ((b"-m", b"engine.agent"), (b"-m", b"bcsctl", b"serve"))
+_COMMANDS = (
+    *((b"-m", b"engine.agent"), (b"-m", b"bcsctl", b"serve")),
+    *((b"-m", b"engine.fill"), (b"-m", b"engine.recovery.on_demand")),
+)
 _VERSIONED = ("engine", "bcsctl", "reports")
 
 

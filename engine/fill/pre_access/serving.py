@@ -61,7 +61,8 @@ class Serving:
             try:
                 offset, length = needed(taken.event)
                 number, size = self._look(taken)
-                if number is None or self._fills.ready(number, offset, length, size):
+                cutting = taken.event.tid == self._fills.cutter
+                if number is None or cutting or self._fills.ready(number, offset, length, size):
                     self._answer(taken, 0)
                 else:
                     self._fetchers.submit(self._fetch, taken, number, offset, length, size)

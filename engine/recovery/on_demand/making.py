@@ -1,7 +1,11 @@
 """Make a tree on demand from the journal on this machine: look, plan, skeleton, and hand it to its supervisor.
 
-What takes long for large trees is left for later: of the bytes only those of small files are looked up, and of sparse
-ones, whose holes the skeleton has to have.
+What takes long for large trees is left for later: of the bytes only those of small files are looked up, and of files
+with large holes.
+
+Unwritten ranges look like holes to who asks for data (SEEK_DATA): cp(1) does when a file takes less room than it is
+long. So files with holes take room for all of it, where there is enough; as they are filled the holes come back. Where
+there is not, what copies such a file while it is cold has to go through FUSE, which answers for the file system.
 """
 
 from __future__ import annotations
@@ -21,8 +25,8 @@ from engine.env.clock import SYSTEM, Clock
 from engine.env.processes import is_root
 from engine.env.randomness import token_hex
 from engine.fill import conditions, documents, map, skeleton, table
-from engine.fill.base import Place, Recipe
-from engine.fill.choosing import choose
+from engine.fill.base import FUSE, Place, Recipe
+from engine.fill.choosing import choose, why_not
 from engine.fill.recoveries import begin
 from engine.fill.skeleton import Node, Skeleton
 from engine.fill.supervisor import BOOT_ID
@@ -41,6 +45,9 @@ from engine.tree.target import check_target
 
 SMALL_BYTES, SMALL_FILES, SMALL_BYTES_MAX = 4 << 20, 20_000, 512 << 20
 """Of files up to so many bytes, of so many files and bytes in all, it is looked up at once where their bytes lie."""
+
+HOLES_SHARE, HOLES_BYTES = 0.1, 8 << 30
+"""Holes get room for the time if all of them take no more than this share of what is free, and no more bytes."""
 
 ID_BYTES = 6
 RATE_BYTES = 200_000_000
@@ -73,8 +80,7 @@ class Begun:
 
 def mechanism_for(target: Path, wanted: str | None) -> str:
     """What would fill a tree there. Refused, with the reasons, when nothing can."""
-    directory = _nearest(target)
-    return choose(directory, wanted)
+    return choose(_nearest(target), wanted)
 
 
 def make(session: Session, prepared: Prepared, address: str, terms: Terms, clock: Clock = SYSTEM) -> Begun:
@@ -84,13 +90,15 @@ def make(session: Session, prepared: Prepared, address: str, terms: Terms, clock
     made_dir = check_target(target)
     place = documents.place_of(terms.home, token_hex(ID_BYTES))
     lasting = conditions.lasting(_nearest(target))
-    mechanism = mechanism_for(target, terms.mechanism)
+    holes = _holes(session, prepared)
+    sparse = set() if _have_room(target, holes.values()) else set(holes)
+    mechanism = _mechanism(target, terms.mechanism, sparse)
     for directory in (place.path, place.mechanism, place.supply):
         durable.make_directories(directory)
     recipe = _recipe(prepared, address, terms, place, mechanism, made_dir, lasting, clock)
     documents.write_recipe(place, recipe)
     try:
-        made = _build(session, prepared, place, recipe)
+        made = _build(session, prepared, place, recipe, sparse)
     except BaseException:
         _take_back(recipe, place)
         raise
@@ -135,9 +143,20 @@ def _recipe(
     )
 
 
-def _build(session: Session, prepared: Prepared, place: Place, recipe: Recipe) -> Skeleton:
+def _mechanism(target: Path, wanted: str | None, sparse: set[int]) -> str:
+    if sparse and wanted is None and not why_not(FUSE, _nearest(target)):
+        return FUSE
+    return mechanism_for(target, wanted)
+
+
+def _have_room(target: Path, holes: Iterable[int]) -> bool:
+    """Whether holes of so many bytes may be given room until they are filled."""
+    status = os.statvfs(_nearest(target))
+    return sum(holes) <= min(HOLES_BYTES, HOLES_SHARE * status.f_bavail * status.f_frsize)
+
+
+def _build(session: Session, prepared: Prepared, place: Place, recipe: Recipe, sparse: set[int]) -> Skeleton:
     plan, hidden = prepared.plan, os.fsencode(recipe.hidden)
-    sparse = _sparse(session, prepared)
     known = _pieces(session, prepared, sparse)
     index.write(first_of(place), known)
     holes = _data_of(known, sparse)
@@ -183,19 +202,17 @@ def _root(root: Attributes | None, usual: int, recipe: Recipe) -> documents.Root
     return documents.Root(usual, now.st_uid, now.st_gid, now.st_mtime_ns, "")
 
 
-def _sparse(session: Session, prepared: Prepared) -> set[int]:
-    """The files of which some ranges may be holes: their events bring fewer bytes than they are long."""
+def _holes(session: Session, prepared: Prepared) -> dict[int, int]:
+    """How many bytes of holes files have at least, by file_id: so much less their events bring than they are long."""
 
     def read() -> dict[int, int]:
         found = asof.as_of(session, prepared.stream.id, prepared.point.position)
         return dict(session.rows(sql.fill("covered", events=found.events)))
 
     covered = session.reading(read)
-    return {
-        made.inode.file_id
-        for made in prepared.plan.files
-        if made.inode.size and covered.get(made.inode.file_id, 0) < made.inode.size
-    }
+    inodes = (made.inode for made in prepared.plan.files)
+    missing = {inode.file_id: inode.size - covered.get(inode.file_id, 0) for inode in inodes}
+    return {file_id: count for file_id, count in missing.items() if count > 0}
 
 
 def _pieces(session: Session, prepared: Prepared, sparse: Iterable[int]) -> pa.Table:

@@ -58,14 +58,12 @@ class LocalSupply:
             raise Away(str(error)) from error
 
     def heat(self) -> dict[int, tuple[int, int]]:
-        from engine.query import asof
+        from engine.query import asof, sql
 
         with self._asking:
             session = self._asked()
             found = asof.as_of(session, self._stream, self._position)
-            rows = session.rows(
-                f"SELECT subject, count(*), max(at) FROM {found.events} WHERE kind = 3 GROUP BY subject"
-            )
+            rows = session.rows(sql.fill("heat", events=found.events))
         return {file_id: (count, at) for file_id, count, at in rows}
 
     def close(self) -> None:

@@ -1,0 +1,260 @@
+"""bcsctl recover: the recoveries on demand that fill on this machine."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from bcsctl.options import exits
+from bcsctl.output import BAD, BUSY, DIM, GOOD, json_option, print_json, printable, progress, say, table, tell
+from bcsctl.settings import Settings, home_option, settings
+from engine.env.clock import SYSTEM
+from engine.fill import recoveries
+from engine.fill.base import CANCELLED, FAILED, FILLING, FINISHING, LIVING
+from engine.fill.recoveries import Recovery
+from engine.model.errors import Failed, Refused, UsageError
+from engine.model.times import SECOND, format_about, format_size, format_time
+
+COLOURS = {FILLING: BUSY, FINISHING: BUSY, recoveries.PAUSED: BUSY, recoveries.UNGUARDED: BAD, FAILED: BAD}
+LOOK_SECONDS = 0.2
+HELD_SECONDS = 2.0
+"""So long is waited, once all is filled, for those who hold the mount; then they are named."""
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@click.group("recover", epilog=exits(4, 5))
+def command() -> None:
+    """See and steer what `restore --on-demand` fills on this machine.
+
+    A tree that was restored on demand is used like any other while it fills: what is read before it is there is
+    fetched at once, the rest follows, what was lately and often changed first.
+
+    \b
+    Example:  bcsctl recover list
+    """
+
+
+def _of_one(function: _Command) -> _Command:
+    for option in (json_option, home_option, click.argument("id")):
+        function = option(function)
+    return function
+
+
+@command.command("list", epilog=exits())
+@click.option("--all", "ended", is_flag=True, help="Those too that have ended, for a week.")
+@home_option
+@json_option
+def listed(ended: bool, home: str | None, as_json: bool) -> None:
+    """List what is being filled, and how far it is.
+
+    \b
+    Example:  bcsctl recover list --all
+    """
+    found = [each for each in recoveries.recoveries(settings(home).home) if ended or each.living]
+    if as_json:
+        print_json({"recoveries": [told(each) for each in found]})
+        return
+    if not found:
+        tell("nothing is being recovered on demand")
+        return
+    table(
+        ["ID", "SOURCE", "DIRECTORY", "STATE", "BY", "FILLED", "OF", "A SECOND", "LEFT"],
+        [_row(each) for each in found],
+        right=("FILLED", "OF", "A SECOND", "LEFT"),
+    )
+    for each in found:
+        for path in each.progress.damaged:
+            say(
+                f"{each.recipe.id}: {printable(path)} has bytes that the journal has lost: `bcsctl check` says which",
+                BAD,
+            )
+        if each.word == recoveries.UNGUARDED:
+            say(f"{each.recipe.id}: nobody fills {printable(each.recipe.dir)}: `bcsctl apply` begins it again", BAD)
+        if each.living and each.progress.away:
+            say(f"{each.recipe.id}: the contents can't be reached; readers wait", BUSY)
+
+
+@command.command("pause", epilog=exits(4, 5))
+@_of_one
+def pause(id: str, home: str | None, as_json: bool) -> None:
+    """Fill nothing but what is read, until `resume`.
+
+    \b
+    Example:  bcsctl recover pause 3f2a
+    """
+    _wanted(settings(home), id, as_json, "pause", paused=True, finish=False)
+
+
+@command.command("resume", epilog=exits(4, 5))
+@click.option("--rate", metavar="SIZE", help="Fill so much a second, 100MiB say, or `unlimited`.")
+@_of_one
+def resume(id: str, rate: str | None, home: str | None, as_json: bool) -> None:
+    """Go on filling; begin again what nobody fills.
+
+    \b
+    Example:  bcsctl recover resume 3f2a --rate 50MiB
+    """
+    from bcsctl.restore_on_demand import rate_of
+
+    where = settings(home)
+    changes = {"rate_bytes": rate_of(rate)} if rate is not None else {}
+    recoveries.revive(where.home)
+    _wanted(where, id, as_json, "resume", paused=False, **changes)
+
+
+@command.command("cancel", epilog=exits(4, 5))
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_of_one
+def cancel(id: str, yes: bool, home: str | None, as_json: bool) -> None:
+    """Remove the tree, and all that was written into it since.
+
+    What is not filled yet would be zeros: so the tree can't stay without its filler. `finish` fills it.
+
+    \b
+    Example:  bcsctl recover cancel 3f2a --yes
+    """
+    where = settings(home)
+    found = recoveries.find(where.home, id)
+    if found.living and not yes:
+        _ask(found)
+    recoveries.want(found)
+    state = recoveries.cancel(found)
+    _record(where, found, "cancel")
+    if state.state != CANCELLED:
+        raise Failed(f"recovery {found.recipe.id} ended before it could be cancelled", hint="its tree is whole")
+    _answer(where, found.recipe.id, as_json, f"{found.recipe.dir} is removed")
+
+
+@command.command("finish", epilog=exits(4, 5, 6))
+@_of_one
+def finish(id: str, home: str | None, as_json: bool) -> int:
+    """Fill the rest at full speed, and wait until nothing of ours is needed any more.
+
+    \b
+    Example:  bcsctl recover finish 3f2a
+    """
+    where = settings(home)
+    found = recoveries.find(where.home, id)
+    if found.living:
+        recoveries.revive(where.home)
+        recoveries.want(found, finish=True, paused=False)
+        _record(where, found, "finish")
+        found = _await_whole(found, as_json)
+    if found.state.state in (FAILED, CANCELLED):
+        raise Refused(f"recovery {found.recipe.id} has ended: {found.state.state}", hint=found.state.error)
+    damaged = found.progress.damaged if found.living else []
+    word = f"{found.recipe.dir} is whole" if not damaged else f"{len(damaged)} files can't be filled"
+    _answer(where, found.recipe.id, as_json, word, BAD if damaged else GOOD)
+    return 6 if damaged else 0
+
+
+def _await_whole(found: Recovery, as_json: bool) -> Recovery:
+    """Until it has ended, or all is filled but what is damaged. Refused when somebody holds the mount."""
+    held_since: float | None = None
+    with progress(as_json) as drawn:
+        task = drawn.add_task("filling", total=found.recipe.bytes or None)
+        told = 0
+        while found.living:
+            now = found.progress
+            drawn.update(task, advance=max(0, now.bytes_filled - told))
+            told = max(told, now.bytes_filled)
+            if now.damaged and now.files_left and now.files_left <= len(now.damaged):
+                return found
+            if now.holds and held_since is None:
+                held_since = SYSTEM.monotonic()
+            if now.holds and held_since is not None and SYSTEM.monotonic() - held_since > HELD_SECONDS:
+                raise Refused(
+                    f"everything is filled, and {now.holds[0]}",
+                    hint="nothing is lost: the mount goes by itself once nobody uses it",
+                    details={"holds": now.holds},
+                )
+            SYSTEM.sleep(LOOK_SECONDS)
+            found = recoveries.look(found.place)
+    recoveries.await_end(found.place)
+    return recoveries.look(found.place)
+
+
+def _wanted(where: Settings, id: str, as_json: bool, what: str, **changes: Any) -> None:
+    found = recoveries.find(where.home, id)
+    recoveries.want(found, **changes)
+    _record(where, found, what)
+    _answer(where, found.recipe.id, as_json, f"recovery {found.recipe.id} is {what}d")
+
+
+def _answer(where: Settings, id: str, as_json: bool, text: str, colour: str | None = None) -> None:
+    if as_json:
+        print_json(told(recoveries.find(where.home, id)))
+    else:
+        tell(printable(text), colour)
+
+
+def _ask(found: Recovery) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError("cancelling removes the tree, and nobody can be asked", hint="say --yes")
+    left = format_size(found.progress.bytes_total - found.progress.bytes_filled)
+    say(f"{printable(found.recipe.dir)} goes, with all that was written there since; {left} are not filled yet.", BUSY)
+    click.confirm("Remove it?", abort=True, err=True)
+
+
+def _record(where: Settings, found: Recovery, what: str) -> None:
+    """Have it recorded as an act on the source."""
+    from engine.recovery.acts import record_act, who_acts
+
+    recipe = found.recipe
+    details = {"address": recipe.address, "stream": recipe.stream, "id": recipe.id, "do": what, "dir": recipe.dir}
+    record_act(where.home, "recover", who_acts(), details)
+
+
+def told(found: Recovery) -> dict[str, Any]:
+    """One recovery in JSON."""
+    recipe, now = found.recipe, found.progress
+    return {
+        "id": recipe.id,
+        "address": recipe.address,
+        "dir": recipe.dir,
+        "point": recipe.position,
+        "at": format_time(recipe.point_at),
+        "class": recipe.point_class,
+        "state": found.word,
+        "mechanism": recipe.mechanism,
+        "begun_at": format_time(recipe.begun_at),
+        "files": recipe.files,
+        "bytes_filled": _filled(found),
+        "bytes_total": recipe.bytes,
+        "files_left": now.files_left,
+        "rate_bytes": now.rate_bytes if found.state.state == FILLING else 0,
+        "seconds_left": found.seconds_left,
+        "waiting": now.waiting,
+        "away": now.away,
+        "damaged": now.damaged,
+        "holds": now.holds,
+        "lasting": recipe.lasting,
+        "error": found.state.error,
+    }
+
+
+def _filled(found: Recovery) -> int:
+    """Of all bytes of the tree; what was empty or a hole from the beginning counts as filled."""
+    if found.state.state not in (*LIVING, CANCELLED, FAILED):
+        return found.recipe.bytes
+    return found.progress.bytes_filled
+
+
+def _row(found: Recovery) -> list[Any]:
+    one: Mapping[str, Any] = told(found)
+    left = found.seconds_left
+    return [
+        one["id"],
+        one["address"],
+        printable(one["dir"]),
+        (found.word, COLOURS.get(found.word, GOOD if not found.living else DIM)),
+        one["mechanism"],
+        format_size(one["bytes_filled"]),
+        format_size(one["bytes_total"]),
+        format_size(one["rate_bytes"]) if one["rate_bytes"] else "-",
+        format_about(round(left * SECOND)) if left else "-",
+    ]

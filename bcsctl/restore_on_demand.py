@@ -1,0 +1,112 @@
+"""bcsctl restore --on-demand: the tree is there at once, its bytes come when they are read, the rest by and by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bcsctl.entries import as_of, damage_is_a_difference
+from bcsctl.opening import Named, Scene, scene
+from bcsctl.output import BUSY, GOOD, print_json, printable, say, tell
+from bcsctl.restore_acts import BEGUN, record
+from bcsctl.restore_view import point_of, render_plan, unreadable
+from bcsctl.settings import Settings
+from engine.model.errors import UsageError
+from engine.model.times import format_about, format_size, parse_size
+
+UNLIMITED = "unlimited"
+
+
+def on_demand(
+    where: Settings,
+    wanted: Named,
+    at: str,
+    folder: str,
+    *,
+    mechanism: str | None,
+    rate: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Make the tree, and return when it can be used."""
+    from engine.recovery.acts import who_acts
+    from engine.recovery.on_demand import making
+    from engine.recovery.restoring import prepare
+    from engine.recovery.told import plan_json, point_json
+
+    if where.site is not None:
+        raise UsageError(
+            "on demand is for the machine on which the journal is", hint="run it there, or leave out --on-demand"
+        )
+    rate_bytes = making.RATE_BYTES if rate is None else rate_of(rate)
+    target = Path(folder).expanduser().absolute()
+    with damage_is_a_difference(), scene(where, wanted.address) as there:
+        point = there.point(at)
+        prepared = prepare(there.journal, there.session, there.stream, point, wanted.path, target)
+        plan = plan_json(prepared, prepared.plan.target)
+        answer: dict[str, Any] = {"address": wanted.address, **point_json(point), "plan": plan}
+        if dry_run:
+            return planned({**answer, "mechanism": making.mechanism_for(target, mechanism)}, as_json)
+        who = who_acts()
+        terms = making.Terms(where.home, where.journal, where.master_key, who, mechanism, rate_bytes)
+        begun = making.make(there.session, prepared, wanted.address, terms)
+        answer |= told(begun)
+        answer["recorded"] = _recorded(where, there, prepared, answer)
+    if as_json:
+        print_json(answer)
+    else:
+        render(answer)
+    return 0
+
+
+def told(begun: Any) -> dict[str, Any]:
+    """What `--json` says of a tree that has begun to fill."""
+    recipe = begun.recipe
+    return {
+        "id": recipe.id,
+        "dir": recipe.dir,
+        "mechanism": recipe.mechanism,
+        "files": recipe.files,
+        "bytes": recipe.bytes,
+        "seconds": round(begun.seconds, 3),
+        "lasting": recipe.lasting,
+        "shortfalls": list(begun.shortfalls),
+    }
+
+
+def planned(answer: Mapping[str, Any], as_json: bool) -> int:
+    if as_json:
+        print_json({**answer, "dry_run": True})
+    else:
+        render_plan(answer, answer["address"], answer["plan"]["target"])
+        tell(f"on demand by  {answer['mechanism']}")
+    return 0
+
+
+def render(answer: Mapping[str, Any]) -> None:
+    unreadable(answer["plan"]["unreadable"])
+    for text in answer["shortfalls"][:20]:
+        say(printable(text), BUSY)
+    if not answer["lasting"]:
+        say("this place does not keep through a power cut what was filled: the recovery would have to begin anew", BUSY)
+    tell(
+        f"{printable(answer['dir'])} can be used: {answer['files']:,} files, {format_size(answer['bytes'])}"
+        f" {as_of(point_of(answer))}, after {format_about(round(answer['seconds'] * 1e6))}",
+        GOOD,
+    )
+    say(
+        f"it is filled by {answer['mechanism']}; `bcsctl recover list` shows how far, "
+        f"`bcsctl recover finish {answer['id']}` waits for the rest"
+    )
+
+
+def rate_of(text: str) -> int:
+    """Bytes a second of `100MiB`; 0 of `unlimited`."""
+    return 0 if text == UNLIMITED else parse_size(text)
+
+
+def _recorded(where: Settings, there: Scene, prepared: Any, answer: Mapping[str, Any]) -> bool:
+    plan = {name: answer["plan"][name] for name in ("files", "bytes")}
+    more = {"plan": plan, "on_demand": answer["mechanism"], "id": answer["id"]}
+    return record(where, there, prepared, BEGUN, more)

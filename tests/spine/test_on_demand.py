@@ -1,0 +1,207 @@
+"""`restore --on-demand` through the command line: a tree that is there at once, used while it fills, whole at last."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.fill.choosing import why_not
+from tests.embedded import Site
+from tests.fidelity.walker import differences, walk
+
+ADDRESS = "demo/localhost/files"
+LARGE = 12 << 20
+MECHANISMS = ["pre-access", "fuse"]
+
+
+def make_source(source: Path) -> None:
+    """Files of all sorts; one large enough to be filled in many steps, one with a hole in it."""
+    source.mkdir()
+    (source / "large").write_bytes(os.urandom(LARGE))
+    for number in range(20):
+        (source / "dir" / f"{number}").mkdir(parents=True)
+        (source / "dir" / f"{number}" / "file").write_bytes(os.urandom(1000 * number))
+    with (source / "sparse").open("wb") as file:
+        file.write(b"begin" * 1000)
+        file.seek(40 << 20)
+        file.write(b"end" * 1000)
+        file.truncate(64 << 20)
+    (source / "empty").touch()
+    (source / "link").symlink_to("large")
+    os.link(source / "large", source / "also large")
+    (source / "dir" / "3" / "file").chmod(0o4750)
+    os.setxattr(source / "sparse", "user.colour", b"blue")
+    os.utime(source / "dir", ns=(10**18, 10**18))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    base = tmp_path_factory.mktemp("on-demand")
+    make_source(base / "source")
+    with Site(base / "home").start() as made:
+        made.protect(ADDRESS, base / "source")
+        made.wait_protected(ADDRESS)
+        yield made
+        for each in made.json("recover", "list")["recoveries"]:
+            made.run("recover", "cancel", each["id"], "--yes")
+
+
+@pytest.fixture(params=MECHANISMS)
+def mechanism(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    why = why_not(request.param, os.fsencode(tmp_path))
+    if why:
+        pytest.skip(why)
+    return str(request.param)
+
+
+def source_of(site: Site) -> Path:
+    return site.home.parent / "source"
+
+
+def begin(site: Site, mechanism: str, target: Path, *more: str) -> dict[str, Any]:
+    """A tree that is not filled but by who reads it."""
+    told: dict[str, Any] = site.json(
+        "restore", ADDRESS, "--to", str(target), "--on-demand", "--mechanism", mechanism, *more
+    )
+    return told
+
+
+def one(site: Site, id: str) -> dict[str, Any]:
+    [found] = [each for each in site.json("recover", "list", "--all")["recoveries"] if each["id"] == id]
+    return dict(found)
+
+
+def sha(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_tree_is_there_at_once_and_whole_in_the_end(site: Site, mechanism: str, tmp_path: Path) -> None:
+    target, source = tmp_path / "back", source_of(site)
+    told = begin(site, mechanism, target, "--rate", "1KiB")
+    assert told["mechanism"] == mechanism
+    assert sorted(each.name for each in target.iterdir()) == sorted(each.name for each in source.iterdir())
+    assert (target / "large").stat().st_size == LARGE
+    assert (target / "large").stat().st_mtime_ns == (source / "large").stat().st_mtime_ns
+    now = one(site, told["id"])
+    assert (now["state"], now["dir"]) == ("filling", str(target))
+    assert now["bytes_filled"] < now["bytes_total"]
+    with (target / "large").open("rb") as file, (source / "large").open("rb") as right:
+        file.seek(5 << 20)
+        right.seek(5 << 20)
+        assert file.read(4096) == right.read(4096)
+    assert sha(target / "dir" / "7" / "file") == sha(source / "dir" / "7" / "file")
+    refused = site.run("down", check=False)
+    assert refused.returncode == 4
+    finished = site.json("recover", "finish", told["id"])
+    assert (finished["state"], finished["bytes_filled"]) == ("ended", finished["bytes_total"])
+    assert differences(walk(source), walk(target)) == []
+    assert not processes_of(site, told["id"])
+
+
+def test_what_is_written_while_it_fills_stays(site: Site, mechanism: str, tmp_path: Path) -> None:
+    target, source = tmp_path / "back", source_of(site)
+    told = begin(site, mechanism, target, "--rate", "1KiB")
+    with (target / "large").open("r+b") as file:
+        file.seek(3 << 20)
+        file.write(b"mine")
+    (target / "dir" / "5" / "file").write_bytes(b"new")
+    os.rename(target / "dir" / "6" / "file", target / "moved")
+    (target / "dir" / "8" / "file").unlink()
+    os.truncate(target / "dir" / "9" / "file", 10)
+    site.run("recover", "finish", told["id"])
+    right = bytearray((source / "large").read_bytes())
+    right[3 << 20 : (3 << 20) + 4] = b"mine"
+    assert (target / "large").read_bytes() == right
+    assert (target / "dir" / "5" / "file").read_bytes() == b"new"
+    assert (target / "moved").read_bytes() == (source / "dir" / "6" / "file").read_bytes()
+    assert not (target / "dir" / "8" / "file").exists()
+    assert (target / "dir" / "9" / "file").read_bytes() == (source / "dir" / "9" / "file").read_bytes()[:10]
+
+
+def test_copies_of_a_tree_that_fills_are_complete(site: Site, mechanism: str, tmp_path: Path) -> None:
+    target, source = tmp_path / "back", source_of(site)
+    told = begin(site, mechanism, target, "--rate", "1KiB")
+    subprocess.run(["cp", "-a", target, tmp_path / "copied"], check=True)
+    found = differences(walk(source), walk(tmp_path / "copied"))
+    assert [each for each in found if each[:2] != (b"sparse", "data")] == []  # its holes are no holes yet
+    site.run("recover", "cancel", told["id"], "--yes")
+
+
+def test_pause_and_resume(site: Site, mechanism: str, tmp_path: Path) -> None:
+    target = tmp_path / "back"
+    told = begin(site, mechanism, target, "--rate", "1KiB")
+    assert site.json("recover", "pause", told["id"])["state"] == "paused"
+    assert (target / "dir" / "7" / "file").read_bytes()
+    assert site.json("recover", "resume", told["id"], "--rate", "unlimited")["state"] == "filling"
+    site.wait(lambda: one(site, told["id"])["state"] == "ended", 60, "the tree to be whole")
+
+
+def test_cancel_leaves_nothing(site: Site, mechanism: str, tmp_path: Path) -> None:
+    target = tmp_path / "back"
+    told = begin(site, mechanism, target, "--rate", "1KiB")
+    (target / "mine").write_text("new")
+    assert site.run("recover", "cancel", told["id"], check=False).returncode == 2
+    assert site.json("recover", "cancel", told["id"], "--yes")["state"] == "cancelled"
+    assert not target.exists()
+    assert not processes_of(site, told["id"])
+
+
+def test_a_dead_filler_and_a_dead_supervisor_are_replaced(site: Site, mechanism: str, tmp_path: Path) -> None:
+    target, source = tmp_path / "back", source_of(site)
+    told = begin(site, mechanism, target, "--rate", "1KiB")
+    place = site.home / "recoveries" / told["id"]
+    for role in ("filler", "supervisor", "filler"):
+        before = int((place / f"{role}.pid").read_text())
+        os.kill(before, 9)
+        name = {"filler": "7", "supervisor": "11"}[role]
+        assert sha(target / "dir" / name / "file") == sha(source / "dir" / name / "file")
+        site.wait(lambda was=before, of=role: int((place / f"{of}.pid").read_text()) != was, 30, f"another {role}")
+    site.run("recover", "finish", told["id"])
+    assert differences(walk(source), walk(target)) == []
+
+
+def test_without_guard_it_is_begun_again(site: Site, mechanism: str, tmp_path: Path) -> None:
+    target, source = tmp_path / "back", source_of(site)
+    told = begin(site, mechanism, target, "--rate", "1KiB")
+    assert sha(target / "dir" / "7" / "file") == sha(source / "dir" / "7" / "file")
+    for pid in processes_of(site, told["id"]):
+        os.kill(pid, 19)
+    for pid in processes_of(site, told["id"]):
+        os.kill(pid, 9)
+    site.wait(lambda: not processes_of(site, told["id"]), 30, "supervisor and filler to end")
+    assert one(site, told["id"])["state"] == "unguarded"
+    assert site.json("recover", "resume", told["id"])["state"] == "filling"
+    site.run("recover", "finish", told["id"])
+    assert differences(walk(source), walk(target)) == []
+
+
+def test_refusals(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    common = ["restore", ADDRESS, "--on-demand", "--json", "--to"]
+    assert site.run(*common, str(tmp_path / "full"), check=False).returncode == 4
+    shutil.rmtree(tmp_path / "full")
+    answer = site.run(*common, "/proc/sys/back", check=False)
+    assert json.loads(answer.stdout)["error"]["code"] in ("refused", "usage", "failed")
+    assert site.json("recover", "list")["recoveries"] == []
+
+
+def processes_of(site: Site, id: str) -> list[int]:
+    """Supervisor and filler of a recovery, from all that run."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if os.fsencode(site.home / "recoveries" / id) in words:
+            found.append(int(path.parent.name))
+    return found
