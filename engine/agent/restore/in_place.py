@@ -25,7 +25,7 @@ from engine.model.events import DIRECTORY, ROOT_ID
 from engine.tree.apply import Shortfall, deepest_first, finish, make
 from engine.tree.attributes import Attributes, CannotRead, read_attributes
 from engine.tree.beneath import Beneath
-from engine.tree.exchange import GONE, is_as, put, put_link, refuse, take_away
+from engine.tree.instead import GONE, is_as, put, put_link, refuse, take_away
 from engine.tree.paths import shown
 from engine.tree.readback import differing, is_one
 from engine.tree.settle import sync

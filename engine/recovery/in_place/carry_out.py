@@ -23,7 +23,7 @@ from engine.recovery.in_place.prepare import Prepared
 from engine.recovery.readback import read_back
 from engine.recovery.restore import Progress, Restored
 from engine.tree.apply import deepest_first, finish, make, set_size, write_extent
-from engine.tree.exchange import put, put_link, refuse, take_away
+from engine.tree.instead import put, put_link, refuse, take_away
 from engine.tree.settle import sync
 from engine.tree.sparse import make_hole
 

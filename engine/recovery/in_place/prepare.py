@@ -18,7 +18,7 @@ from engine.query.extents import pieces
 from engine.query.session import Session
 from engine.query.streams import StreamInfo
 from engine.query.tree import as_entries, tree_table
-from engine.tree.exchange import is_as
+from engine.tree.instead import is_as
 from engine.tree.paths import shown
 
 CONFLICTS_NAMED = 5
