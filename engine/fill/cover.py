@@ -14,6 +14,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from engine.env import detached
+
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 0x1, 0x2, 0x4, 0x8, 0x4000, 0x40000
 _MNT_DETACH = 2
 _CLONE_NEWNS = 0x20000
@@ -44,13 +46,13 @@ def is_covered(directory: bytes, recovery: str) -> bool:
 
 
 def beneath(directory: bytes, recovery: str) -> int:
-    """A descriptor (readable, a directory) of what lies under the cover; of the directory itself when there is none.
+    """A descriptor (O_PATH) of a mount of its own of what lies under the cover, or in the directory when it has none.
 
     From under a cover it is had by a thread with a mount namespace of its own, in which the cover is taken away: there
-    is no other road to a mount below another one. The descriptor stays good when that namespace is gone.
+    is no other road to a mount below another one.
     """
     if not is_covered(directory, recovery):
-        return _open(directory)
+        return detached.clone(directory)
     found: list[int | OSError] = []
 
     def look() -> None:
@@ -58,7 +60,7 @@ def beneath(directory: bytes, recovery: str) -> int:
             _checked(_libc.unshare(_CLONE_NEWNS), directory)
             _checked(_libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None), directory)
             uncover(directory, recovery)
-            found.append(_open(directory))
+            found.append(detached.clone(directory))
         except OSError as error:
             found.append(error)
 
@@ -104,10 +106,6 @@ def uppermost(directory: bytes) -> bytes:
         if before.split()[4] == wanted:
             source = after.split()[1]
     return source
-
-
-def _open(directory: bytes) -> int:
-    return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _in_a_thread(act: Callable[[], None]) -> None:

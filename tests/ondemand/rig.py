@@ -22,7 +22,7 @@ from engine.tree.sparse import data_ranges
 from engine.tree.walk import Entry, walk
 from tests.ondemand.supply import READS, Like, set_like
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 40.0
 
 
 @dataclass
@@ -75,8 +75,11 @@ class Recovery:
         self.like(like or Like())
 
     def start(self) -> None:
+        """Returns when the tree is guarded and can be reached."""
+        before = documents.read_state(self.place).guard
         starting.start_supervisor(self.place)
         self.await_state(FILLING, FINISHING, ENDED)
+        self.wait(lambda: documents.read_state(self.place).guard != before, "the tree to be guarded")
 
     def like(self, like: Like) -> None:
         set_like(self.place, like)
@@ -108,16 +111,33 @@ class Recovery:
         self.wait(there, "a filler")
         return found[0]
 
+    def processes(self) -> list[int]:
+        """Supervisor and filler, as far as they live."""
+        if not (self.place.path / "recipe.json").exists():
+            return []
+        found = [starting.living(self.place, role) for role in (starting.ROLE, starting.FILLER)]
+        return [pid for pid in found if pid is not None]
+
     def end(self) -> None:
         """Whatever state it is in: nothing of it is left."""
-        if (self.place.path / "recipe.json").exists():
-            for role in (starting.ROLE, starting.FILLER):  # a filler would start a supervisor anew
-                for _ in range(2):
-                    with suppress(TypeError, ProcessLookupError):
-                        os.kill(starting.living(self.place, role), signal.SIGSTOP)
-            for role in (starting.ROLE, starting.FILLER):
-                with suppress(TypeError, ProcessLookupError):
-                    os.kill(starting.living(self.place, role), signal.SIGKILL)
+        while pids := self.processes():
+            self.kill(pids)
+
+    def kill(self, pids: list[int]) -> None:
+        """All at once, so that none starts another one; returns when they are gone."""
+        for what in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, what)
+        self.wait(lambda: not any(processes.is_alive(pid) for pid in pids), "supervisor and filler to end")
+
+    def another_boot(self) -> None:
+        """As it is after one: who was guarding is not of this boot."""
+        state = documents.read_state(self.place)
+        documents.write_state(self.place, replace(state, guard="another-boot:1:1"))
+
+    def cover(self) -> None:
+        starting.module_of(documents.read_recipe(self.place)).cover(self.place, documents.read_recipe(self.place))
 
     # What is seen of it.
 
@@ -204,6 +224,3 @@ def nodes(source: Path) -> tuple[list[Node], list[Node], list[Node]]:
         [node for node, kind in zip(found, kinds, strict=True) if kind == "f"],
         [node for node, kind in zip(found, kinds, strict=True) if kind not in "df"],
     )
-
-
-__all__ = ["Like", "Recovery", "nodes", "processes", "recovery"]

@@ -228,7 +228,7 @@ def cp(path: Path) -> str:
 
 @changes()
 def tar(path: Path) -> str:
-    """A fill sets ctime, of which tar 1.34 says that the file "changed as we read it" (exit 1); the archive is right."""
+    """A fill sets ctime, of which tar 1.34 says "file changed as we read it" (exit 1); the archive is right."""
     done = subprocess.run(["tar", "-C", path.parent, "-Scf", f"{path}-archive", path.name], capture_output=True)
     assert done.returncode in (0, 1), done.stderr
     found = digest(run("tar", "-xOf", f"{path}-archive"))

@@ -134,7 +134,7 @@ def test_the_supervisor_dies(made: Recovery, source: Path) -> None:
 
 
 def test_the_supply_stays_away(made: Recovery, source: Path) -> None:
-    """Readers wait, and get EIO after the set time; what is there can be read meanwhile; once it is back all is well."""
+    """Readers wait, and get EIO after the set time; what is there can be read; once it is back all is well."""
     made.begin(away_seconds=0.6)
     read(made.dir / "small1", 0, 100)
     made.like(Like(away=True))

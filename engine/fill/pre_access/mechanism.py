@@ -103,8 +103,9 @@ class PreAccess:
                 self._mark(file.number, fan.FAN_MARK_ADD)
 
     def expose(self) -> None:
-        """See engine.fill.exposing.move_up."""
-        move_up(self._recipe)
+        """See engine.fill.exposing.move_up; what lies under a cover waits until that is gone."""
+        if not covers.is_covered(os.fsencode(self._recipe.dir), self._recipe.id):
+            move_up(self._recipe)
 
     def serve(self) -> None:
         """Start the threads that answer."""

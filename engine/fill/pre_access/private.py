@@ -6,12 +6,11 @@ would then wait for itself, and not for capture's, which would take a fill for a
 descriptors (FMODE_NONOTIFY) only with an event, so each file is opened twice: once plainly, for the event of that
 opening (which a group of our own gets, for this mount alone), and once by the kernel for that event.
 
-Sources: open_tree(2), open_by_handle_at(2), fanotify(7).
+Sources: open_by_handle_at(2), fanotify(7).
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
 
@@ -19,25 +18,15 @@ from engine.fill.handles import open_handle
 from engine.fill.pre_access import fanotify
 from engine.fill.pre_access.fanotify import EVENT_BYTES, event_of
 
-# The same numbers on every architecture, as of all system calls since Linux 5.0.
-_OPEN_TREE = 428
-_OPEN_TREE_CLONE, _OPEN_TREE_CLOEXEC, _AT_EMPTY_PATH = 1, os.O_CLOEXEC, 0x1000
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
 
 class Private:
-    """The way to the tree behind `directory_fd`, which it takes over. Safe for several threads."""
+    """The way to the tree on `mount_fd` (engine.fill.cover.beneath), which it takes over. Safe for several threads."""
 
-    def __init__(self, directory_fd: int) -> None:
+    def __init__(self, mount_fd: int) -> None:
         try:
-            tree = _call(_OPEN_TREE, directory_fd, b"", _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | _AT_EMPTY_PATH)
+            self._mount = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=mount_fd)
         finally:
-            os.close(directory_fd)
-        try:
-            self._mount = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree)
-        finally:
-            os.close(tree)
+            os.close(mount_fd)
         flags = fanotify.FAN_CLASS_NOTIF | fanotify.FAN_CLOEXEC | fanotify.FAN_NONBLOCK
         self._openings = fanotify.fanotify_init(flags, os.O_RDWR | os.O_CLOEXEC | fanotify.O_LARGEFILE | os.O_NOATIME)
         add = fanotify.FAN_MARK_ADD | fanotify.FAN_MARK_MOUNT
@@ -65,11 +54,3 @@ class Private:
     def close(self) -> None:
         os.close(self._openings)
         os.close(self._mount)
-
-
-def _call(number: int, fd: int, path: bytes, flags: int) -> int:
-    result = int(_libc.syscall(ctypes.c_long(number), ctypes.c_int(fd), ctypes.c_char_p(path), ctypes.c_uint(flags)))
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return result

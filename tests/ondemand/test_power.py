@@ -1,0 +1,138 @@
+"""The power goes in the middle of filling: the disk itself tells afterwards what had come, and what is still cold.
+
+The file system stops as it does then (EXT4_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN, without a flush of its journal); the
+recovery's own state lies on it, too. Supervisor and filler end with it, and the boot is another one.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from engine.fill.base import FUSE, PRE_ACCESS
+from tests.failures.test_power import cut_power
+from tests.mounts import Volume, volume
+from tests.ondemand.conftest import skip_if_impossible
+from tests.ondemand.rig import Like, Recovery, recovery
+
+BLOCK, PAGE = 8192, 4096
+SIZE = 120 * BLOCK + 500
+FILES = 12
+SEEDS = (1, 2)
+
+Contents = dict[str, bytes]
+
+
+def make(source: Path, seed: int) -> Contents:
+    source.mkdir()
+    data = random.Random(seed)
+    for number in range(FILES):
+        (source / f"f{number}").write_bytes(data.randbytes(SIZE))
+    return {path.name: path.read_bytes() for path in source.iterdir()}
+
+
+def lose_power(made: Recovery, disk: Volume) -> None:
+    """And come back: mounted, covered, nothing running."""
+    running = made.processes()
+    cut_power(disk.path)
+    made.kill(running)
+    mount_again(made, disk)
+    made.another_boot()
+    made.cover()
+
+
+def mount_again(made: Recovery, disk: Volume) -> None:
+    """Once the kernel has let go of it, which it does a moment after the last process that had it has gone."""
+    disk.unmount()
+    known = Path("/sys/fs", disk.kind, Path(disk.device).name)
+    made.wait(lambda: not known.exists(), "the kernel to let go of the file system")
+    disk.mount()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    ("mechanism", "kind"), [(PRE_ACCESS, "ext4"), (PRE_ACCESS, "xfs"), (FUSE, "ext4")], ids=lambda each: each
+)
+def test_power_is_lost_while_it_fills(tmp_path: Path, mechanism: str, kind: str, seed: int) -> None:
+    """What was synced is there. What was not is, page by page, as it was or as it was written; never anything else."""
+    old = make(tmp_path / "source", seed)
+    chosen = random.Random(seed)
+    with volume(kind) as disk:
+        disk.mount()
+        skip_if_impossible(mechanism, disk.path)
+        with recovery(tmp_path / "source", disk.path / "tree", disk.path / "home", mechanism) as made:
+            made.begin(hold_back=False, like=Like(read_seconds=0.004))
+            new = {name: bytearray(data) for name, data in old.items()}
+            synced = {f"f{number}" for number in range(0, FILES, 3)}
+            for _ in range(30):
+                name = f"f{chosen.randrange(FILES)}"
+                at, data = chosen.randrange(SIZE - 9000), chosen.randbytes(chosen.randrange(1, 9000))
+                with (made.dir / name).open("r+b") as file:
+                    os.pwrite(file.fileno(), data, at)
+                    if name in synced:
+                        os.fsync(file.fileno())
+                new[name][at : at + len(data)] = data
+            for name in ("f0", "f1"):
+                os.truncate(made.dir / name, 40 * BLOCK + 11)
+                del new[name][40 * BLOCK + 11 :]
+                if name in synced:
+                    with (made.dir / name).open("r+b") as file:
+                        os.fsync(file.fileno())
+            made.wait(lambda: made.cold_blocks("f7") < 121, "the background to come this far")
+            lose_power(made, disk)
+            assert os.listdir(made.dir) == []
+            made.like(Like())
+            made.start()
+            for name in old:
+                found = (made.dir / name).read_bytes()
+                if name in synced:
+                    assert found == new[name], name
+                else:
+                    assert len(found) in (len(old[name]), len(new[name])), name
+                    assert_pages(name, found, old[name], new[name])
+            made.fill()
+            for name in synced:
+                assert (made.dir / name).read_bytes() == new[name]
+
+
+def assert_pages(name: str, found: bytes, old: bytes, new: bytearray) -> None:
+    """Each page is as it was, or as one of the writes left it: pages that nobody wrote to are as they were."""
+    for at in range(0, len(found), PAGE):
+        page = found[at : at + PAGE]
+        if page not in (old[at : at + PAGE], bytes(new[at : at + PAGE])):
+            assert old[at : at + PAGE] != new[at : at + PAGE], f"{name} at {at}: nobody wrote there"
+            assert page != bytes(len(page)), f"{name} at {at}: zeros"
+
+
+@pytest.mark.parametrize("mechanism", [PRE_ACCESS, FUSE])
+def test_the_machine_goes_down_and_comes_back(tmp_path: Path, mechanism: str) -> None:
+    """In order, with everything synced: what was filled needs no fetching again, what was not is still cold."""
+    make(tmp_path / "source", 3)
+    with volume("ext4") as disk:
+        disk.mount()
+        skip_if_impossible(mechanism, disk.path)
+        with recovery(tmp_path / "source", disk.path / "tree", disk.path / "home", mechanism) as made:
+            made.begin()
+            (made.dir / "f2").read_bytes()
+            (made.dir / "f3").write_bytes(b"written")
+            made.kill(made.processes())
+            mount_again(made, disk)
+            made.another_boot()
+            made.cover()
+            assert os.listdir(made.dir) == []
+            with pytest.raises(OSError):
+                (made.dir / "x").write_bytes(b"nobody writes there")
+            made.start()
+            fetched = len(made.reads())
+            assert (made.dir / "f2").read_bytes() == (tmp_path / "source" / "f2").read_bytes()
+            assert (made.dir / "f3").read_bytes() == b"written"
+            assert len(made.reads()) == fetched
+            assert made.cold_blocks("f4") == 121
+            made.fill()
+            shutil.copystat(made.dir / "f3", tmp_path / "source" / "f3")
+            (tmp_path / "source" / "f3").write_bytes(b"written")
+            assert [each for each in made.differences() if "mtime" not in each] == []
