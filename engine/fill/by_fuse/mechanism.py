@@ -51,7 +51,7 @@ def hold(place: Place, recipe: Recipe) -> int:
     """In the supervisor: mount. Whoever comes waits until a filler answers."""
     directory, name = os.fsencode(recipe.dir), os.path.basename(os.fsencode(recipe.hidden))
     _take_away_what_died(directory)
-    below = covering.beneath(directory, recipe.id)
+    below = _below(directory, recipe)
     kept_name = _kept_name(recipe)
     with suppress(FileExistsError):
         os.mkdir(kept_name, 0o700, dir_fd=below)
@@ -235,6 +235,14 @@ def _open_many() -> None:
 
 def _tell(error: BaseException) -> None:
     traceback.print_exception(error, file=sys.stderr)
+
+
+def _below(directory: bytes, recipe: Recipe) -> int:
+    """What lies in the directory, under its cover; who isn't root has none."""
+    if os.geteuid():
+        return os.open(directory, _DIRECTORY)
+    lowest = Held(covering.beneath(directory, recipe.id))
+    return os.open(b".", _DIRECTORY, dir_fd=lowest.fd)
 
 
 def _kept_name(recipe: Recipe) -> bytes:

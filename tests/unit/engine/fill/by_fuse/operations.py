@@ -1,7 +1,7 @@
 """A list of file operations, one after the other in a directory; what each said, and what the tree was afterwards.
 
-Run as a program: `operations.py DIR` prints a JSON list of [name, result, tree]. Nothing in it is peculiar to a machine,
-a time, or a file system: two directories that behave alike give equal lists.
+Run as a program: `operations.py DIR` prints a JSON list of [name, result, tree]. Nothing in it is peculiar to a
+machine, a time, or a file system: two directories that behave alike give equal lists.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 PAST = 1_000_000_000_123_456_789
@@ -110,7 +111,7 @@ def create_modes() -> list[str]:
 
 @act
 def create_exclusive() -> list[str]:
-    return [failing(lambda: os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY)) for name in ("a", "big")]
+    return [failing(partial(os.open, name, os.O_CREAT | os.O_EXCL | os.O_WRONLY)) for name in ("a", "big")]
 
 
 @act
@@ -122,7 +123,7 @@ def create_without_permission_to_write() -> bytes:
 
 @act
 def create_in_what_is_no_directory() -> list[str]:
-    return [failing(lambda: os.open(name, os.O_CREAT | os.O_WRONLY)) for name in ("b/x", "nothing/x", "n" * 256)]
+    return [failing(partial(os.open, name, os.O_CREAT | os.O_WRONLY)) for name in ("b/x", "nothing/x", "n" * 256)]
 
 
 @act
