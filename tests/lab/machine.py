@@ -67,7 +67,7 @@ class Machine:
             "--mount",
             POWER_ON,
             self.home,
-            roots.ensure(self.host.root),
+            self.disk if self.disk.is_dir() else roots.ensure(self.host.root),
             *mounts,
             "--",
             *self._nspawn(),
@@ -129,6 +129,20 @@ class Machine:
         shutil.rmtree(self.home)
         self.power_on()
         access.write(self.network.topology, self.network.home)
+
+    def lose_disk(self) -> Path:
+        """Power off, and a new disk with nothing at all on it, not even a system: the directory to restore to. What is
+        there when the power is switched on again is what boots."""
+        self.power_off()
+        shutil.rmtree(self.home)
+        for name in ("upper", "work", "root", "volumes", "disk"):
+            (self.home / name).mkdir(parents=True)
+        return self.disk
+
+    @property
+    def disk(self) -> Path:
+        """The whole disk of a host that has lost the one it was made with."""
+        return self.home / "disk"
 
     def is_on(self) -> bool:
         return bool(self._first_process())
