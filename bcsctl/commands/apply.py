@@ -67,6 +67,9 @@ def command(
     if plan_file and paths:
         raise UsageError("PATHS and --plan exclude each other", hint="a saved plan knows its policies")
     at = settings(home, paths)
+    from bcsctl.commands.recover import revived
+
+    revived(at)  # before anything else: after a reboot their readers wait
 
     def once() -> int:
         plan, origin = planned(at, plan_file, partial=bool(paths), prune=prune, readmit=readmit)

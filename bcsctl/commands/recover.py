@@ -102,7 +102,7 @@ def resume(id: str, rate: str | None, home: str | None, as_json: bool) -> None:
 
     where = settings(home)
     changes = {"rate_bytes": rate_of(rate)} if rate is not None else {}
-    recoveries.revive(where.home)
+    revived(where)
     _wanted(where, id, as_json, "resume", paused=False, **changes)
 
 
@@ -140,7 +140,7 @@ def finish(id: str, home: str | None, as_json: bool) -> int:
     where = settings(home)
     found = recoveries.find(where.home, id)
     if found.living:
-        recoveries.revive(where.home)
+        revived(where)
         recoveries.want(found, finish=True, paused=False)
         _record(where, found, "finish")
         found = _await_whole(found, as_json)
@@ -150,6 +150,15 @@ def finish(id: str, home: str | None, as_json: bool) -> int:
     word = f"{found.recipe.dir} is whole" if not damaged else f"{len(damaged)} files can't be filled"
     _answer(where, found.recipe.id, as_json, word, BAD if damaged else GOOD)
     return 6 if damaged else 0
+
+
+def revived(where: Settings) -> None:
+    """Begin again what nobody guards any more, and say so."""
+    for found, error in recoveries.revive(where.home):
+        if error is None:
+            say(f"recovery {found.recipe.id} goes on filling {printable(found.recipe.dir)}", GOOD)
+        else:
+            say(f"recovery {found.recipe.id}: {error.message}; {error.hint}", BAD)
 
 
 def _await_whole(found: Recovery, as_json: bool) -> Recovery:

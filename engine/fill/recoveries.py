@@ -13,9 +13,10 @@ from pathlib import Path
 from engine.env.clock import SYSTEM, Clock
 from engine.fill import documents
 from engine.fill.base import CANCELLED, FAILED, FINISHING, LIVING, PREPARING, Place, Recipe
+from engine.fill.conditions import BOOT_ID, lasting
 from engine.fill.documents import Progress, State, Wanted
 from engine.fill.starting import FILLER, ROLE, living, start_supervisor
-from engine.model.errors import Failed, NothingThere, Refused
+from engine.model.errors import BcsError, Failed, NothingThere, Refused
 from engine.model.times import DAY
 
 UP_SECONDS = 60.0
@@ -97,18 +98,22 @@ def begin(place: Place, clock: Clock = SYSTEM) -> None:
     _await_up(place, clock)
 
 
-def revive(home: Path, clock: Clock = SYSTEM) -> list[Recovery]:
+def revive(home: Path, clock: Clock = SYSTEM) -> list[tuple[Recovery, BcsError | None]]:
     """Begin again what nobody guards any more, after a reboot for one; what was only prepared is taken away. Answers
-    those that were begun again."""
+    what was begun again, and why it could not be."""
     with _one_at_a_time(home):
-        begun = []
+        begun: list[tuple[Recovery, BcsError | None]] = []
         for recovery in recoveries(home):
             if recovery.living and not recovery.guarded:
                 if recovery.state.state == PREPARING:
                     _drop(recovery)
                     continue
-                begin(recovery.place, clock)
-                begun.append(look(recovery.place))
+                try:
+                    _lasting(recovery)
+                    begin(recovery.place, clock)
+                    begun.append((look(recovery.place), None))
+                except BcsError as error:
+                    begun.append((recovery, error))
             elif not recovery.living and clock.now() - recovery.state.at > KEPT:
                 shutil.rmtree(recovery.place.path, ignore_errors=True)
         return begun
@@ -145,6 +150,18 @@ def refuse_while_filling(home: Path) -> None:
             f"recovery {first.recipe.id} still fills {first.recipe.dir}",
             hint=f"`bcsctl recover finish {first.recipe.id}` fills the rest, `recover cancel` removes the tree",
             details={"recoveries": [each.recipe.id for each in filling]},
+        )
+
+
+def _lasting(recovery: Recovery) -> None:
+    """Refused after a reboot where the file system does not tell what had been filled before it."""
+    boot = BOOT_ID.read_text().strip()
+    if recovery.recipe.lasting:
+        lasting(os.fsencode(recovery.recipe.dir))  # ext4's setting is gone with the mount
+    elif recovery.state.guard.partition(":")[0] != boot:
+        raise Refused(
+            f"after the reboot nobody knows what of {recovery.recipe.dir} had been filled",
+            hint=f"`bcsctl recover cancel {recovery.recipe.id}` removes it; restore it once more",
         )
 
 

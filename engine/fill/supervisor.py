@@ -19,6 +19,7 @@ from engine.env import processes
 from engine.env.clock import SYSTEM, Clock
 from engine.fill import documents
 from engine.fill.base import CANCELLED, ENDED, FAILED, PREPARING, MechanismModule, Place, Recipe
+from engine.fill.conditions import BOOT_ID
 from engine.fill.documents import State
 from engine.fill.starting import FILLER, NEVER_CAME_UP, ROLE, environment, module_of
 from engine.model.errors import BcsError
@@ -26,7 +27,6 @@ from engine.model.errors import BcsError
 BACK_OFF_SECONDS = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)
 """Before the next filler, by how many have died soon after their start."""
 SOON_SECONDS = 5.0
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def supervise(place: Place, held: int | None = None, guard: str = "", clock: Clock = SYSTEM) -> int:

@@ -13,8 +13,8 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,12 +24,13 @@ from engine.env import durable
 from engine.env.clock import SYSTEM, Clock
 from engine.env.processes import is_root
 from engine.env.randomness import token_hex
-from engine.fill import conditions, documents, map, skeleton, table
+from engine.fill import conditions, documents, map, names, skeleton, table
 from engine.fill.base import FUSE, Place, Recipe
 from engine.fill.choosing import choose, why_not
+from engine.fill.conditions import BOOT_ID
+from engine.fill.holding import holding
 from engine.fill.recoveries import begin
 from engine.fill.skeleton import Node, Skeleton
-from engine.fill.supervisor import BOOT_ID
 from engine.model.errors import Refused
 from engine.plan.restore import Made
 from engine.query import asof, sql
@@ -37,6 +38,7 @@ from engine.query.extents import extent_table
 from engine.query.session import Session
 from engine.recovery.fill import attributes_of
 from engine.recovery.on_demand import index
+from engine.recovery.on_demand.history import Touched, names_then
 from engine.recovery.on_demand.supply import first_of
 from engine.recovery.restoring import Prepared
 from engine.tree.attributes import Attributes
@@ -66,6 +68,9 @@ class Terms:
     mechanism: str | None = None
     rate_bytes: int = RATE_BYTES
     away_seconds: float = AWAY_SECONDS
+    touched: Touched = field(default_factory=lambda: Touched((), False))
+    go_on: Callable[[Recipe], None] = lambda recipe: None
+    """At the source's own place: have its history go on from the point. Called before capture looks there again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +102,20 @@ def make(session: Session, prepared: Prepared, address: str, terms: Terms, clock
         durable.make_directories(directory)
     recipe = _recipe(prepared, address, terms, place, mechanism, made_dir, lasting, clock)
     documents.write_recipe(place, recipe)
+    built = False
     try:
-        made = _build(session, prepared, place, recipe, sparse)
+        with holding(terms.home, terms.touched.streams, clock=clock):
+            made = _build(session, prepared, place, recipe, sparse)
+            if terms.touched.own:
+                names.write(place.names, names_then(session, prepared))
+            built = True
+            begin(place, clock)
+            if terms.touched.own:
+                terms.go_on(recipe)
     except BaseException:
-        _take_back(recipe, place)
+        if not built:
+            _take_back(recipe, place)
         raise
-    begin(place, clock)
     return Begun(place, recipe, tuple(str(each) for each in made.shortfalls), clock.monotonic() - began)
 
 
