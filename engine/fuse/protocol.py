@@ -43,6 +43,7 @@ _INIT_OUT = struct.Struct("=IIIIHHIIHHIIH22x")
 _READ = struct.Struct("=QQII")
 _OPEN_OUT = struct.Struct("=QIi")
 _DIRENT = struct.Struct("=QQII")
+_LISTED = struct.Struct("=" + "QQQQII" + "QQQqqqIIIIIIIIII" + "QQII")
 _STATFS = struct.Struct("=QQQQQIIII24x")
 _SIZE = struct.Struct("=II")
 IN_BYTES, OUT_BYTES, ENTRY_BYTES = _IN.size, _OUT.size, _ENTRY.size + _ATTRIBUTES.size
@@ -158,6 +159,35 @@ def xattr_size(size: int) -> bytes:
 def dirent(node: int, offset: int, name: bytes, mode: int) -> bytes:
     """One name of a listing; `offset` is where the next one begins, in whatever the server counts."""
     return _DIRENT.pack(node, offset, len(name), mode >> 12) + name + bytes(-len(name) % 8)
+
+
+def listed(
+    *,
+    node: int,
+    offset: int,
+    name: bytes,
+    mode: int,
+    size: int,
+    mtime_ns: int,
+    uid: int,
+    gid: int,
+    links: int,
+    rdev: int,
+    seconds: int,
+) -> bytes:
+    """`entry` with its attributes, then `dirent`: a line of READDIRPLUS, made at once since trees have millions.
+
+    The name is in it from ENTRY_BYTES + DIRENT_BYTES on, the dirent alone from ENTRY_BYTES on.
+    """
+    whole, nanoseconds = divmod(mtime_ns, _SECOND)
+    packed = _LISTED.pack(
+        *(node, 0, seconds, seconds, 0, 0),
+        *(node, size, -(-size // _UNIX_BLOCK), whole, whole, whole),
+        *(nanoseconds, nanoseconds, nanoseconds, mode, links, uid, gid),
+        *(kernel_device(rdev) if rdev else 0, 4096, 0),
+        *(node, offset, len(name), mode >> 12),
+    )
+    return packed + name + bytes(-len(name) % 8)
 
 
 def statfs(blocks: int, files: int) -> bytes:

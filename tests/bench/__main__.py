@@ -3,6 +3,7 @@
     python -m tests.bench [--rounds 3] [--data sources,random,database,words] [--place DIR] [--output FILE]
     python -m tests.bench agents ...        many agents on one node instead, see tests/bench/agents.py
     python -m tests.bench agent ...         what an agent costs and bears, see tests/bench/agent.py
+    python -m tests.bench mount ...         a mount beside those of restic and borg, see tests/bench/mount.py
 
 Each round runs all three one after another, so that a machine whose speed drifts is fair to
 all; medians are printed with the ratios that the project promises.
@@ -44,6 +45,10 @@ def main() -> int:
         from tests.bench import agent
 
         return agent.main(sys.argv[2:])
+    if sys.argv[1:2] == ["mount"]:
+        from tests.bench import mount
+
+        return mount.main(sys.argv[2:])
     options = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--data", default=",".join(data.NAMES))

@@ -1,4 +1,4 @@
-"""The bytes of files of one tree: pieces found once for all files, turned into Python objects a few at a time."""
+"""The bytes of files of one tree: pieces found once for all files, and made Python objects when they are read."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from engine.journal.data import DataReader
 from engine.model.events import DataRef
 from engine.model.extents import Piece
 from engine.model.ids import Position
 from engine.query import asof
-from engine.query.extents import PIECES, extent_table, pieces
+from engine.query.extents import extent_table, pieces
 from engine.query.session import Session
-from engine.recovery.mount.rows import numbers
+from engine.recovery.mount.rows import numbers, texts
 
-SINGLE_MAX = 16
+SINGLE_MAX = 8
 """So many files are looked up one by one, which is soonest for someone who wants a few; then all at once."""
 
 EXTENTS_MAX = 4_000_000
 """Trees with more extents are read file by file for ever: their pieces would take a gigabyte."""
 
-_BLOCK_ROWS = 512
-_BLOCKS_KEPT = 400
 _FILES_KEPT = 256
 
 
@@ -89,11 +88,19 @@ class _All:
     """The pieces of all files, by file and offset."""
 
     def __init__(self, table: pa.Table) -> None:
-        self._table = table.combine_chunks()
-        self._ids, self._offsets = numbers(self._table["file_id"]), numbers(self._table["offset"])
-        self._blocks: OrderedDict[int, list[Piece]] = OrderedDict()
+        self._ids, self._offsets = numbers(table["file_id"]), numbers(table["offset"])
+        self._lengths, self._frames = numbers(table["length"]), numbers(table["frame"])
+        self._frame_bytes, self._data_skips = numbers(table["frame_bytes"]), numbers(table["data_skip"])
+        self._skips, self._extent_lengths = numbers(table["skip"]), numbers(table["extent_length"])
+        self._hash_at, self._hashes = texts(table["hash"])
+        packs = pc.dictionary_encode(
+            pa.concat_arrays(table["pack"].chunks) if len(table) else pa.array([], pa.string())
+        )
+        self._packs: list[str] = packs.dictionary.to_pylist()
+        self._pack = numbers(packs.indices)
 
     def between(self, file_id: int, start: int, end: int) -> Iterator[Piece]:
+        """The pieces of a file that meet [start, end), in order."""
         first = bisect_left(self._ids, file_id)
         last = bisect_right(self._ids, file_id, lo=first)
         at = max(first, bisect_right(self._offsets, start, lo=first, hi=last) - 1)
@@ -103,19 +110,9 @@ class _All:
                 yield piece
             at += 1
 
-    def _piece(self, row: int) -> Piece:
-        number, within = divmod(row, _BLOCK_ROWS)
-        block = self._blocks.get(number)
-        if block is None:
-            block = self._blocks[number] = _as_pieces(self._table.slice(number * _BLOCK_ROWS, _BLOCK_ROWS))
-            if len(self._blocks) > _BLOCKS_KEPT:
-                self._blocks.popitem(last=False)
-        return block[within]
-
-
-def _as_pieces(part: pa.Table) -> list[Piece]:
-    columns = [part.column(name).to_pylist() for name in PIECES.names if name != "file_id"]
-    return [
-        Piece(offset, length, DataRef(pack, frame, frame_bytes, at), skip, whole, digest)
-        for offset, length, pack, frame, frame_bytes, at, skip, whole, digest in zip(*columns, strict=True)
-    ]
+    def _piece(self, at: int) -> Piece:
+        data = DataRef(
+            self._packs[self._pack[at]], self._frames[at], self._frame_bytes[at], self._data_skips[at]
+        )  # fmt: skip
+        digest = bytes(self._hashes[self._hash_at[at] : self._hash_at[at + 1]])
+        return Piece(self._offsets[at], self._lengths[at], data, self._skips[at], self._extent_lengths[at], digest)

@@ -27,6 +27,7 @@ from engine.query.streams import StreamInfo, by_name
 from engine.recovery.mount import times
 from engine.recovery.mount.listing import FOR_EVER, Listing, listing
 from engine.recovery.mount.numbers import VIEWS_MAX, node_of, parts_of
+from engine.recovery.mount.rows import Row
 from engine.recovery.mount.times import LATEST, OpenGap
 from engine.recovery.mount.view import View
 
@@ -34,6 +35,9 @@ BELIEVED_SECONDS = 1
 VIEWS_KEPT = 8
 NAMES_KEPT = 4_000_000
 """Views that are held at once: so many, and of so many names together (about a hundred bytes each)."""
+
+FRAMES_BYTES = 192 << 20
+"""Frames that are kept open: small files that are read one here, one there, share them by the hundred."""
 
 _OWN = "_"
 """Groups of our own, such as the audit's, begin with it: they hold records and no files."""
@@ -72,7 +76,7 @@ class MomentFilesystem:
         clock: Clock = SYSTEM,
     ) -> None:
         self._journal, self._session, self._open_gap, self._clock = journal, session, open_gap, clock
-        self._reader = DataReader(journal)
+        self._reader = DataReader(journal, cache_bytes=FRAMES_BYTES)
         self._lock = threading.RLock()
         self._refreshed = 0
         self._sources: dict[Address, StreamInfo] = {}
@@ -202,19 +206,18 @@ class MomentFilesystem:
         up = self._numbers[above.path[:-1]] if above.path else fuse.ROOT
         if above.source is None:
             below = [self._number((*above.path, name), source) for name, source in self._names_below(above.path)]
-            shown = [(each.path[-1], self._attributes_above(each.node)) for each in below]
+            shown = [_row(each.path[-1], self._attributes_above(each.node)) for each in below]
             return listing(above.node, up, shown, BELIEVED_SECONDS)
         stream, now = self._source(above.source), self._clock.now()
         gap = self._open_gap(above.source)
         names = times.names_of(self._session, stream.id, now, gap)
-        shown = [(LATEST, self._attributes_above(self._number((*above.path, LATEST), above.source).node))]
+        shown = [_row(LATEST, self._attributes_above(self._number((*above.path, LATEST), above.source).node))]
         for name in names:
             point = times.point_at(self._session, stream.id, name, now, gap)
             if point is not None:
                 # Of its tree no more is needed than its number: nothing is read for a listing.
-                shown.append(
-                    (name, fuse.Attributes(node_of(self._opened(stream, point), ROOT_ID), _DIRECTORY, links=2))
-                )
+                node = node_of(self._opened(stream, point), ROOT_ID)
+                shown.append(_row(name, fuse.Attributes(node, _DIRECTORY, links=2)))
         return listing(above.node, up, shown, 0)
 
     # The times.
@@ -274,6 +277,12 @@ class MomentFilesystem:
     def _xattrs(self, node: int) -> dict[bytes, bytes]:
         view, file_id = parts_of(node)
         return self._view(view).xattrs(file_id) if view else {}
+
+
+def _row(name: bytes, shown: fuse.Attributes) -> tuple[Row, int]:
+    """A line of a listing above the times."""
+    about = (shown.mode, shown.uid, shown.gid, shown.size, shown.mtime_ns, shown.rdev, shown.links)
+    return Row(name, 0, *about), shown.node
 
 
 def _none() -> OSError:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from engine.fuse import protocol as fuse
+from engine.recovery.mount.rows import Row
 
 FOR_EVER = 365 * 86400
 """How long, in seconds, the kernel may believe what never changes."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Listing:
     """The entries in order. `plain` and `plus` are the dirents without and with what stat(2) shows; `ends` say where
     each ends. `.` and `..` come first."""
@@ -22,12 +23,11 @@ class Listing:
     plus: bytes
     plain_ends: array[int]
     plus_ends: array[int]
-    index: dict[bytes, int] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
         """About how many bytes it takes in memory."""
-        return len(self.plain) + len(self.plus) + 120 * len(self.index)
+        return len(self.plain) + len(self.plus) + 16 * len(self.plus_ends)
 
     def part(self, offset: int, size: int, plus: bool) -> bytes:
         """At most `size` bytes of whole dirents, from the entry numbered `offset` on."""
@@ -38,34 +38,30 @@ class Listing:
         count = bisect_right(ends, start + size)
         return data[start : ends[count - 1]] if count > offset else b""
 
-    def entry(self, name: bytes) -> bytes | None:
-        """The entry of a name, as LOOKUP answers it."""
-        at = self.index.get(name)
-        if at is None:
-            return None
-        start = self.plus_ends[at - 1]
-        return self.plus[start : start + fuse.ENTRY_BYTES]
 
-
-def listing(node: int, parent: int, entries: Iterable[tuple[bytes, fuse.Attributes]], seconds: int) -> Listing:
-    """The listing of directory `node` below `parent`. `seconds`: how long the kernel may believe an entry; 0: not at
-    all, it is told names and types alone."""
+def listing(node: int, parent: int, entries: Iterable[tuple[Row, int]], seconds: int) -> Listing:
+    """The listing of directory `node` below `parent`, of (row, its node). `seconds`: how long the kernel may believe
+    an entry; 0: not at all, it is told names and types alone."""
     none = bytes(fuse.ENTRY_BYTES)  # a node 0 in a listing says nothing of the name; `.` and `..` have no other
-    plain, plus = bytearray(), bytearray()
-    made = Listing(b"", b"", array("L"), array("L"))
-    for number, (name, at) in enumerate(((b".", node), (b"..", parent))):
-        _add(made, plain, plus, none, fuse.dirent(at, number + 1, name, 0o40000))
-    for number, (name, attributes) in enumerate(entries, 2):
-        entry = fuse.entry(attributes.node, attributes.packed(), seconds, seconds) if seconds else none
-        _add(made, plain, plus, entry, fuse.dirent(attributes.node, number + 1, name, attributes.mode))
-        made.index[name] = number
-    made.plain, made.plus = bytes(plain), bytes(plus)
-    return made
+    plus = [none + fuse.dirent(at, number, name, 0o40000) for number, name, at in ((1, b".", node), (2, b"..", parent))]
+    for number, (row, at) in enumerate(entries, 3):
+        one = line(row, at, number, seconds)
+        plus.append(one if seconds else none + one[fuse.ENTRY_BYTES :])
+    plain = [one[fuse.ENTRY_BYTES :] for one in plus]
+    return Listing(b"".join(plain), b"".join(plus), _ends(plain), _ends(plus))
 
 
-def _add(made: Listing, plain: bytearray, plus: bytearray, entry: bytes, dirent: bytes) -> None:
-    plain += dirent
-    plus += entry
-    plus += dirent
-    made.plain_ends.append(len(plain))
-    made.plus_ends.append(len(plus))
+def line(row: Row, node: int, offset: int, seconds: int) -> bytes:
+    """A line of READDIRPLUS, which begins with what LOOKUP answers; the next line is number `offset`."""
+    return fuse.listed(
+        node=node, offset=offset, name=row.name, mode=row.mode, size=row.size, mtime_ns=row.mtime_ns,
+        uid=row.uid, gid=row.gid, links=row.links, rdev=row.rdev, seconds=seconds,
+    )  # fmt: skip
+
+
+def _ends(parts: Iterable[bytes]) -> array[int]:
+    ends, at = array("L"), 0
+    for part in parts:
+        at += len(part)
+        ends.append(at)
+    return ends

@@ -1,10 +1,13 @@
-"""All names and inodes of one tree in memory, as Arrow columns: about a hundred bytes each, no Python object a file."""
+"""All names and inodes of one tree in memory, as columns: about a hundred bytes each, no Python object a file.
+
+A row is a name; a file with several names has several rows, of which the first stands for the file.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,68 +18,119 @@ from engine.query import asof, sql
 from engine.query.session import Session
 
 TYPE_BITS = {FILE: 0o10, DIRECTORY: 0o04, SYMLINK: 0o12, FIFO: 0o01, SOCKET: 0o14, CHARACTER: 0o02, BLOCK: 0o06}
-_SHOWN = ("name", "file_id", "type", "mode", "uid", "gid", "size", "mtime_ns", "rdev", "links")
+_MODES = [0] * 256
+for _letter, _bits in TYPE_BITS.items():
+    _MODES[ord(_letter)] = _bits << 12
+_DIRECTORY = ord(DIRECTORY)
+Code = Literal["B", "I", "q", "Q"]
+"""Of a column of numbers, as struct has it."""
+
+
+class Row(NamedTuple):
+    """What stat(2) shows of a name's inode; `mode` with its type."""
+
+    name: bytes
+    file_id: int
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime_ns: int
+    rdev: int
+    links: int
 
 
 class Rows:
-    """The tree of a stream at a position. What it answers with are plain values."""
+    """The tree of a stream at a position. What it answers with are plain values. Safe for several threads."""
 
     def __init__(self, table: pa.Table) -> None:
         """`table` as whole_tree.sql gives it."""
-        self._table = table.combine_chunks()
-        self._starts: dict[int, tuple[int, int]] = {}
-        start = 0
-        runs = pc.value_counts(self._table["parent"]).to_pylist() if len(self._table) else []
-        for run in sorted(runs, key=lambda each: int(each["values"])):
-            self._starts[run["values"]] = start, run["counts"]
-            start += run["counts"]
-        order = pc.sort_indices(self._table["file_id"])
-        self._by_file = numbers(order.cast(pa.uint64()))
-        self._sorted_ids = numbers(pc.take(self._table["file_id"], order))
+        self._count = len(table)
+        self._targets, self._xattrs = table["target"].combine_chunks(), table["xattrs"].combine_chunks()
+        self._parent, self._file_id = numbers(table["parent"]), numbers(table["file_id"])
+        self._type, self._mode = values(table["type"], pa.uint8(), "B"), values(table["mode"], pa.uint32(), "I")
+        self._uid, self._gid = values(table["uid"], pa.uint32(), "I"), values(table["gid"], pa.uint32(), "I")
+        self._size, self._mtime = values(table["size"], pa.int64(), "q"), values(table["mtime_ns"], pa.int64(), "q")
+        self._rdev, self._links = numbers(table["rdev"]), values(table["links"], pa.int64(), "q")
+        self._name_at, self._names = texts(table["name"])
+        order = pc.sort_indices(table["file_id"])
+        self._by_file = numbers(order)
+        self._sorted_ids = numbers(pc.take(table["file_id"], order))
 
     def __len__(self) -> int:
-        return len(self._table)
+        return self._count
 
-    def entries(self, directory: int) -> Iterator[tuple[Any, ...]]:
-        """(name, file_id, mode with its type, uid, gid, size, mtime_ns, rdev, links) of each entry, by name."""
-        start, count = self._starts.get(directory, (0, 0))
-        part = self._table.slice(start, count)
-        for name, file_id, letter, mode, *rest in zip(*(part[each].to_pylist() for each in _SHOWN), strict=True):
-            yield name, file_id, TYPE_BITS[chr(letter)] << 12 | mode, *rest
+    def entries(self, directory: int) -> Iterator[Row]:
+        """Each entry, by name."""
+        first, last = self._range(directory)
+        if first == last:
+            return
+        names, at = self._names, self._name_at[first : last + 1].tolist()
+        columns = (
+            column[first:last].tolist()
+            for column in (
+                *(self._file_id, self._type, self._mode, self._uid, self._gid),
+                *(self._size, self._mtime, self._rdev, self._links),
+            )
+        )
+        for begin, end, file_id, letter, mode, *rest in zip(at, at[1:], *columns, strict=False):
+            yield Row(bytes(names[begin:end]), file_id, _MODES[letter] | mode, *rest)
 
-    def row(self, file_id: int) -> dict[str, Any] | None:
-        """Everything of one inode, under the first of its names; None for one that no name leads to."""
+    def find(self, directory: int, name: bytes) -> Row | None:
+        """One entry; None when there is none of that name."""
+        at = self._row_of(directory, name)
+        return None if at is None else self.row(at)
+
+    def row(self, at: int) -> Row:
+        return Row(
+            self._name(at),
+            self._file_id[at],
+            _MODES[self._type[at]] | self._mode[at],
+            *(self._uid[at], self._gid[at], self._size[at], self._mtime[at], self._rdev[at], self._links[at]),
+        )
+
+    def index(self, file_id: int) -> int | None:
+        """The row of an inode under the first of its names; None for one that no name leads to."""
         at = bisect_left(self._sorted_ids, file_id)
-        if at == len(self._sorted_ids) or self._sorted_ids[at] != file_id:
+        if at == self._count or self._sorted_ids[at] != file_id:
             return None
-        [row] = self._table.slice(self._by_file[at], 1).to_pylist()
-        row["mode"] |= TYPE_BITS[chr(row["type"])] << 12
-        found: dict[str, Any] = row
+        return self._by_file[at]
+
+    def size(self, at: int) -> int:
+        return self._size[at]
+
+    def parent(self, at: int) -> int:
+        return self._parent[at]
+
+    def target(self, at: int) -> bytes:
+        found: bytes = self._targets[at].as_py() or b""
+        return found
+
+    def xattrs(self, at: int) -> bytes:
+        found: bytes = self._xattrs[at].as_py() or b""
         return found
 
     def directory_at(self, path: bytes) -> int | None:
         """The file_id of the directory at an absolute path; None when there is none."""
-        at = ROOT_ID
+        directory = ROOT_ID
         for name in (each for each in path.split(b"/") if each):
-            found = self._child(at, name)
-            if found is None or chr(found[1]) != DIRECTORY:
+            at = self._row_of(directory, name)
+            if at is None or self._type[at] != _DIRECTORY:
                 return None
-            at = found[0]
-        return at
+            directory = self._file_id[at]
+        return directory
 
-    def _child(self, directory: int, name: bytes) -> tuple[int, int] | None:
-        start, count = self._starts.get(directory, (0, 0))
-        names = self._table["name"].slice(start, count)
-        low, high = 0, count
-        while low < high:
-            middle = (low + high) // 2
-            if names[middle].as_py() < name:
-                low = middle + 1
-            else:
-                high = middle
-        if low == count or names[low].as_py() != name:
-            return None
-        return self._table["file_id"][start + low].as_py(), self._table["type"][start + low].as_py()
+    def _range(self, directory: int) -> tuple[int, int]:
+        first = bisect_left(self._parent, directory)
+        return first, bisect_left(self._parent, directory + 1, lo=first)
+
+    def _row_of(self, directory: int, name: bytes) -> int | None:
+        first, last = self._range(directory)
+        at = bisect_left(range(last), name, lo=first, key=self._name)
+        return at if at < last and self._name(at) == name else None
+
+    def _name(self, at: int) -> bytes:
+        return bytes(self._names[self._name_at[at] : self._name_at[at + 1]])
 
 
 def rows_of(session: Session, stream: str, position: Position) -> Rows:
@@ -90,9 +144,29 @@ def rows_of(session: Session, stream: str, position: Position) -> Rows:
 
 
 def numbers(column: pa.ChunkedArray | pa.Array) -> memoryview:
-    """A column of 64-bit numbers without nulls as something that bisect(3) can search."""
-    whole = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
+    """A column of 64-bit numbers, nulls as 0, as something that bisect(3) can search."""
+    return values(column, pa.uint64(), "Q")
+
+
+def values(column: pa.ChunkedArray | pa.Array, kind: pa.DataType, code: Code) -> memoryview:
+    """A column of numbers, nulls as 0, in place as a memoryview with the struct code `code`."""
+    whole: Any = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
     if not len(whole):
-        return memoryview(b"").cast("Q")
-    whole = whole.cast(pa.uint64())
-    return memoryview(whole.buffers()[1])[whole.offset * 8 : (whole.offset + len(whole)) * 8].cast("B").cast("Q")
+        return memoryview(b"").cast(code)
+    whole = whole.cast(kind)
+    if whole.null_count:
+        whole = pc.fill_null(whole, pa.scalar(0, kind))
+    width = kind.bit_width // 8
+    buffer = memoryview(whole.buffers()[1])[whole.offset * width : (whole.offset + len(whole)) * width]
+    return buffer.cast("B").cast(code)
+
+
+def texts(column: pa.ChunkedArray | pa.Array) -> tuple[memoryview, memoryview]:
+    """A column of bytes without nulls as (where each begins, and where the last ends; all of them in one)."""
+    whole: Any = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
+    if not len(whole):
+        return memoryview(bytes(8)).cast("q"), memoryview(b"")
+    whole = whole.cast(pa.large_binary())
+    _, offsets, data = whole.buffers()
+    begins = memoryview(offsets)[whole.offset * 8 : (whole.offset + len(whole) + 1) * 8].cast("B").cast("q")
+    return begins, memoryview(data) if data is not None else memoryview(b"")

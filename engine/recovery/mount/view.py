@@ -10,8 +10,6 @@ import errno
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
-from typing import Any
 
 from engine.fuse import protocol as fuse
 from engine.journal.data import DataReader
@@ -20,12 +18,11 @@ from engine.model.events import ROOT_ID
 from engine.model.ids import Position
 from engine.query.session import Session
 from engine.recovery.mount.contents import Contents
-from engine.recovery.mount.listing import FOR_EVER, Listing, listing
+from engine.recovery.mount.listing import FOR_EVER, Listing, line, listing
 from engine.recovery.mount.numbers import node_of
 from engine.recovery.mount.rows import Rows, rows_of
 
 LISTINGS_BYTES = 64 << 20
-_INODES_KEPT = 4096
 
 
 class View:
@@ -40,7 +37,6 @@ class View:
         self._lock = threading.Lock()
         self._listings: OrderedDict[int, Listing] = OrderedDict()
         self._listings_bytes = 0
-        self._inodes: OrderedDict[int, dict[str, Any]] = OrderedDict()
         top = self._rows.directory_at(paths[0]) if len(paths) == 1 else None
         self._top = ROOT_ID if top is None else top
         self._stem = paths[0].split(b"/")[1] if top is not None and paths[0] != b"/" else None
@@ -53,24 +49,22 @@ class View:
         node, real = node_of(self.number, file_id), self._real(file_id)
         if real == ROOT_ID:
             return fuse.Attributes(node, 0o40555, links=2)
-        row = self._inode(real)
+        row = self._rows.row(self._at(real))
         return fuse.Attributes(
-            *(node, row["mode"], row["size"] or 0, row["mtime_ns"], row["uid"], row["gid"], row["links"]),
-            row["rdev"] or 0,
-        )
+            *(node, row.mode, row.size, row.mtime_ns, row.uid, row.gid, row.links, row.rdev)
+        )  # fmt: skip
 
     def lookup(self, directory: int, name: bytes) -> bytes:
         """`protocol.entry` of a name."""
         if name in (b".", b".."):
             found = self.attributes(directory if name == b"." else self._above(directory))
             return fuse.entry(found.node, found.packed(), FOR_EVER, FOR_EVER)
-        entry = self.listing(directory).entry(name)
-        if entry is None and directory == ROOT_ID and name == self._stem:
-            [found] = [attributes for known, attributes in self._entries(ROOT_ID) if known == name]
-            return fuse.entry(found.node, found.packed(), FOR_EVER, FOR_EVER)
-        if entry is None:
+        row = self._rows.find(self._real(directory), name)
+        if row is None and directory == ROOT_ID and name == self._stem:
+            row = self._rows.find(ROOT_ID, name)
+        if row is None:
             raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
-        return entry
+        return line(row, node_of(self.number, row.file_id), 0, FOR_EVER)[: fuse.ENTRY_BYTES]
 
     def listing(self, directory: int) -> Listing:
         with self._lock:
@@ -79,7 +73,8 @@ class View:
                 self._listings.move_to_end(directory)
                 return known
         node, above = node_of(self.number, directory), node_of(self.number, self._above(directory))
-        made = listing(node, above, self._entries(self._real(directory)), FOR_EVER)
+        rows = self._rows.entries(self._real(directory))
+        made = listing(node, above, ((row, node_of(self.number, row.file_id)) for row in rows), FOR_EVER)
         with self._lock:
             if directory not in self._listings:
                 self._listings[directory] = made
@@ -90,15 +85,14 @@ class View:
         return made
 
     def read(self, file_id: int, offset: int, size: int) -> bytes | bytearray | memoryview:
-        return self._contents.read(file_id, self._inode(file_id)["size"], offset, size)
+        return self._contents.read(file_id, self._rows.size(self._at(file_id)), offset, size)
 
     def target(self, file_id: int) -> bytes:
-        found: bytes = self._inode(file_id)["target"]
-        return found
+        return self._rows.target(self._at(file_id))
 
     def xattrs(self, file_id: int) -> dict[bytes, bytes]:
         real = self._real(file_id)
-        kept = self._inode(real)["xattrs"] if real != ROOT_ID else b""
+        kept = self._rows.xattrs(self._at(real)) if real != ROOT_ID else b""
         return xattrs.decode(kept) if kept else {}
 
     def _real(self, file_id: int) -> int:
@@ -108,25 +102,12 @@ class View:
     def _above(self, directory: int) -> int:
         if directory in (ROOT_ID, self._top):
             return ROOT_ID
-        parent = int(self._inode(directory)["parent"])
+        parent = self._rows.parent(self._at(directory))
         return ROOT_ID if parent == self._top else parent
 
-    def _entries(self, directory: int) -> Iterator[tuple[bytes, fuse.Attributes]]:
-        number = self.number
-        for name, file_id, mode, uid, gid, size, mtime_ns, rdev, links in self._rows.entries(directory):
-            node = node_of(number, file_id)
-            yield name, fuse.Attributes(node, mode, size or 0, mtime_ns, uid, gid, links, rdev or 0)
-
-    def _inode(self, file_id: int) -> dict[str, Any]:
-        with self._lock:
-            known = self._inodes.get(file_id)
-        if known is not None:
-            return known
-        row = self._rows.row(file_id)
-        if row is None:
+    def _at(self, file_id: int) -> int:
+        """The row of an inode. ESTALE for a number that means nothing."""
+        found = self._rows.index(file_id)
+        if found is None:
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-        with self._lock:
-            self._inodes[file_id] = row
-            if len(self._inodes) > _INODES_KEPT:
-                self._inodes.popitem(last=False)
-        return row
+        return found

@@ -8,9 +8,14 @@ import struct
 import pytest
 
 from engine.fuse import protocol as fuse
-from engine.recovery.mount.listing import listing
+from engine.recovery.mount.listing import line, listing
+from engine.recovery.mount.rows import Row
 
 _PLUS = fuse.ENTRY_BYTES
+
+
+def row(name: bytes) -> Row:
+    return Row(name, 0, 0o100644, 0, 0, 0, 0, 0, 1)
 
 
 def _request(opcode: int, node: int, body: bytes) -> bytes:
@@ -50,7 +55,7 @@ def test_times_before_1970_keep_their_nanoseconds() -> None:
 @pytest.mark.parametrize("size", [200, 512, 4096, 1 << 20])
 def test_a_listing_is_cut_between_entries_and_goes_on_where_it_was_cut(plus: bool, size: int) -> None:
     names = [b"n" * (number % 60 + 1) + b"%d" % number for number in range(300)]
-    made = listing(9, 8, [(name, fuse.Attributes(10 + at, 0o100644)) for at, name in enumerate(names)], 1)
+    made = listing(9, 8, [(row(name), 10 + at) for at, name in enumerate(names)], 1)
     seen: list[bytes] = []
     offset = 0
     while part := made.part(offset, size + _PLUS, plus):
@@ -65,8 +70,11 @@ def test_a_listing_is_cut_between_entries_and_goes_on_where_it_was_cut(plus: boo
     assert seen == [b".", b"..", *names]
 
 
-def test_an_entry_is_found_by_its_name() -> None:
-    made = listing(9, 8, [(b"a", fuse.Attributes(10, 0o100644)), (b"b", fuse.Attributes(11, 0o40755))], 60)
-    found = made.entry(b"b")
-    assert found is not None and struct.unpack_from("=QQQ", found) == (11, 0, 60)
-    assert made.entry(b"c") is None
+def test_a_line_begins_with_what_a_lookup_answers() -> None:
+    stated = fuse.Attributes(11, 0o20755, 5000, -1, 7, 8, 3, os.makedev(4, 64))
+    shown = Row(b"name", 99, 0o20755, 7, 8, 5000, -1, stated.rdev, 3)
+    found = line(shown, 11, 5, 60)
+    assert found[: fuse.ENTRY_BYTES] == fuse.entry(11, stated.packed(), 60, 60)
+    assert found[fuse.ENTRY_BYTES :] == fuse.dirent(11, 5, b"name", 0o20755)
+    unbelieved = listing(9, 8, [(shown, 11)], 0)
+    assert unbelieved.plus.endswith(bytes(fuse.ENTRY_BYTES) + found[fuse.ENTRY_BYTES :].replace(b"\5", b"\3", 1))
