@@ -31,7 +31,7 @@ from engine.reconcile.provenance import Provenance
 from engine.reconcile.results import OnProgress, Result, SiteResult, Step
 
 POLL_SECONDS = 0.3
-REPORT_SECONDS = 20.0
+REPORT_SECONDS = 60.0
 """An agent that was started and has not reported within this time has not come up, or can't reach its node."""
 TOKEN_BYTES = 32
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9@._-]+")
