@@ -34,7 +34,7 @@ class Walk:
         self.files = 0
         self.watched_stems: dict[int, frozenset[bytes]] = {}
         self._fresh = False
-        self._stack: list[int] = []
+        self._scanned: set[int] = set()
 
     def everything(self) -> None:
         """The whole source, from `/` down. At the end names that have gone are unlinked."""
@@ -42,6 +42,7 @@ class Walk:
         self.ensure_root()
         self._follow_devices()
         self._fresh = capture.record.inodes() <= 1
+        self._scanned = set()
         self.directories([ROOT_ID], deep=True)
         capture.finish()
         self._fresh = False
@@ -76,7 +77,11 @@ class Walk:
                 capture.look_in_stem(directory, path, capture.scope.stems[path], event=False)
 
     def directories(self, found: Iterable[int], *, deep: bool = False) -> None:
-        """Scan directories; those in them too that are new or have changed, with `deep` all."""
+        """Scan directories; those in them too that are new or have changed, with `deep` all.
+
+        And those that were not scanned yet since everything was last to be: a directory may move, while that goes on,
+        from where it was still to come to where it was over.
+        """
         capture = self._capture
         stack = list(found)
         while stack:
@@ -112,8 +117,9 @@ class Walk:
             except FileNotFoundError:
                 return []
         capture.look_in_stem(directory, path, wanted, event=False)
-        rows = [capture.record.name(directory, name) for name in wanted] if deep else []
+        rows = [capture.record.name(directory, name) for name in wanted]
         known = [row.file_id for row in rows if isinstance(row, Known) and row.mode >> 12 == 4]
+        known = [each for each in known if deep or each not in self._scanned]
         capture.to_scan = [each for each in capture.to_scan if each not in known]
         return known
 
@@ -137,6 +143,7 @@ class Walk:
         real = capture.scope.real(path)
         try:
             capture.watcher.add_directory(directory, real)
+            self._scanned.add(directory)
             fd, status, known = capture.places.opened(directory)
         except (Moved, FileNotFoundError):
             capture.pending.missed(capture.record.places_of(directory))
@@ -173,8 +180,9 @@ class Walk:
                     continue
                 row = rows.pop(name, None) if rows is not None else capture.record.entry(directory, name)
                 if row is not None and _as_before(row, entry):
-                    if deep and entry.is_dir(follow_symlinks=False):
-                        below.append(row[1])
+                    if entry.is_dir(follow_symlinks=False):
+                        if deep or row[1] not in self._scanned:
+                            below.append(row[1])
                     else:
                         self.files += 1
                         if row[4] is not None and row[4] > SMALL_BYTES:
