@@ -521,7 +521,8 @@ def files_without_names() -> list[object]:
     with opened(".", os.O_TMPFILE | os.O_RDWR, 0o640) as fd:
         os.write(fd, b"nameless")
         links = os.fstat(fd).st_nlink
-        os.link(f"/proc/self/fd/{fd}", "named", follow_symlinks=True)
+        with opened(".", os.O_RDONLY) as here:
+            os.link(f"/proc/self/fd/{fd}", "named", dst_dir_fd=here, follow_symlinks=True)
         after = os.fstat(fd).st_nlink
     with opened("modes", os.O_TMPFILE | os.O_RDWR, 0o640) as fd:
         os.write(fd, b"goes")
