@@ -42,7 +42,7 @@ class Directory:
     def __init__(self, place: Place, recipe: Recipe) -> None:
         self._like = place.supply / "like.json"
         self._source = os.fsencode(recipe.supply["source"])
-        self._reads = (place.supply / READS).open("a", buffering=1)
+        self._reads = (place.supply / READS).open("a", buffering=1, errors="surrogateescape")
 
     def read(self, file: ColdFile, offset: int, length: int) -> Sequence[tuple[int, bytes]]:
         like = Like(**json.loads(self._like.read_bytes()))
