@@ -10,10 +10,12 @@ from engine.fill.base import Recipe
 
 
 def move_up(recipe: Recipe) -> None:
-    """Every name of `hidden` into `dir`. What is there already stays: a mechanism that was interrupted goes on here."""
+    """Every name of `hidden` into `dir`, whose times stay. Who was interrupted goes on here."""
+    before = os.stat(recipe.dir)
     _move(os.fsencode(recipe.hidden), os.fsencode(recipe.dir))
     with suppress(FileNotFoundError):
         os.rmdir(recipe.hidden)
+    os.utime(recipe.dir, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def move_down(recipe: Recipe) -> int:

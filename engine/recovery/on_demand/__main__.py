@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from engine.fill.process import main
 from engine.recovery.on_demand.supply import LocalSupply
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], LocalSupply))
+    code = main(sys.argv[1:], LocalSupply)
+    sys.stderr.flush()
+    os._exit(code)  # threads of libraries need no farewell
