@@ -149,7 +149,7 @@ _ACTS: Mapping[str, Callable[[Path, Path], float]] = {
 
 @contextmanager
 def _mounted(way: Way, place: Path) -> Iterator[tuple[Path, float]]:
-    """A fresh mount, from the tool's start to the end of its process; the tree, and after how many seconds it showed."""
+    """A fresh mount, from the tool's start to the end of its process; the tree, and when it first showed."""
     place.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     process, root = way(place)
