@@ -20,9 +20,13 @@ BEGUN, ENDED = "restoring", "restore"
 
 def record_of(where: Settings, there: Scene, what: str, told: Mapping[str, Any]) -> bool:
     """Have an act on a source recorded. What is restored stays so, recorded or not: then it is said."""
+    return act(where, what, {"address": str(there.stream.address), "stream": there.stream.id, **told})
+
+
+def act(where: Settings, what: str, details: Mapping[str, Any]) -> bool:
+    """Have any act recorded; False, and said, when it could not be."""
     from engine.recovery.acts import record_act, who_acts
 
-    details = {"address": str(there.stream.address), "stream": there.stream.id, **told}
     try:
         record_act(where.home, what, who_acts(), details)
     except (OSError, BcsError) as error:

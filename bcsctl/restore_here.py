@@ -65,10 +65,10 @@ def here(where: Settings, asked: Asked, folder: str) -> int:
     target = Path(folder).expanduser().absolute()
     with damage_is_a_difference(), scenes(where, asked.scope) as found:
         if asked.dry_run:
-            parts = ready(found, asked, target, _terms(where, asked, target))
+            parts = ready(found, asked, target, terms_of(where, asked, target))
             return shown_plan(asked, parts, str(target))
         with unfinished.alone(where.home, target):
-            terms = _terms(where, asked, target)
+            terms = terms_of(where, asked, target)
             answer, outcomes = bring(where, found, asked, target, terms)
             if all(outcome.verified for outcome in outcomes):
                 unfinished.end(where.home, target)
@@ -197,7 +197,7 @@ def with_command(error: NothingThere, asked: Asked) -> NothingThere:
     )
 
 
-def _terms(where: Settings, asked: Asked, target: Path) -> Terms:
+def terms_of(where: Settings, asked: Asked, target: Path) -> Terms:
     """What is known of the target: an earlier run of this very restore, if it left something there."""
     from engine.recovery import unfinished
     from engine.recovery.errand import Terms

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from bcsctl.commands.scratch import CHECK_HELP
 from bcsctl.entries import damage_is_a_difference
 from bcsctl.node_client import told_how_to_start
 from bcsctl.opening import Named, named, path_of
@@ -17,19 +18,40 @@ from bcsctl.restore_view import render, render_plan
 from bcsctl.settings import Settings, home_option, settings
 from bcsctl.sites import site_option
 from engine.model.errors import UsageError
+from engine.model.times import SECOND, parse_duration
 from engine.plan.scope import parse_scope
 
 STREAM = "-"
 """What --to calls standard output."""
+SCRATCH = "scratch"
+"""What --to calls a place of the restore's own."""
 
 
-@click.command("restore", epilog=exits(4, 5, 6))
+OF_SCRATCH = ("list", "check", "promote", "discard")
+"""`bcsctl restore promote ID` and so on are those of `bcsctl scratch`. A group of such a name is written `list/*`."""
+
+
+class Restore(click.Command):
+    """A command that also has some of another."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if not args or args[0] not in OF_SCRATCH:
+            return super().make_context(info_name, args, parent, **extra)
+        from bcsctl.commands.scratch import command as scratch
+
+        other: click.Command = scratch.commands[args[0]]
+        return other.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
+
+
+@click.command("restore", cls=Restore, epilog=exits(4, 5, 6))
 @click.argument("address", metavar="ADDRESS[:PATH]", default="")
 @click.option(
     "--to",
     "target",
     metavar="[HOST:]DIR",
-    help="Where to: a directory that is empty or not there, or - for a tar stream on standard output.",
+    help="Where to: a directory, - for a tar stream on standard output, or scratch: see below.",
 )
 @at_option
 @click.option("--dry-run", is_flag=True, help="Print what would be done, with bytes and time; write nothing.")
@@ -44,6 +66,10 @@ STREAM = "-"
 @click.option("--on-demand", is_flag=True, help="The tree at once; its bytes when they are read, the rest by and by.")
 @click.option("--mechanism", type=click.Choice(["pre-access", "fuse"]), help="With --on-demand: what stops readers.")
 @click.option("--rate", metavar="SIZE", help="With --on-demand: fill so much a second, 100MiB say, or `unlimited`.")
+@click.option("--scratch", "beside", metavar="DIR", help="With --to scratch: on the file system of this directory.")
+@click.option("--check", "checks", multiple=True, metavar="COMMAND", help=CHECK_HELP)
+@click.option("--check-timeout", default="1h", show_default=True, metavar="DURATION", help="How long each may take.")
+@click.option("--may-write", is_flag=True, help="What a check changes in the tree counts as checked.")
 @site_option
 @home_option
 @json_option
@@ -56,6 +82,10 @@ def command(
     on_demand: bool,
     mechanism: str | None,
     rate: str | None,
+    beside: str | None,
+    checks: tuple[str, ...],
+    check_timeout: str,
+    may_write: bool,
     home: str | None,
     **how: Any,
 ) -> int:
@@ -70,6 +100,10 @@ def command(
     --in-place writes what differs between now and then where it came from; a mark is set before it, to which the same
     command leads back.
 
+    --to scratch restores to a place of its own (or, with --scratch DIR, to one on that file system), reads all of it
+    back, and runs each --check in it; what they came to is recorded. `bcsctl restore promote ID` then puts those very
+    bytes in place. A directory of that name is ./scratch.
+
     The table of --owners has lines `user OLD = NEW` and `group OLD = NEW`, by names or numbers; OLD may be *.
 
     \b
@@ -77,6 +111,7 @@ def command(
               bcsctl restore 'finance/sf-db1/files:/srv/finance/*.ods' --to .  --dry-run
               bcsctl restore finance --at mark:before-upgrade --to /srv/back
               bcsctl restore finance/sf-db1/files --at -10m --to /srv/finance --overwrite --dry-run
+              bcsctl restore finance/sf-db1/files --at -1h --to scratch --check "test -s ledger.db"
               bcsctl restore finance/sf-db1/files --at -10m --to sf-db2:/srv/back
               bcsctl restore finance/sf-db1/files --at -1h --to - | tar -tvf -
               bcsctl restore finance/sf-db1/files --at -1h --in-place --exact --dry-run
@@ -89,6 +124,12 @@ def command(
     asked, where = Asked(parse_scope(name, how.pop("selector")), path, at, **how), settings(home)
     if target is None:
         return back(where, asked, exact)
+    if target == SCRATCH:
+        from bcsctl.restore_scratch import to_scratch
+
+        return to_scratch(where, asked, beside, checks, parse_duration(check_timeout) / SECOND, may_write)
+    if checks or beside or may_write:
+        raise UsageError("--check, --scratch and --may-write are for --to scratch", hint="write --to scratch")
     host, folder = destination(target)
     if target == STREAM:
         from bcsctl.restore_stream import as_stream
@@ -106,9 +147,7 @@ def command(
     return here(where, asked, folder)
 
 
-def at_once(
-    where: Settings, asked: Asked, host: str, folder: str, mechanism: str | None, rate: str | None
-) -> int:
+def at_once(where: Settings, asked: Asked, host: str, folder: str, mechanism: str | None, rate: str | None) -> int:
     """On demand."""
     from bcsctl.restore_on_demand import on_demand
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from engine.model.errors import Damaged, NothingThere
 from engine.model.events import DIRECTORY, FILE, Inode
 
+_WILD = frozenset(b"*?[\\")
 _TRAVERSES = frozenset({b"", b".", b".."})
 """No node takes such a name. But the store is not trusted, and a restore may be root's."""
 
@@ -97,6 +98,26 @@ def plan_restore(
         tuple(one for one in made if one.inode.type == FILE),
         tuple(one for one in made if one.inode.type not in (DIRECTORY, FILE)),
     )
+
+
+def origins(
+    path: bytes | None, source_paths: Sequence[bytes], inside: bytes, *, is_file: bool
+) -> list[tuple[bytes, bytes]]:
+    """(where it lies below the target, where it came from) of what a restore brings back; `inside` is the source's own
+    place there, "" for the target. `is_file`: the source's one path is no directory. Nothing for wildcards, which have
+    no one origin.
+    """
+    if path is not None:
+        path = b"/" + path.strip(b"/")
+        return [(_below(inside, path.rsplit(b"/", 1)[1]), path)] if _WILD.isdisjoint(path) else []
+    if len(source_paths) == 1:
+        own = source_paths[0]
+        return [(_below(inside, own.rsplit(b"/", 1)[1]) if is_file else inside, own)]
+    return [(_below(inside, each.lstrip(b"/")), each) for each in source_paths]
+
+
+def _below(inside: bytes, name: bytes) -> bytes:
+    return inside + b"/" + name if inside and name else inside or name
 
 
 def _landing(path: bytes, base: bytes, landing: bytes) -> bytes:

@@ -105,6 +105,10 @@ def test_something_else_is_not_what_goes_on(run: Run, home: Path, tmp_path: Path
     _killed(home, target, 8 << 20)
     refused = run("restore", f"{ADDRESS}:/data/large", "--to", target, home=home)
     assert refused.code == 4 and "not empty" in refused.err
+    [row] = run("restore", "list", "--json", home=home).json["unfinished"]
+    assert row["target"] == str(target)
+    assert run("restore", "discard", row["id"], home=home).code == 0
+    assert run("restore", "list", "--json", home=home).json["unfinished"] == [] and any(target.iterdir())
 
 
 def test_onto_what_stands_there(run: Run, home: Path, tmp_path: Path) -> None:

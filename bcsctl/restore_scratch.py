@@ -1,0 +1,261 @@
+"""bcsctl restore --to scratch: to a place of its own, read back, checked; then promoted or discarded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bcsctl.entries import damage_is_a_difference
+from bcsctl.opening import Scene, scenes
+from bcsctl.output import BAD, BUSY, DIM, GOOD, local_time, print_json, printable, say, table, tell
+from bcsctl.restore_acts import act
+from bcsctl.restore_here import Asked, bring, code_of, ready, shown, shown_plan, terms_of
+from bcsctl.settings import Settings
+from engine.env.clock import SYSTEM
+from engine.model.errors import NothingThere, Refused, UsageError
+from engine.model.policy.site import EMBEDDED_HOST
+from engine.model.times import format_about, format_size, format_time
+
+if TYPE_CHECKING:
+    from engine.recovery.scratch.place import Scratch
+
+NAME = "scratch"
+CHECKED, PROMOTED, PROMOTING, DISCARDED = "scratch-check", "promote", "promoting", "discard"
+"""What the audit calls these acts."""
+FAILED_CHECK = 6
+
+
+def to_scratch(
+    where: Settings, asked: Asked, beside: str | None, commands: Sequence[str], seconds: float, may_write: bool
+) -> int:
+    """Restore to scratch, read everything back, run the checks."""
+    from engine.recovery import unfinished
+    from engine.recovery.acts import who_acts
+    from engine.recovery.scratch import manifest, place
+
+    if where.site is not None:
+        raise UsageError("scratch is on the machine that has the journal", hint="run it on the site's node")
+    if asked.overwrite or asked.aside:
+        raise UsageError("a scratch restore overwrites nothing", hint="--aside is for `bcsctl restore promote`")
+    asked = replace(asked, verify=True)
+    with damage_is_a_difference(), scenes(where, asked.scope) as found:
+        wanted = {**asked.again(), "beside": beside}
+        if asked.dry_run:
+            nowhere = where.home / place.FOLDER / "new"
+            return shown_plan(asked, ready(found, asked, nowhere, terms_of(where, asked, nowhere)), NAME)
+        scratch = place.unfinished(where.home, wanted)
+        is_new = scratch is None
+        if scratch is None:
+            folder = Path(beside).expanduser() if beside else None
+            scratch = place.new(where.home, folder, SYSTEM.now(), who_acts(), wanted)
+        tree = Path(scratch.tree)
+        with unfinished.alone(where.home, tree):
+            try:
+                answer, outcomes = bring(where, found, asked, tree, terms_of(where, asked, tree))
+            except (NothingThere, Refused, UsageError):
+                if is_new:
+                    place.forget(where.home, scratch)
+                raise
+            code = code_of(outcomes)
+            unfinished.end(where.home, tree)
+            scratch = _known(found, asked, scratch, answer, place.DAMAGED if code else place.RESTORED)
+            if not code:
+                manifest.write(place.manifest_file(where.home, scratch), manifest.take(scratch.root))
+            place.save(where.home, scratch)
+        checked = None
+        if commands and not code:
+            scratch, checked = _check(where, scratch, commands, seconds, may_write)
+            code = 0 if checked["passed"] else FAILED_CHECK
+    answer = {**answer, "scratch": told(scratch), **({"checked": checked} if checked else {})}
+    shown(asked, answer)
+    if not asked.as_json:
+        _render_checked(checked)
+        say(f"scratch {scratch.id} is at {printable(scratch.tree)}", GOOD)
+        say(f"then: bcsctl restore promote {scratch.id}, or bcsctl restore discard {scratch.id}", DIM)
+    return code
+
+
+def check(where: Settings, id: str, commands: Sequence[str], seconds: float, may_write: bool, as_json: bool) -> int:
+    """Run checks on a scratch restore."""
+    from engine.recovery import unfinished
+    from engine.recovery.scratch import place
+
+    if not commands:
+        raise UsageError("there is nothing to check", hint='say --check "COMMAND", as often as needed')
+    scratch = place.read(where.home, id)
+    with unfinished.alone(where.home, Path(scratch.tree)):
+        scratch, checked = _check(where, scratch, commands, seconds, may_write)
+    if as_json:
+        print_json({"scratch": told(scratch), "checked": checked})
+    else:
+        _render_checked(checked)
+    return 0 if checked["passed"] else FAILED_CHECK
+
+
+def promote(where: Settings, id: str, to: str | None, *, aside: bool, changed: bool, as_json: bool) -> int:
+    """Put a scratch restore in its place."""
+    from engine.recovery import unfinished
+    from engine.recovery.scratch import place
+    from engine.recovery.scratch.promote import promote as put_in_place
+
+    scratch = place.read(where.home, id)
+    begun = _act(where, scratch, PROMOTING, {"to": to, "aside": aside, "changed": changed})
+    moved: list[Mapping[str, Any]] = []
+    with unfinished.alone(where.home, Path(scratch.tree)):
+        try:
+            moved = put_in_place(where.home, scratch, Path(to) if to else None, aside=aside, changed=changed)
+        finally:
+            recorded = _act(where, scratch, PROMOTED, {"done": bool(moved), "moves": moved}) and begun
+    if as_json:
+        print_json({"scratch": scratch.id, "moves": moved, "checks": list(scratch.checks), "recorded": recorded})
+        return 0
+    for move in moved:
+        tell(f"{printable(move['to'])} is what was checked as scratch {scratch.id}", GOOD)
+        if move["aside"]:
+            tell(f"what stood there is kept aside: {printable(move['aside'])}")
+    return 0
+
+
+def discard(where: Settings, id: str, as_json: bool) -> int:
+    """Remove a scratch restore; or forget a restore that was broken off, whose files stay."""
+    from engine.recovery import unfinished
+    from engine.recovery.scratch import place
+
+    for begun in unfinished.every(where.home):
+        if id == begun.id:
+            unfinished.end(where.home, Path(begun.target))
+            act(where, DISCARDED, {"restore": begun.id, "target": begun.target})
+            if as_json:
+                print_json({"discarded": begun.id, "target": begun.target, "files_stay": True})
+            else:
+                tell(f"forgotten; what was written stays in {printable(begun.target)}")
+            return 0
+    scratch = place.read(where.home, id)
+    with unfinished.alone(where.home, Path(scratch.tree)):
+        place.discard(where.home, scratch)
+        unfinished.end(where.home, Path(scratch.tree))
+    recorded = _act(where, scratch, DISCARDED, {})
+    if as_json:
+        print_json({"discarded": scratch.id, "target": scratch.tree, "files_stay": False, "recorded": recorded})
+    else:
+        tell(f"scratch {scratch.id} is gone")
+    return 0
+
+
+def listed(where: Settings, as_json: bool) -> int:
+    """Scratch restores, and restores that were broken off."""
+    from engine.recovery import unfinished
+    from engine.recovery.scratch import place
+
+    scratches = place.every(where.home)
+    trees = {scratch.tree for scratch in scratches}
+    begun = [one for one in unfinished.every(where.home) if one.target not in trees]
+    if as_json:
+        unfinished_rows = [
+            {"id": one.id, "target": one.target, "asked": dict(one.asked), "began_at": format_time(one.begun_at)}
+            for one in begun
+        ]
+        print_json({"scratches": [told(scratch) for scratch in scratches], "unfinished": unfinished_rows})
+        return 0
+    rows = [
+        [one.id, one.state, local_time(one.made_at), str(one.asked["scope"]), format_size(one.content_bytes), one.tree]
+        for one in scratches
+    ]
+    rows += [
+        [one.id, "broken off", local_time(one.begun_at), str(one.asked["scope"]), "-", one.target] for one in begun
+    ]
+    if rows:
+        table(["ID", "STATE", "MADE", "SOURCE", "SIZE", "AT"], rows, right=("SIZE",))
+    else:
+        say("there is no scratch restore: `bcsctl restore ADDRESS --to scratch` makes one", DIM)
+    return 0
+
+
+def told(scratch: Scratch) -> dict[str, Any]:
+    """A scratch restore in JSON."""
+    return {
+        "id": scratch.id,
+        "tree": scratch.tree,
+        "state": scratch.state,
+        "made_at": format_time(scratch.made_at),
+        "by": scratch.by,
+        "scope": scratch.asked["scope"],
+        "sources": list(scratch.sources),
+        "files": scratch.files,
+        "bytes": scratch.content_bytes,
+        "checks": list(scratch.checks),
+        "changed": scratch.changed,
+    }
+
+
+def _known(found: Sequence[Scene], asked: Asked, scratch: Scratch, answer: Mapping[str, Any], state: str) -> Scratch:
+    """What is known of a scratch restore once it was tried."""
+    rows = answer.get("sources", [answer])
+    sources = [{name: row[name] for name in ("address", "point", "at", "class")} for row in rows]
+    scenes_by_address = {there.address: there for there in found}
+    roots = [root for row in rows for root in _roots(scenes_by_address[row["address"]], asked, scratch, row)]
+    return replace(
+        scratch,
+        state=state,
+        sources=tuple(sources),
+        roots=tuple(roots) if len(rows) == len(found) else (),
+        files=answer["files"],
+        content_bytes=answer["plan"]["bytes"],
+    )
+
+
+def _roots(there: Scene, asked: Asked, scratch: Scratch, row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Where what lies in the tree came from, if that is on this machine and is one path each."""
+    from engine.model.events import DIRECTORY
+    from engine.plan.restore import origins
+    from engine.query.applied import paths_of
+    from engine.query.tree import stat
+
+    if there.stream.address.host != EMBEDDED_HOST:
+        return
+    point = there.point(f"point:{row['point']}")
+    own = paths_of(there.journal, there.stream.id, point.at)
+    inside = os.path.relpath(os.fsencode(row["plan"]["target"]), scratch.root)
+    is_file = False
+    if asked.path is None and len(own) == 1 and own[0] != b"/":
+        is_file = stat(there.session, there.stream.id, point.position, own[0]).inode.type != DIRECTORY
+    for path, origin in origins(asked.path, own, b"" if inside == b"." else inside, is_file=is_file):
+        if os.path.lexists(os.path.join(scratch.root, path)):
+            yield os.fsdecode(path) or ".", os.fsdecode(origin)
+
+
+def _check(
+    where: Settings, scratch: Scratch, commands: Sequence[str], seconds: float, may_write: bool
+) -> tuple[Scratch, dict[str, Any]]:
+    from engine.recovery.scratch.checks import run_checks
+
+    done = run_checks(where.home, scratch, commands, seconds, may_write, SYSTEM)
+    checks = list(done.scratch.checks[-len(commands) :])
+    changes = [{"path": path, "what": what} for path, what in done.changes]
+    result = {"passed": done.scratch.state == "checked", "checks": checks, "changes": changes}
+    brief = [{name: each[name] for name in ("command", "code", "seconds")} for each in checks]
+    _act(where, scratch, CHECKED, {"checks": brief, "changed": done.scratch.changed, "passed": result["passed"]})
+    return done.scratch, result
+
+
+def _act(where: Settings, scratch: Scratch, what: str, more: Mapping[str, Any]) -> bool:
+    addresses = [source["address"] for source in scratch.sources]
+    named = {"address": addresses[0]} if len(addresses) == 1 else {"addresses": addresses}
+    return act(where, what, {"scratch": scratch.id, **named, "target": scratch.tree, **more})
+
+
+def _render_checked(checked: Mapping[str, Any] | None) -> None:
+    if checked is None:
+        return
+    for each in checked["checks"]:
+        took = format_about(round(each["seconds"] * 1e6))
+        say(f"check {each['command']!r}: exit {each['code']} in {took}", BAD if each["code"] else GOOD)
+        if each["code"] and each["output"]:
+            say(printable(each["output"].splitlines()[-1]))
+    for change in checked["changes"]:
+        say(f"changed by a check: {printable(change['path'])}: {change['what']}", BUSY)
+    if checked["changes"] and not checked["passed"]:
+        say("what a check changed is not what was kept: --may-write takes it as checked", BAD)
