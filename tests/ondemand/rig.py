@@ -173,7 +173,9 @@ class Recovery:
 
     def reads(self) -> list[tuple[str, int]]:
         """Path and offset of all that was read of the supply."""
-        rows = [line.split("\t") for line in (self.place.supply / READS).read_text(errors="surrogateescape").splitlines()]
+        rows = [
+            line.split("\t") for line in (self.place.supply / READS).read_text(errors="surrogateescape").splitlines()
+        ]
         return [(path, int(offset)) for path, offset in rows]
 
     def marks(self) -> int:
