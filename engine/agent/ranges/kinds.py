@@ -11,9 +11,10 @@ happen. A collapse, an insert, and on xfs a punched or zeroed range, are the who
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.agent.ranges.tracefs import Format
+from engine.agent.ranges.tracefs import Field, Format
 
 WRITTEN = "written"
 """dev, ino, offset, length: the bytes are there, or whoever reads will wait for them."""
@@ -44,7 +45,8 @@ FAULTED = "faulted"
 """dev, ino: a page of the file was made writable for a mapping."""
 
 TOUCHED = "touched"
-"""ino, dev: a process touched a page of a mapping of the file for the first time."""
+"""ino, dev: a process touched a page of a mapping of the file for the first time. Every program that starts does so in
+its libraries: on a busy file system there are more of these than of all others."""
 
 DIRTIED = "dirtied"
 """name of the backing device, ino, index: a clean folio became dirty, by a write or by a store through a mapping."""
@@ -118,13 +120,26 @@ def unpacking(format: Format, fields: tuple[str, ...]) -> str | None:
 
     Fields come in the order of their places, so `fields` must be named in it. ValueError when they are not.
     """
-    wanted = [format.fields.get("common_pid"), *map(format.fields.get, fields)]
-    code, at = "=", 0
+    return _code([format.fields.get("common_pid"), *map(format.fields.get, fields)], 0)
+
+
+def apart(format: Format, fields: tuple[str, ...]) -> tuple[slice, str] | None:
+    """(the part of a record that holds these fields, the struct format of that); as `unpacking` otherwise."""
+    wanted = [*map(format.fields.get, fields)]
+    first, last = wanted[0], wanted[-1]
+    if first is None or last is None or (code := _code(wanted, first.at)) is None:
+        return None
+    return slice(first.at, last.at + last.bytes), code
+
+
+def _code(wanted: Sequence[Field | None], at: int) -> str | None:
+    """The struct format of fields from the byte `at` of a record on."""
+    code = "="
     for field in wanted:
         if field is None:
             return None
         if field.at < at:
-            raise ValueError(f"fields are not in the order of the record: {fields}")
+            raise ValueError(f"fields are not in the order of the record: {wanted}")
         letter = f"{field.bytes}s" if field.text else "bhiq"["1248".index(str(field.bytes))]
         code += f"{field.at - at}x" + (letter if field.signed or field.text else letter.upper())
         at = field.at + field.bytes

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from engine.model.errors import Failed
 _PLACES = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 _OURS = re.compile(r"bcs-(\d+)-[0-9a-f]+")
 _FIELD = re.compile(r"field:([^;]*?)(\w+)(?:\[\d+\])?;\s*offset:(\d+);\s*size:(\d+);\s*signed:(\d);")
+_NUMBER = struct.Struct("=H").unpack_from
 _LOST = re.compile(r"(?:overrun|dropped events): (\d+)")
 BUFFER_BYTES = 16 << 20
 """For all processors together; each has at least PER_CPU_MIN_BYTES and at most PER_CPU_MAX_BYTES."""
@@ -77,6 +79,7 @@ class Instance:
         self._stats: list[int] = []
         self._lost: list[int] = []
         self._pages_max = 0
+        self._apart: dict[int, slice] = {}
         try:
             _remove_stale(self._root / "instances")
             path = self._root / "instances" / f"bcs-{os.getpid()}-{token_hex(4)}"
@@ -124,9 +127,15 @@ class Instance:
         except OSError as error:
             raise NoTracing(f"{event}, {conditions}: {os.strerror(error.errno or 0)}") from error
 
-    def take(self) -> tuple[list[tuple[int, bytes, int]], bool]:
-        """([(timestamp, page, offset of the data), ...] of all processors in order of time, whether any were lost)."""
+    def set_apart(self, number: int, part: slice) -> None:
+        """Of an event's records only that part matters, and neither when nor how often it came."""
+        self._apart[number] = part
+
+    def take(self) -> tuple[list[tuple[int, bytes, int]], bool, set[tuple[int, bytes]]]:
+        """([(timestamp, page, offset of the data), ...] of all processors in order of time, whether any were lost,
+        {(number, part), ...} of the events that are set apart)."""
         found: list[tuple[int, bytes, int]] = []
+        apart: set[tuple[int, bytes]] = set()
         lost = False
         for index, pipe in enumerate(self._pipes):
             had = False
@@ -140,11 +149,17 @@ class Instance:
                 had = True
                 entries, missed = records(page, self._shape)
                 lost |= missed
-                found += [(time, page, at) for time, at in entries]
+                for time, at in entries:
+                    number = _NUMBER(page, at)[0]
+                    part = self._apart.get(number)
+                    if part is None:
+                        found.append((time, page, at))
+                    else:
+                        apart.add((number, page[at + part.start : at + part.stop]))
             if had:
                 lost |= self._lost_more(index)
         found.sort(key=_time)
-        return found, lost
+        return found, lost, apart
 
     def _lost_more(self, index: int) -> bool:
         """Whether the kernel counts more lost records than it did: those lost at a page's end show nowhere else."""

@@ -78,6 +78,7 @@ class Tracepoints:
         self._faults_shown: set[int] = set()
         self._faulting: dict[int, tuple[int, int]] = {}
         self._touched: dict[Key, int] = {}
+        self._touching: dict[int, Callable[[bytes], tuple[Any, ...]]] = {}
         self._number = struct.Struct("=H").unpack_from
         self._meanings: dict[str, _Meaning] = {
             kinds.WRITTEN: self._written,
@@ -92,7 +93,6 @@ class Tracepoints:
             kinds.ALL: self._all,
             kinds.ALL_BEGUN: self._all_begun,
             kinds.FAULTED: self._faulted,
-            kinds.TOUCHED: self._mapping_touched,
             kinds.DIRTIED: self._dirtied,
         }
 
@@ -109,9 +109,9 @@ class Tracepoints:
 
     def take(self) -> None:
         try:
-            found, lost = self._instance.take()
+            found, lost, apart = self._instance.take()
         except PageDamaged:
-            found, lost = [], True
+            found, lost, apart = [], True, set()
         number, readers = self._number, self._readers
         if len(self._faulting) > _WRITERS_MAX:
             self._faulting.clear()
@@ -119,6 +119,8 @@ class Tracepoints:
             reader = readers.get(number(page, at)[0])
             if reader is not None:
                 reader[0](time, reader[1](page, at))
+        for event, part in apart:
+            self._mapping_touched(*self._touching[event](part))
         if lost:
             self._overran_at = self._clock.monotonic()
             self.lose()
@@ -242,6 +244,13 @@ class Tracepoints:
         """The event of this kernel that serves; '' when none does. Its records are read from now on."""
         for event in kind.events:
             format = self._instance.format(event)
+            if kind.meaning == kinds.TOUCHED:
+                found = kinds.apart(format, kind.fields) if format else None
+                if format and found:
+                    self._instance.set_apart(format.number, found[0])
+                    self._touching[format.number] = struct.Struct(found[1]).unpack
+                    return event
+                continue
             code = kinds.unpacking(format, kind.fields) if format else None
             if format and code:
                 self._readers[format.number] = (self._meanings[kind.meaning], struct.Struct(code).unpack_from)
@@ -334,8 +343,7 @@ class Tracepoints:
             file.scan = True
             self._faulting[pid] = (kernel, ino)
 
-    def _mapping_touched(self, time: int, record: tuple[int, int, int]) -> None:
-        _, ino, kernel = record
+    def _mapping_touched(self, ino: int, kernel: int) -> None:
         device = self._by_kernel.get(kernel)
         if device is not None:
             self._touched[device.dev, ino] = TOUCHED_ROUNDS
