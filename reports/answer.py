@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from engine.plan.drills import UNPROVEN
 from reports.words import moment, objective, several, span
 
 JUDGED = ("met", "missed", "not-shown")
@@ -87,12 +88,18 @@ def _limits(report: Mapping[str, Any]) -> Iterator[str]:
     if not report["sources"]:
         yield "There is no source that the report could speak of."
     restores = report["restores"]
-    if not restores:
-        yield "No restore was made in this period: nothing was shown to be recoverable by doing it."
+    if not restores and not any(one["passed"] for one in report["drills"]):
+        yield "No restore was made in this period, no drill passed: nothing was shown to be recoverable by doing it."
+    unproven = [one["group_name"] for one in report["proofs"] if one["state"] in UNPROVEN]
+    if unproven:
+        yield f"At the end of the period no drill shows that {', '.join(unproven)} can be had back."
     unverified = [one for one in restores if not one["verified"]]
     if unverified:
         yield f"{several(len(unverified), 'restore')} of {len(restores)} ended without a verification that succeeded."
-    if not any(one["what"] != "check" or one["details"].get("read_data") for one in report["verifications"]):
+    if not any(
+        one["what"] != "drill" and (one["what"] != "check" or one["details"].get("read_data"))
+        for one in report["verifications"]
+    ):
         yield (
             "No check of the journal's data was recorded in this period: that the stored bytes are still what "
             "was stored is not shown here. The command bcsctl check --read-data shows it."

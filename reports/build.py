@@ -127,6 +127,8 @@ def _arranged(head: dict[str, Any], answers: Answers, facts: Facts, report: Repo
         "verifications": [
             {**_with_times(row, "at"), "details": json.loads(row["details"])} for row in rows["verifications"]
         ],
+        "drills": [_with_times(row, "at") for row in rows["drills"]],
+        "proofs": [_proof(row) for row in rows["proofs"]],
     }
     body["limits"] = answer.limits(body, facts.unreadable)
     body["appendix"] = {
@@ -249,6 +251,22 @@ def _first_last(row: Row) -> dict[str, str | None]:
 
 def _point(row: Row) -> dict[str, Any]:
     return {"point": str(Position(row["epoch"], row["lsn"])), "at": iso(row["at"]), "class": row["point_class"]}
+
+
+def _proof(row: Row) -> dict[str, Any]:
+    """What the drills made of a group."""
+    return {
+        "group_name": row["group_name"],
+        "state": row["state"],
+        "reason": row["reason"],
+        "every_seconds": seconds(row["every"]),
+        "made": row["made"],
+        "passed": row["passed"],
+        "failed": row["failed"],
+        "lasting_seconds": {
+            state: seconds(row[f"lasting_{state}"]) for state in ("passed", "failed", "stale", "void", "never")
+        },
+    }
 
 
 def _restore(row: Row) -> Row:

@@ -45,6 +45,8 @@ REPORTS: Mapping[str, Report] = {
             "restores",
             "refusals",
             "verifications",
+            "drills",
+            "proofs",
         ),
         frozenset({"line_marks", "points", "complete", "heard", "moments", "exposure", "acts"}),
     ),

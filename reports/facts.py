@@ -21,11 +21,13 @@ from engine.model.events import BASELINE
 from engine.model.ids import Position
 from engine.model.lineage import Span, lineage
 from engine.model.times import parse_duration, parse_time
+from engine.plan.drills import ENDED
 from engine.query import asof, sql
 from engine.query.seen import audit_streams, only_seen
 from engine.query.session import Session
 from engine.query.streams import StreamInfo, streams
 from reports.catalog import query
+from reports.proof import held_policies, results_of, spans
 
 Row = Sequence[Any]
 _FOREVER = (1 << 63) - 1
@@ -63,6 +65,7 @@ def gather(
     _policies(journal, facts)
     session.reading(lambda: _segments(session, facts))
     _insert(facts, "baseline_sizes", _baselines(session, facts, lines))
+    _proofs(journal, facts, from_at, to_at, group)
     _damage(session, facts)
     if group is not None:
         _refuse_unknown(facts, group)
@@ -191,6 +194,21 @@ def _baselines(session: Session, facts: Facts, lines: dict[str, tuple[Span, ...]
         [(count, files, size)] = session.rows(query("_baseline_size").replace("{events}", events))
         if count == lsn:
             yield stream, lsn, files, size
+
+
+def _proofs(journal: Any, facts: Facts, from_at: int, to_at: int, group: str | None) -> None:
+    """What the drills made of each group, by the records and policies that are there by now."""
+    applied_at = dict(facts.connection.execute("SELECT number, applied_at FROM policies").fetchall())
+    records = facts.connection.execute(
+        'SELECT records."at", payload FROM records JOIN streams USING (stream) '
+        "WHERE starts_with(address, '_audit/') AND topic = ?",
+        [ENDED],
+    ).fetchall()
+    found = spans(held_policies(journal, applied_at, group), results_of(records), from_at, to_at)
+    rows = [
+        (each.group, each.from_at, each.to_at, each.standing.state, each.standing.reason, each.every) for each in found
+    ]
+    _insert(facts, "proof_spans", rows)
 
 
 def _damage(session: Session, facts: Facts) -> None:

@@ -67,9 +67,16 @@ def environment(html: bool) -> jinja2.Environment:
         "retention",
         "commit",
         "several",
+        "measured",
+        "unproven_for",
     )
     made.filters.update({name: getattr(words, name) for name in filters})
     made.globals.update(
-        VERDICTS=words.VERDICTS, STATES=words.STATES, WIDTH=strip.WIDTH, bands=strip.bands, ticks=strip.ticks
+        VERDICTS=words.VERDICTS,
+        STATES=words.STATES,
+        PROOFS=words.PROOFS,
+        WIDTH=strip.WIDTH,
+        bands=strip.bands,
+        ticks=strip.ticks,
     )
     return made

@@ -17,6 +17,14 @@ STATES = {
     "open": "still open",
     "none": "no policy",
 }
+PROOFS = {
+    "passed": "proven",
+    "failed": "unproven",
+    "stale": "unproven",
+    "void": "unproven",
+    "never": "unproven",
+    "none": "no drill asked for",
+}
 
 
 def printable(text: Any) -> str:
@@ -98,3 +106,14 @@ def seconds(duration: int | None) -> float | None:
 def several(count: int, one: str, many: str = "") -> str:
     """`1 file`, `2 files`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def measured(drill: Mapping[str, Any], name: str) -> str:
+    """A drill's `rto` or `rpo`, with the objective: `1.2 s of 2m`."""
+    target = drill[f"{name}_target_seconds"]
+    return span(drill[f"{name}_seconds"]) + (f" of {objective(target)}" if target is not None else "")
+
+
+def unproven_for(proof: Mapping[str, Any]) -> float:
+    """How long of the period a group was unproven, seconds."""
+    return float(sum(lasting for state, lasting in proof["lasting_seconds"].items() if state != "passed"))

@@ -22,3 +22,7 @@ CREATE TABLE forgotten (stream VARCHAR, committed_at_first BIGINT, committed_at_
 -- Files and bytes (logical) that a stream's first baseline described; a stream whose baseline has been compacted
 -- away is not in it.
 CREATE TABLE baseline_sizes (stream VARCHAR, lsn BIGINT, files BIGINT, bytes BIGINT);
+-- What the drills made of each group, from moment to moment (reports.proof); `every`: how often one was asked for.
+CREATE TABLE proof_spans (
+    group_name VARCHAR, from_at BIGINT, to_at BIGINT, state VARCHAR, reason VARCHAR, every BIGINT
+);

@@ -5,6 +5,7 @@ WITH own AS (
         json_extract_string(payload, '$.who') AS who,
         json_extract_string(payload, '$.details.address') AS named,
         json_extract_string(payload, '$.details.stream') AS stream,
+        json_extract_string(payload, '$.details.group') AS of_group,
         json_extract(payload, '$.details') AS details, lsn
     FROM records
     JOIN streams USING (stream)
@@ -16,6 +17,6 @@ SELECT own."at", node, what, coalesce(who, '') AS who, coalesce(sources.address,
 FROM own
 LEFT JOIN sources ON sources.stream = own.stream OR sources.address = own.named
 CROSS JOIN period
-WHERE only_group IS NULL OR coalesce(sources.address, own.named) IS NULL
-   OR only_group = split_part(coalesce(sources.address, own.named), '/', 1)
+WHERE only_group IS NULL
+   OR only_group = coalesce(split_part(coalesce(sources.address, own.named), '/', 1), own.of_group, only_group)
 ORDER BY own."at", node, lsn

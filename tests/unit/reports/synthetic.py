@@ -17,6 +17,7 @@ from engine.format.tables import sort_events
 from engine.model.events import INODE, MARK, RECORD, Inode, Mark, Record
 from engine.model.ids import parse_address, stream_id
 from engine.model.times import MINUTE, SECOND, format_time, parse_time
+from engine.plan.drills import groups_in
 from engine.store.base import Missing
 from engine.store.local import LocalStore
 
@@ -55,6 +56,7 @@ class Synthetic:
         self.seq = 0
         self.lsns: dict[str, int] = {}
         self.policies = 0
+        self.digests: dict[str, str] = {}
         self._put(names.FORMAT, {"format": 1, "journal": self.id, "created_at": created_at})
 
     def _put(self, key: str, fields: Mapping[str, Any]) -> None:
@@ -72,7 +74,16 @@ class Synthetic:
         epoch = {"number": number, "parent": parent, "cause": "test", "writer": "a", "opened_at": at}
         self._put(names.epoch_key(stream_id(parse_address(address)), number), epoch)
 
-    def apply(self, at: int, rpos: Mapping[str, str], commit: str | None, dirty: bool = False, by: str = "ann") -> None:
+    def apply(
+        self,
+        at: int,
+        rpos: Mapping[str, str],
+        commit: str | None,
+        dirty: bool = False,
+        by: str = "ann",
+        drills: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    ) -> None:
+        """Policies; `drills` by group."""
         self.policies += 1
         tiers = [{"keep": "every-change", "for": "7d"}, {"keep": "1h", "for": "90d"}]
         sources = {
@@ -86,10 +97,14 @@ class Synthetic:
             "by": by,
             "commit": commit,
             "dirty": dirty,
-            "documents": {},
+            "documents": {
+                f"ProtectionGroup/{group}": {"spec": {"drills": list(declared)}}
+                for group, declared in (drills or {}).items()
+            },
             "sources": sources,
         }
         self._put(f"control/policies/{self.policies:08d}.json", fields)
+        self.digests = {name: group.digest for name, group in groups_in(fields).items()}
 
     def commit(
         self,
@@ -134,6 +149,33 @@ class Synthetic:
         self.commit(at, {ACTS: [Record(0, at, what, payload)]})
 
 
+def drill(made: Synthetic, at: int, group: str, *, passed: bool = True, **changes: Any) -> None:
+    """A drill of the first in the group's policy, as its evidence stands in the audit, shortened."""
+    details: dict[str, Any] = {
+        "id": f"{at:016x}"[-16:],
+        "group": group,
+        "drill": 0,
+        "policy": {"number": made.policies, "commit": None, "digest": made.digests[group]},
+        "asked": "latest",
+        "moment": format_time(at - 2 * SECOND),
+        "began_at": format_time(at - 2 * SECOND),
+        "passed": passed,
+        "reason": "" if passed else "finance/db1/files: checksums: /a|b differs: content at byte 7",
+        "rto_seconds": 1.25,
+        "rto_target_seconds": 120.0,
+        "rpo_seconds": 0.5,
+        "rpo_target_seconds": 5.0,
+        "files": 3,
+        "bytes": 3000,
+        "seconds": 2.0,
+        "where": {"host": "node1", "dir": "/var/lib/bcs/drills/drill-1"},
+        "sources": [],
+        "checks": [{"name": "checksums", "passed": passed}],
+        "checks_count": 5,
+    }
+    made.act(at, "drill", "node", {**details, **changes})
+
+
 def row(event: Inode | Mark | Record, stream: str, lsn: int, committed_at: int) -> dict[str, Any]:
     """An event as a row of EVENTS."""
     base = {"stream": stream, "epoch": 1, "lsn": lsn, "at": event.at, "committed_at": committed_at, "subject": 0}
@@ -169,7 +211,12 @@ def fixed(root: Path) -> Synthetic:
         made.add_stream(address, minute(-30))
     made.apply(minute(-29), {BUSY: "5s", IDLE: "5s"}, "1111111111111111111111111111111111111111")
     made.apply(
-        minute(20), {BUSY: "10s", IDLE: "5s", NEVER: "5s", MERGED: "5s"}, "2" * 40, dirty=True, by="bob <b@x.org>"
+        minute(20),
+        {BUSY: "10s", IDLE: "5s", NEVER: "5s", MERGED: "5s"},
+        "2" * 40,
+        dirty=True,
+        by="bob <b@x.org>",
+        drills={"finance": [{"every": "15m"}]},
     )
     # One busy source: a point every second or so, and a gap of two minutes in the middle.
     made.commit(minute(-28), {BUSY: baseline(minute(-28) - SECOND, 3), FORMER: baseline(minute(-28) - SECOND, 1)})
@@ -211,4 +258,8 @@ def _acts(made: Synthetic) -> None:
         refused = {"stream": stream, "host": "db2", "bytes": 12, "error": "a batch of 12 bytes ends early"}
         made.act(at, "batch-refused", "agent db2", refused)
     made.act(minute(16), "refused-more", "node", {"what": "batch-refused", "count": 70})
+    drill(made, minute(25), "finance")
+    drill(made, minute(35), "finance", passed=False)
+    drill(made, minute(45), "finance", drill=None, rto_seconds=None, moment=None, asked="mark:before")
+    drill(made, minute(46), "finance")
     made.act(minute(61), "restore", "late", {**details, "target": "/after/the/period"})

@@ -24,6 +24,7 @@ from reports.catalog import REPORTS, purpose, query
 from reports.render import build, render, show
 from reports.words import cell, printable
 from tests.unit.reports.synthetic import (
+    ACTS,
     BUSY,
     FORMER,
     IDLE,
@@ -31,6 +32,7 @@ from tests.unit.reports.synthetic import (
     NEVER,
     Synthetic,
     baseline,
+    drill,
     fixed,
     minute,
     passed,
@@ -131,10 +133,44 @@ def test_restores_and_refusals_come_from_the_audit_of_the_period(journal: Synthe
     assert refused == {("batch-refused", IDLE): 2, ("batch-refused", None): 70}
 
 
+def test_drills_and_what_they_made_of_their_group_from_moment_to_moment(journal: Synthetic) -> None:
+    report = structure(journal)
+    assert [(one["id"][-4:], one["drill"], one["passed"]) for one in report["drills"]] == [
+        (f"{minute(25):x}"[-4:], 0, True),
+        (f"{minute(35):x}"[-4:], 0, False),
+        (f"{minute(45):x}"[-4:], None, True),
+        (f"{minute(46):x}"[-4:], 0, True),
+    ]
+    proofs = {one["group_name"]: one for one in report["proofs"]}
+    finance = proofs["finance"]
+    assert (finance["state"], finance["every_seconds"]) == ("passed", 900.0)
+    assert (finance["made"], finance["passed"], finance["failed"]) == (4, 3, 1)
+    lasting = {"passed": 24 * 60.0, "failed": 11 * 60.0, "stale": 0.0, "void": 0.0, "never": 5 * 60.0}
+    assert finance["lasting_seconds"] == lasting
+    assert (proofs["shop"]["state"], proofs["shop"]["every_seconds"], proofs["shop"]["made"]) == ("none", None, 0)
+
+
+def test_drills_go_stale_and_are_void_once_the_policy_changes(tmp_path: Path) -> None:
+    made = Synthetic(tmp_path, minute(0))
+    for address in (IDLE, ACTS):
+        made.add_stream(address, minute(0))
+    asked = {"finance": [{"every": "10m"}]}
+    made.apply(minute(0), {IDLE: "5s"}, None, drills=asked)
+    drill(made, minute(1), "finance")
+    made.apply(minute(30), {IDLE: "7s"}, None, drills=asked)
+    [proof] = structure(made, from_at=minute(0), to_at=minute(40))["proofs"]
+    lasting = {name: round(each) for name, each in proof["lasting_seconds"].items()}
+    # Fifteen minutes: each ten, and five of grace.
+    assert lasting == {"never": 60, "passed": 900, "stale": 840, "void": 600, "failed": 0}
+    assert (proof["state"], proof["made"]) == ("void", 1)
+    limits = " ".join(structure(made, from_at=minute(0), to_at=minute(40))["limits"])
+    assert "no drill shows that finance can be had back" in limits
+
+
 def test_a_group_has_its_own_sources_and_acts_only(journal: Synthetic) -> None:
     report = structure(journal, group="shop")
     assert list(by_address(report)) == [MERGED]
-    assert report["restores"] == []
+    assert report["restores"] == report["drills"] == []
     with pytest.raises(NothingThere, match="there is no group 'shopp'"):
         structure(journal, group="shopp")
 
