@@ -4,6 +4,7 @@
     python -m tests.bench agents ...        many agents on one node instead, see tests/bench/agents.py
     python -m tests.bench agent ...         what an agent costs and bears, see tests/bench/agent.py
     python -m tests.bench mount ...         a mount beside those of restic and borg, see tests/bench/mount.py
+    python -m tests.bench on-demand ...     clusters that answer before they are there, see tests/bench/on_demand.py
 
 Each round runs all three one after another, so that a machine whose speed drifts is fair to
 all; medians are printed with the ratios that the project promises.
@@ -49,6 +50,10 @@ def main() -> int:
         from tests.bench import mount
 
         return mount.main(sys.argv[2:])
+    if sys.argv[1:2] == ["on-demand"]:
+        from tests.bench import on_demand
+
+        return on_demand.main(sys.argv[2:])
     options = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--data", default=",".join(data.NAMES))
