@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bcsctl.entries import as_of, damage_is_a_difference
+from bcsctl.node_client import post
 from bcsctl.opening import Named, Scene, scene
 from bcsctl.output import BUSY, GOOD, print_json, printable, say, tell
 from bcsctl.restore_acts import BEGUN, record
 from bcsctl.restore_view import point_of, render_plan, unreadable
 from bcsctl.settings import Settings
-from engine.model.errors import UsageError
+from engine.model.errors import BcsError, UsageError
 from engine.model.times import format_about, format_size, parse_size
 
+if TYPE_CHECKING:
+    from engine.fill.base import Recipe
+
 UNLIMITED = "unlimited"
+HOST = "localhost"
+"""What policies of the embedded site call this machine."""
 
 
 def on_demand(
@@ -32,6 +38,7 @@ def on_demand(
     """Make the tree, and return when it can be used."""
     from engine.recovery.acts import who_acts
     from engine.recovery.on_demand import making
+    from engine.recovery.on_demand.history import touched
     from engine.recovery.restoring import prepare
     from engine.recovery.told import plan_json, point_json
 
@@ -49,15 +56,30 @@ def on_demand(
         if dry_run:
             return planned({**answer, "mechanism": making.mechanism_for(target, mechanism)}, as_json)
         who = who_acts()
-        terms = making.Terms(where.home, where.journal, where.master_key, who, mechanism, rate_bytes)
+        touches = touched(there.journal, prepared, prepared.plan.target, HOST)
+        gone_on: list[int | None] = []
+        terms = making.Terms(
+            *(where.home, where.journal, where.master_key, who, mechanism, rate_bytes),
+            touched=touches, go_on=lambda recipe: gone_on.append(_history_goes_on(where, recipe)),
+        )  # fmt: skip
         begun = making.make(there.session, prepared, wanted.address, terms)
-        answer |= told(begun)
+        answer |= {**told(begun), "in_place": touches.own, "epoch": gone_on[0] if gone_on else None}
         answer["recorded"] = _recorded(where, there, prepared, answer)
     if as_json:
         print_json(answer)
     else:
         render(answer)
     return 0
+
+
+def _history_goes_on(where: Settings, recipe: Recipe) -> int | None:
+    """The source's epoch that begins with the tree; None, and it is said, when its node can't open one."""
+    asked = {"id": recipe.id, "position": recipe.position, "who": recipe.by, "dir": recipe.dir}
+    try:
+        return int(post(where, f"/v1/streams/{recipe.stream}/recoveries", asked)["epoch"])
+    except BcsError as error:
+        say(f"history can't go on from {recipe.position}, the tree is taken for new: {error.message}", BUSY)
+        return None
 
 
 def told(begun: Any) -> dict[str, Any]:

@@ -7,6 +7,10 @@ class Stopped(Exception):
     """The source is to end."""
 
 
+class Held(Exception):
+    """Nobody may look at the source for now; the message says why."""
+
+
 class Resync(Exception):
     """Open the stream again and look at everything; `reason` becomes the gap's label."""
 

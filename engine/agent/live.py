@@ -15,6 +15,7 @@ from engine.agent.endings import Resync, Stopped
 from engine.agent.kept.spool import SpoolDamaged
 from engine.agent.parts import Parts
 from engine.agent.points.taking import CrashPoints
+from engine.agent.recovered import taking
 from engine.agent.priority import Priority
 from engine.agent.ship.client import CopyRefused
 from engine.env.crash import crash
@@ -236,6 +237,8 @@ class Live:
         if now - self._kept_house < HOUSEKEEPING_SECONDS:
             return
         self._kept_house = now
+        taking.refuse_where_recovered(self._settings)
+        taking.keep_house(self._parts)
         if self._parts.reopen():
             view.message = self._shipper.message
         self._capture.forget_the_left()

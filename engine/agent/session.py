@@ -11,6 +11,7 @@ from engine.agent.kept.spool import Spool, SpoolDamaged
 from engine.agent.live import Live
 from engine.agent.parts import assemble
 from engine.agent.ranges.choose import open_writes
+from engine.agent.recovered import taking
 from engine.agent.settings import Begun
 from engine.agent.ship import opening
 from engine.agent.ship.client import CopyRefused, Head, Node, is_refusal
@@ -66,6 +67,8 @@ class Session:
     def _with_shipper(self) -> None:
         settings, view, record = self._settings, self._view, self._record
         view.state = "opening"
+        recovered = taking.begin(settings, record, self._spool, self._node)
+        self._begun.reason = recovered or self._begun.reason
         # Without the node only a record that needs nothing from it may go on: one whose batches are all in the spool.
         must = not record.fact("epoch") or any(each.place.segment < 0 for each in record.sent())
         self._open_at_node(must=must)
@@ -82,18 +85,22 @@ class Session:
             scan_interval_seconds=settings.scan_interval_seconds,
             clock=settings.clock,
         )
-        writes = open_writes(force=settings.ranges, clock=settings.clock)
+        cold, guests = taking.stand(settings, record)
+        clones = cold is None and guests is None
+        writes = open_writes(force=settings.ranges, clones=clones, clock=settings.clock)
         view.mechanism, view.ranges = watcher.mechanism, writes.mechanism
         view.costs = " ".join(filter(None, (watcher.costs, writes.costs)))
         crash("watcher-opened")
         kept = record, outbox, self._spool
         parts = assemble(self._begun, *kept, self._shipper, watcher, writes, self._reopen)
+        parts.capture.inodes.cold, parts.capture.guests = cold, guests
         try:
             live = Live(parts)
             live.begin(self._why())
             self._begun.reason = ""
             live.run()
         finally:
+            taking.close(parts)
             parts.capture.under_way.drop()  # open files would keep their file system from being unmounted
             writes.close()
             watcher.close()

@@ -15,20 +15,23 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from engine.agent.capture.outbox import SpoolFull
-from engine.agent.endings import Resync, Stopped
+from engine.agent.endings import Held, Resync, Stopped
 from engine.agent.kept.spool import SpoolDamaged
 from engine.agent.log import ERROR, log
+from engine.agent.recovered.taking import home_of, refuse_where_recovered
 from engine.agent.session import Session
 from engine.agent.settings import Begun, Marked, Settings
 from engine.agent.ship.client import CopyRefused
 from engine.agent.watch.base import WatchRefused
 from engine.env import durable
 from engine.env.niceness import as_usual
+from engine.fill.holding import capturing
 from engine.model.errors import BcsError
 from engine.model.points import CRASH
 
 RETRY_SECONDS = 2.0
 RESYNC_SECONDS = 0.1
+HELD_SECONDS = 0.1
 STOP_SECONDS = 5.0
 IDS_KEPT = 1000
 
@@ -124,8 +127,14 @@ class Source:
         view = self.view
         try:
             durable.make_directories(self.settings.directory)
-            Session(self._begun, executor).run()
+            with capturing(home_of(self.settings), self.settings.stream) as free:
+                refuse_where_recovered(self.settings, free)
+                Session(self._begun, executor).run()
         except Stopped:
+            return
+        except Held as held:
+            view.state, view.message, self._begun.reason = "opening", str(held), str(held)
+            self._begun.stopping.wait(HELD_SECONDS)
             return
         except Resync as asked:
             self._begun.reason = asked.reason

@@ -124,6 +124,11 @@ class Place:
         return self.path / "files"
 
     @property
+    def names(self) -> Path:
+        """At the source's own place: all its names and inodes then, for capture. See engine.fill.names."""
+        return self.path / "names"
+
+    @property
     def map(self) -> Path:
         """Sparse, mapped shared by who fills: DIGEST_BYTES for each block of each cold file, see COLD."""
         return self.path / "map"
@@ -179,8 +184,8 @@ class Supply(Protocol):
 class Fills(Protocol):
     """What a mechanism asks: engine.fill.filling.Filling. All of it is safe for several threads."""
 
-    cutter: int
-    """The thread of ours that cuts cold files of a cancelled recovery: nothing stops it. 0 for none."""
+    cutters: set[int]
+    """Threads of ours that cut files: nothing stops them."""
 
     def number_of(self, dev: int, ino: int) -> int | None:
         """None for a file that is none of this recovery's, or is whole."""
@@ -198,6 +203,9 @@ class Fills(Protocol):
 
     def truncated(self, number: int, size: int) -> None:
         """The file ends, or is about to end, at `size`: durably noted before it returns, never filled past it."""
+
+    def may_be_cut(self, number: int) -> None:
+        """Somebody is about to cut the file, to whatever size: said before he is let pass."""
 
     def window(self, number: int) -> Any:
         """A context manager: while it is held no fill writes to this file, so that a change of size, or of times, and

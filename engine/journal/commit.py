@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from engine.env.clock import SYSTEM, Clock
 from engine.format import hashes, names, tables
-from engine.journal import boots, epochs, heads, l0
+from engine.journal import boots, epochs, forks, heads, l0
 from engine.journal.copies import Copies, CopyRefused, nothing_known
 from engine.journal.epochs import Stream
 from engine.journal.heads import Head
@@ -74,6 +74,7 @@ class Committer:
         self.boot = boot if boot is not None else boots.take_boot(journal.store, node, tail.last, clock)
         self._seq = names.SEQ_FIRST - 1  # the last one used in this boot
         self._lock = threading.RLock()
+        self.forks = forks.Forks(journal.store, self._ledger, self._lock, clock)
         self._to_gather = threading.Condition(self._lock)
         self._to_publish = threading.Condition(self._lock)
         self._less = threading.Condition(self._lock)  # something has left the intake, or is settled

@@ -37,6 +37,7 @@ from engine.node.api import commands as commands_api
 from engine.node.api import control as control_api
 from engine.node.api import metrics as metrics_api
 from engine.node.api import notify as notify_api
+from engine.node.api import recoveries as recoveries_api
 from engine.node.api import restores as restores_api
 from engine.node.api import sync as sync_api
 from engine.node.api import users as users_api
@@ -290,6 +291,7 @@ def application(parts: Parts, version: str) -> Starlette:
             *metrics_api.routes(parts, version),
             *notify_api.routes(parts),
             *restores_api.routes(parts),
+            *recoveries_api.routes(parts),
             *users_api.routes(parts),
             *commands_api.routes(parts),
         ],

@@ -71,7 +71,7 @@ class Scene:
 
     def protected(self) -> bool:
         rows = [row for group in self.bcsctl("status")["groups"] for row in group["sources"]]
-        return all(row["protected"] == "protected" and not row["lag_seconds"] for row in rows)
+        return all(row["protected"] == "protected" for row in rows)
 
     def manifest(self) -> list[str]:
         self.host.write("/root/manifest.py", (ON_HOSTS / "manifest.py").read_text())

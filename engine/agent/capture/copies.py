@@ -31,6 +31,7 @@ VERSION = 2
 
 DIGEST_BYTES = 16
 _HOLE = bytes(DIGEST_BYTES)
+_UNSAID = b"\xff" * DIGEST_BYTES  # engine.agent.recovered.cold.ASK
 _ENTRY = struct.Struct("<IIQI")
 
 Entry = tuple[int, int, int, int]
@@ -89,7 +90,7 @@ def within(placed: Placed, begin: int, end: int, lsn_max: int) -> Placed | None:
 
 def key_of(digests: bytes, length: int) -> int | None:
     """By what a chunk of `length` bytes is found; None for one that is not worth it."""
-    if length < COPY_BYTES_MIN or digests[:DIGEST_BYTES] == _HOLE:
+    if length < COPY_BYTES_MIN or digests[:DIGEST_BYTES] in (_HOLE, _UNSAID):
         return None
     return int.from_bytes(digests[:8], "little", signed=True)
 

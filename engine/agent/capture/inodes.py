@@ -23,6 +23,8 @@ from engine.agent.capture.content import (
 from engine.agent.capture.outbox import Outbox
 from engine.agent.kept.record import UNKNOWN_SIZE, Known, Record
 from engine.agent.ranges.base import SMALL_BYTES, Unknown, Writes
+from engine.agent.recovered.cold import Cold, File
+from engine.agent.recovered.compare import compare
 from engine.env.crash import crash
 from engine.model.events import BLOCK, CHARACTER, FILE, SYMLINK
 from engine.tree.attributes import TYPES, read_xattrs
@@ -59,6 +61,8 @@ class Inodes:
         self.content = Content(record, outbox)
         self.writes: Writes = Unknown()
         self._unexplained: dict[int, int] = {}
+        self.cold: Cold | None = None
+        """A recovery on demand whose tree this is: its files are never read where they are cold."""
 
     def regular(self, fd: int, status: os.stat_result, known: Known | None, wall_ns: int) -> tuple[int, bool]:
         """Emit what is new of an open regular file: (file_id, whether it held still meanwhile).
@@ -66,6 +70,13 @@ class Inodes:
         `status` is its fstat, `wall_ns` a wall time before that.
         """
         ranges = self.writes.of(status.st_dev, status.st_ino, fd, status.st_size)
+        if self.cold is not None and known is not None:
+            file = self.cold.file(known.file_id, fd)
+            if file is not None:
+                return self._recovered(fd, status, known, wall_ns, file, ranges)
+            if self.cold.lost(known.file_id):
+                self._record.cut_blocks(known.file_id, 0)
+                known = known._replace(size=UNKNOWN_SIZE)
         if ranges is not None and known is not None and known.size != UNKNOWN_SIZE and status.st_size > SMALL_BYTES:
             if ranges or status.st_size != known.size or not _later(known, status):
                 return self._partly(fd, status, known, wall_ns, ranges)
@@ -110,6 +121,28 @@ class Inodes:
         self.writes.looked(status.st_dev, status.st_ino)
         crash("file-captured-partly")
         return known.file_id, _same(status, os.fstat(fd))
+
+    def _recovered(
+        self, fd: int, status: os.stat_result, known: Known, wall_ns: int, file: File, ranges: Ranges | None
+    ) -> tuple[int, bool]:
+        """A file that a recovery on demand brought back, whether or not all of it is there."""
+        assert self.cold is not None
+        same_size = known.size == status.st_size
+        if ranges is not None and not ranges and same_size and _later(known, status):
+            self._wait_for_ranges(status, known)
+            return known.file_id, False
+        xattrs = read_xattrs(fd)
+        try:
+            sizes = status.st_size, known.size
+            compare(self.content, self._record, self._outbox, self.cold, file, fd, sizes, ranges)
+        except CutShort:
+            return known.file_id, False
+        self._finish(known, status, b"", xattrs, wall_ns)
+        self._unexplained.pop(known.file_id, None)
+        self.writes.looked(status.st_dev, status.st_ino)
+        crash("recovered-file-captured")
+        after = os.fstat(fd)  # a fill changes its ctime, and no more
+        return file.file_id, (status.st_mtime_ns, status.st_size) == (after.st_mtime_ns, after.st_size)
 
     def _wait_for_ranges(self, status: os.stat_result, known: Known) -> None:
         """The file was written to, and it isn't known where: it is to be looked at again in a moment.

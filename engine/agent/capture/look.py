@@ -21,6 +21,8 @@ from engine.agent.capture.unmounted import Unmounted
 from engine.agent.capture.unreadable import Unreadable
 from engine.agent.kept.record import Known, Record, number_of
 from engine.agent.points.under_way import UnderWay
+from engine.agent.recovered.guests import AGAIN_SECONDS as GUESTS_SECONDS
+from engine.agent.recovered.guests import Guests
 from engine.agent.watch.base import Watcher
 from engine.drivers.files import Scope
 from engine.env.clock import Clock
@@ -46,6 +48,7 @@ class Capture:
         self.pending = Pending()
         self.under_way = UnderWay()
         self.unreadable = Unreadable(record, places, outbox)
+        self.guests: Guests | None = None
         self.scan: Callable[[Iterable[int]], None]
         self.to_scan: list[int] = []
         self.gone: list[Where] = []
@@ -172,6 +175,9 @@ class Capture:
             self.unreadable.read(where)
 
     def _regular(self, where: Where, at: bytes, fd: int | None, row: Known | None, status: os.stat_result) -> None:
+        if self.guests is not None and self.guests.cold(status):
+            self.pending.later[where] = self._clock.monotonic() + GUESTS_SECONDS
+            return
         self._watch_links(where, at, fd, status)
         known = self._same_inode(row, status)
         if known is not None and self._must_wait(where, known, status):

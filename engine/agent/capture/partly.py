@@ -48,7 +48,7 @@ def compare(
         start = chunk * CHUNK_BYTES
         length = min(CHUNK_BYTES, size - start)
         old = content.old_digests(file_id, start, size_known) or b""
-        parts, new = _read(content, fd, start, length, within, old)
+        parts, new = read_runs(content, fd, start, length, within, old)
         content.write(file_id, start, length, parts, new, old)
         crash("chunk-captured-partly")
         outbox.close_if_full()
@@ -90,7 +90,7 @@ def _chunks_of_run(record: Record, fd: int, file_id: int, first: int, end: int) 
     return sorted(found.intersection(chunks))
 
 
-def _read(content: Content, fd: int, start: int, length: int, within: Blocks, old: bytes) -> tuple[Ranges, bytes]:
+def read_runs(content: Content, fd: int, start: int, length: int, within: Blocks, old: bytes) -> tuple[Ranges, bytes]:
     """Read the runs of a chunk into the buffer; (the parts of it that are data, the digests of the whole chunk)."""
     count = -(-length // BLOCK_BYTES)
     new = bytearray(old[: count * DIGEST_BYTES].ljust(count * DIGEST_BYTES, b"\0"))

@@ -196,6 +196,10 @@ class Record:
         times = (s.st_size, s.st_mtime_ns, ctime_ns)
         self._inodes.append((file_id, lsn, dev, ino, s.st_mode, s.st_uid, s.st_gid, *times, s.st_rdev, target, xattrs))
 
+    def put_known(self, known: Known, lsn: int) -> None:
+        """An inode that was not looked at: what is known of it, and by which event."""
+        self._inodes.append((known.file_id, lsn, *known[1:]))
+
     def put_name(self, parent: int, name: bytes, file_id: int | None, lsn: int) -> None:
         """`file_id` None: the name was unlinked."""
         self._names.append((parent, name, file_id, lsn))

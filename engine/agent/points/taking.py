@@ -92,6 +92,8 @@ class CrashPoints:
         return taken
 
     def _taken(self) -> Taken:
+        if self._parts.capture.inodes.cold is not None:
+            raise NotHeld("a recovery still fills this source")
         hold = self._hold()
         wanted = self._wanted
         try:

@@ -17,9 +17,13 @@ MECHANISMS = ("trace", "none")
 
 
 def open_writes(
-    *, force: str | None = None, clock: Clock = SYSTEM, environment: Mapping[str, str] = os.environ
+    *,
+    force: str | None = None,
+    clones: bool = True,
+    clock: Clock = SYSTEM,
+    environment: Mapping[str, str] = os.environ,
 ) -> Writes:
-    """What tells where files are written.
+    """What tells where files are written; without `clones` none are made, which would read files that are cold.
 
     `force`, else the variable BCS_RANGES, names the one mechanism to use: NoTracing when it does not work, UsageError
     when there is none of that name.
@@ -27,7 +31,8 @@ def open_writes(
     forced = force or environment.get("BCS_RANGES") or None
     if forced is not None and forced not in MECHANISMS:
         raise UsageError(f"no such mechanism for ranges: {forced}", hint=f"one of {', '.join(MECHANISMS)}")
-    return WithMapped(Clones(_traced(forced, clock), clock), clock)
+    traced = _traced(forced, clock)
+    return WithMapped(Clones(traced, clock) if clones else traced, clock)
 
 
 def _traced(forced: str | None, clock: Clock) -> Writes:

@@ -42,6 +42,8 @@ class Head:
     through_at: int = 0
     batch_version: int = 1
     """The newest form of batches that the node reads."""
+    recovery: str = ""
+    """The recovery on demand whose tree this is the beginning of, by its id."""
 
 
 class CopyRefused(Failed):
@@ -217,7 +219,8 @@ def read_head(value: Mapping[str, Any]) -> Head:
         hash = bytes.fromhex(value.get("hash") or "")
         cause, through_at = str(value.get("cause") or ""), int(value.get("through_at") or 0)
         version = int(value.get("batch_version") or 1)
-        return Head(int(value["epoch"]), int(value["lsn"]), hash or NO_HASH, cause, through_at, version)
+        recovery = str(value.get("recovery") or "")
+        return Head(int(value["epoch"]), int(value["lsn"]), hash or NO_HASH, cause, through_at, version, recovery)
     except (KeyError, TypeError, ValueError):
         raise Failed(f"the node answered {dict(value)!r:.200} where a position was expected") from None
 

@@ -12,7 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from engine.journal import epochs
 from engine.journal.commit import Ack, Conflict, CopyRefused, Opened
+from engine.journal.heads import Head
 from engine.model.errors import Refused, UsageError
 from engine.model.ids import parse_address
 from engine.node import reports
@@ -21,10 +23,11 @@ from engine.node.api.bodies import TooLarge
 from engine.node.api.web import Answer, answering, read_json
 from engine.node.callers.access import AGENT, allow, need_host
 from engine.node.desired import bounded
+from engine.node.forks import recovery_at
 from engine.node.log import BATCH_DIGITS, DEBUG, INFO, SLOW_SECONDS, log, wanted
 from engine.node.monitoring.status import Report
 from engine.node.parts import Parts
-from engine.wire.batch import HASH_BYTES, Batch, decode
+from engine.wire.batch import HASH_BYTES, NO_HASH, Batch, decode
 from engine.wire.batch import VERSION as BATCH_VERSION
 from engine.wire.errors import Malformed
 from engine.wire.limits import BATCH_BYTES_MAX
@@ -194,7 +197,13 @@ def open_stream_for(
         "cause": opened.cause,
         "through_at": known.through_at if known else 0,
         "batch_version": BATCH_VERSION,
+        "recovery": recovery_of(parts, stream, head),
     }
+
+
+def recovery_of(parts: Parts, stream: str, head: Head) -> str:
+    """The recovery on demand that an epoch without events begins with."""
+    return recovery_at(epochs.epochs(parts.journal.store, stream), head.position) if head.hash == NO_HASH else ""
 
 
 def take_batch(parts: Parts, stream: str, body: bytearray) -> Future[Ack]:

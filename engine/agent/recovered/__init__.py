@@ -1,0 +1,1 @@
+"""What a recovery on demand has put where a source is: capture asks it, and never reads what is cold."""

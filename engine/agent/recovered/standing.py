@@ -1,0 +1,77 @@
+"""The recoveries on demand that stand where a source looks: is one being made, has one come to be used there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.drivers.files import Scope, within
+from engine.env import durable
+from engine.fill import documents
+from engine.fill.base import CANCELLED, FAILED, FILLING, FINISHING, PREPARING, Place, Recipe
+from engine.fill.documents import State
+from engine.fill.starting import FILLER, ROLE, living
+from engine.model.errors import Damaged
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+TAKEN = "captured"
+"""A file in the place of a recovery: capture knows by itself what the map knew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A recovery that touches a source. `own`: it is this very source, all of it, at the place where it lives."""
+
+    place: Place
+    recipe: Recipe
+    state: State
+    own: bool
+
+    @property
+    def fills(self) -> bool:
+        return self.state.state in (FILLING, FINISHING)
+
+    @property
+    def why_not(self) -> str:
+        """Why nobody may look at the tree now: it is being made, or nothing keeps readers of cold bytes waiting, as
+        after a reboot, so that they would read zeros. Empty when it can be used."""
+        if self.state.state == PREPARING:
+            return f"recovery {self.recipe.id} is being made"
+        same_boot = self.state.guard.partition(":")[0] == BOOT_ID.read_text().strip()
+        if self.fills and not (same_boot and (living(self.place, ROLE) or living(self.place, FILLER))):
+            return f"recovery {self.recipe.id} is not guarded: `bcsctl apply` brings its filler back"
+        return ""
+
+    def note_taken(self) -> None:
+        durable.replace(self.place.path / TAKEN, b"")
+
+
+def standing(home: Path, stream: str, scope: Scope) -> list[Standing]:
+    """Those that have not been taken over or away, the oldest first."""
+    return sorted(_standing(home, stream, scope), key=lambda each: each.recipe.begun_at)
+
+
+def why_not(home: Path, stream: str, scope: Scope) -> str:
+    """Why nobody may look at a source now; cheap where there never was a recovery."""
+    return next((why for each in _standing(home, stream, scope) if (why := each.why_not)), "")
+
+
+def _standing(home: Path, stream: str, scope: Scope) -> Iterator[Standing]:
+    for place in documents.places(home):
+        try:
+            if (place.path / TAKEN).exists():
+                continue
+            state = documents.read_state(place)
+            if state.state in (CANCELLED, FAILED):
+                continue
+            recipe = documents.read_recipe(place)
+        except (Damaged, FileNotFoundError):
+            continue  # it goes, or never was whole
+        directory = os.fsencode(recipe.dir)
+        reals = [os.path.realpath(root) for root in scope.roots]
+        if any(within(real, directory) or within(directory, real) for real in reals):
+            base = os.fsencode(recipe.base)
+            own = recipe.stream == stream and reals == [directory] and scope.roots == (base,)
+            yield Standing(place, recipe, state, own)

@@ -1,0 +1,138 @@
+"""A session and the recoveries that stand where its source is: held back while they are made, its record begun with the
+tree of its own, asked about what is cold, and rid of them when all is there."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from engine.agent.endings import Held
+from engine.agent.kept.record import UNKNOWN_SIZE, Record
+from engine.agent.kept.spool import Spool, SpoolDamaged
+from engine.agent.log import INFO, log
+from engine.agent.parts import Parts
+from engine.agent.recovered.cold import ASK, Cold
+from engine.agent.recovered.guests import Guests
+from engine.agent.recovered.seeding import RECOVERY, seed
+from engine.agent.recovered.standing import Standing, standing, why_not
+from engine.agent.settings import Settings
+from engine.agent.ship.client import Head, Node, OutOfOrder
+from engine.agent.ship.opening import claim
+from engine.fill import documents
+from engine.fill.base import LIVING
+from engine.model.errors import BcsError, Refused
+from engine.model.ids import parse_position
+from engine.wire.batch import NO_HASH
+
+_CHUNK_BLOCKS, _BLOCK, _DIGEST = 512, 8192, 16
+
+
+def home_of(settings: Settings) -> Path:
+    return settings.directory.parents[1]
+
+
+def refuse_where_recovered(settings: Settings, free: bool = True) -> None:
+    """Held while nobody may look at the source; `free` says that nobody makes a tree there just now."""
+    why = why_not(home_of(settings), settings.stream, settings.scope)
+    if why or not free:
+        raise Held(why or "a recovery is being made")
+
+
+def begin(settings: Settings, record: Record, spool: Spool, node: Node) -> str:
+    """Begin the record anew with a tree that was brought back on demand, if there is one and the node goes on from it;
+    why changes may have been missed then, "" if nothing was done. Unreachable when the node can't be asked."""
+    mine = _own(settings)
+    if mine is None or record.fact(RECOVERY) == mine.recipe.id or not mine.place.names.exists():
+        return ""
+    _send_what_is_left(settings, record, spool, node)
+    head = node.open_stream(settings.stream, settings.host, settings.writer, claim(record))
+    if not _is_the_beginning(head, mine):
+        return ""
+    seed(record, mine, head, settings.scope, settings.site_clock.now())
+    spool.drop()
+    log("goes on from a tree recovered on demand", settings.clock, level=INFO, recovery=mine.recipe.id)
+    return f"brought back on demand as of point {mine.recipe.position}"
+
+
+def stand(settings: Settings, record: Record) -> tuple[Cold | None, Guests | None]:
+    """What capture has to ask before it reads a file."""
+    found = standing(home_of(settings), settings.stream, settings.scope)
+    cold, guests = None, []
+    for each in found:
+        if each.own and record.fact(RECOVERY) == each.recipe.id:
+            cold = Cold(each, record)
+        elif each.state.state in LIVING:
+            guests.append(each)
+    return cold, Guests(guests) if guests else None
+
+
+def keep_house(parts: Parts) -> None:
+    """Take over what the map knows once everything is filled; forget guests that are whole."""
+    capture = parts.capture
+    cold = capture.inodes.cold
+    if cold is not None and not _lives(cold.standing):
+        parts.hints.dirty |= _settle(cold, parts.record, parts.outbox.builder.lsn_next - 1)
+        parts.record.commit()
+        cold.standing.note_taken()
+        cold.close()
+        capture.inodes.cold = None
+    if capture.guests is not None and not any(_lives(each) for each in capture.guests.standing):
+        capture.guests.close()
+        capture.guests = None
+
+
+def close(parts: Parts) -> None:
+    """The session ends."""
+    if parts.capture.inodes.cold is not None:
+        parts.capture.inodes.cold.close()
+    if parts.capture.guests is not None:
+        parts.capture.guests.close()
+
+
+def _own(settings: Settings) -> Standing | None:
+    found = [each for each in standing(home_of(settings), settings.stream, settings.scope) if each.own]
+    return found[-1] if found else None
+
+
+def _is_the_beginning(head: Head, mine: Standing) -> bool:
+    """Whether nothing has been written yet to the epoch that was opened for this recovery: behind its point are at most
+    the names of that."""
+    return head.recovery == mine.recipe.id and head.hash == NO_HASH
+
+
+def _send_what_is_left(settings: Settings, record: Record, spool: Spool, node: Node) -> None:
+    """What was captured of the tree that was lost, and spooled, goes on the branch that it belongs to."""
+    sent = [each for each in record.sent() if each.place.segment >= 0]
+    with suppress(OutOfOrder, Refused, SpoolDamaged):
+        for each in sent:
+            node.send(settings.stream, settings.host, [spool.read(each.place)])
+
+
+def _lives(each: Standing) -> bool:
+    try:
+        return documents.read_state(each.place).state in LIVING
+    except (BcsError, OSError):
+        return False
+
+
+def _settle(cold: Cold, record: Record, lsn_now: int) -> set[tuple[int, bytes]]:
+    """What the map knows goes into the record. The names of files of which it does not know all: to be looked at."""
+    unsure: set[tuple[int, bytes]] = set()
+    lsn = parse_position(cold.standing.recipe.position).lsn
+    for file_id in cold.ids():
+        known, file = record.inode(file_id), cold.file(file_id)
+        if known is None or file is None or known.size == UNKNOWN_SIZE:
+            continue
+        blocks = -(-known.size // _BLOCK)
+        asked = False
+        for chunk in range(-(-blocks // _CHUNK_BLOCKS)):
+            row = record.blocks(file_id, chunk)
+            digests = cold.known(file, chunk, min(_CHUNK_BLOCKS, blocks - chunk * _CHUNK_BLOCKS))
+            asked |= any(digests[at : at + _DIGEST] == ASK for at in range(0, len(digests), _DIGEST))
+            if row != digests:
+                record.put_blocks(file_id, chunk, lsn if row is None else lsn_now, digests)
+        if asked:
+            unsure.update(record.places_of(file_id))
+    return unsure
+
+

@@ -1,0 +1,154 @@
+"""A tree recovered on demand at its own place: history goes on from the point, and nothing cold is ever shipped."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.fill import documents
+from engine.fill.base import LIVING
+from engine.fill.starting import FILLER, ROLE, living
+from tests.embedded import Site
+from tests.fidelity.walker import differences, walk
+
+ADDRESS = "demo/localhost/files"
+BIG = 24 << 20
+SMALL_FILES = 30
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    source = tmp_path / "source"
+    (source / "dir" / "deep").mkdir(parents=True)
+    (source / "big").write_bytes(os.urandom(BIG))
+    for number in range(SMALL_FILES):
+        (source / "dir" / f"f{number:02d}").write_bytes(os.urandom(20_000 + number))
+    (source / "dir" / "deep" / "log").write_bytes(b"line\n" * 10_000)
+    os.link(source / "dir" / "f00", source / "further name")
+    (source / "link").symlink_to("dir/f01")
+    with open(source / "sparse", "wb") as file:
+        file.truncate(5 << 20)
+        file.seek(3 << 20)
+        file.write(os.urandom(100_000))
+    os.chmod(source / "dir" / "f02", 0o600)
+    with Site(tmp_path / "home") as made:
+        made.start()
+        made.protect(ADDRESS, source)
+        made.wait_protected(ADDRESS)
+        try:
+            yield made
+        finally:
+            end_recoveries(made.home)
+
+
+def end_recoveries(home: Path) -> None:
+    """Fill what is left, so that nothing of ours outlives the test."""
+    for place in documents.places(home):
+        for role in (ROLE, FILLER):
+            pid = living(place, role)
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
+
+
+def source_of(site: Site) -> Path:
+    return site.home.parent / "source"
+
+
+def lose(site: Site) -> str:
+    """A mark, then the tree is gone, and the node knows; the mark's moment."""
+    assert all(mark["done"] for mark in site.json("mark", "demo", "--label", "whole")["marks"])
+    shutil.rmtree(source_of(site))
+    site.wait(lambda: site.run("ls", f"{ADDRESS}:{source_of(site)}", check=False).returncode != 0, 30, "the loss")
+    return "mark:whole"
+
+
+def recover(site: Site, at: str, *more: str) -> dict[str, Any]:
+    done = site.run(
+        "restore", ADDRESS, "--at", at, "--to", str(source_of(site)), "--on-demand", *more, "--json", check=False
+    )
+    told = dict(json.loads(done.stdout))
+    assert done.returncode == 0, (told, done.stderr)
+    assert told["epoch"] is not None
+    return told
+
+
+def sent(site: Site) -> int:
+    """Bytes of batches that the agent has sent since it started."""
+    return int(json.loads(site.run("agent", "status", "--json", check=False).stdout)["sources"][0]["bytes_sent"])
+
+
+def captured(site: Site, path: Path, content: bytes) -> None:
+    wanted = f"{ADDRESS}:{path}"
+    site.wait(lambda: site.run("cat", wanted, check=False).stdout == content, 60, f"{path} to be captured")
+
+
+def state(site: Site) -> str:
+    [place] = documents.places(site.home)
+    return documents.read_state(place).state
+
+
+def restored(site: Site, folder: str, at: str = "latest") -> Any:
+    target = site.home.parent / folder
+    told = site.json("restore", ADDRESS, "--at", at, "--to", str(target), "--verify")
+    assert told["verified"]
+    return walk(target)
+
+
+def test_writes_while_it_fills_are_kept_and_nothing_cold_is_sent(site: Site) -> None:
+    source = source_of(site)
+    whole = walk(source)
+    at = lose(site)
+    lost = site.json("points", ADDRESS)["points"][-1]["point"]
+    before = sent(site)
+    told = recover(site, at, "--rate", "1KiB")
+    site.wait(lambda: site.source(ADDRESS)["state"] == "protected", 30, "capture to go on")
+    assert names(source) == set(whole)
+    content = bytearray((source / "dir" / "f03").read_bytes())
+    with open(source / "dir" / "f03", "r+b") as file:
+        file.seek(9_000)
+        file.write(b"changed")
+    content[9_000:9_007] = b"changed"
+    captured(site, source / "dir" / "f03", bytes(content))
+    with open(source / "big", "r+b") as file:
+        file.seek(10 << 20)
+        file.write(b"in the middle of what is cold")
+    (source / "new").write_bytes(b"new\n" * 100)
+    (source / "dir" / "f04").unlink()
+    (source / "dir" / "f05").rename(source / "dir" / "moved")
+    os.truncate(source / "dir" / "f06", 1_000)
+    with open(source / "dir" / "deep" / "log", "ab") as file:
+        file.write(b"one more\n")
+    os.chmod(source / "dir" / "f07", 0o640)
+    captured(site, source / "new", b"new\n" * 100)
+    captured(site, source / "dir" / "deep" / "log", b"line\n" * 10_000 + b"one more\n")
+    assert state(site) in LIVING, "it was to be filling still"
+    assert sent(site) - before < 200_000, "something cold was sent"
+    found = restored(site, "while it fills")
+    [place] = documents.places(site.home)
+    site.run("recover", "finish", told["id"])
+    site.wait(lambda: state(site) not in LIVING, 60, "the end of filling")
+    site.wait(lambda: (place.path / "captured").exists(), 30, "capture to know by itself")
+    assert differences(found, walk(source)) == []
+    assert sent(site) - before < 400_000
+    (source / "dir" / "f08").write_bytes(b"after the end")
+    captured(site, source / "dir" / "f08", b"after the end")
+    assert differences(restored(site, "after the end"), walk(source)) == []
+    assert differences(whole, restored(site, "as it was", at)) == []
+    gone = site.run("restore", ADDRESS, "--at", f"point:{lost}", "--to", str(site.home.parent / "lost"), check=False)
+    assert gone.returncode in (0, 5)
+
+
+def names(path: Path) -> set[bytes]:
+    """All names below a directory, without a look at what is in files."""
+    root = os.fsencode(path)
+    found = {b"."}
+    for above, directories, files in os.walk(root):
+        found |= {os.path.relpath(os.path.join(above, name), root) for name in (*directories, *files)}
+    return found
