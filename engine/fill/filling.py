@@ -18,7 +18,7 @@ from engine.fill.base import BLOCK_BYTES, COLD, DIGEST_BYTES, WARM, Away, ColdFi
 from engine.fill.chunks import MOST_BLOCKS, Blocks, free_around, overlapping, wished
 from engine.fill.map import Map, digests
 from engine.fill.sizes import Sizes
-from engine.fill.storing import Part, Span, assembled, holes_of, store, without
+from engine.fill.storing import ALONE, CAREFUL, WATCHING, Part, Span, assembled, holes_of, store, without
 from engine.model.errors import Damaged
 
 AGAIN_SECONDS = 0.2
@@ -40,6 +40,7 @@ class _File:
     ahead_to: int = 0
     ahead: bool = False
     seen: int = 0
+    careful: bool = False
     changed: threading.Condition = field(default_factory=lambda: threading.Condition(threading.RLock()))
 
 
@@ -65,7 +66,8 @@ class Filling:
         self._wake = threading.Condition()
         self._refusing = self._stopped = False
         self.damaged: dict[int, str] = {}
-        self.waiting = self.cutter = 0
+        self.waiting = 0
+        self.cutters: set[int] = set()
         self.away = False
         self.count({})
 
@@ -134,6 +136,9 @@ class Filling:
             self._warm(number, known, -(-size // BLOCK_BYTES), file.blocks)
         self._when_whole(number)
 
+    def may_be_cut(self, number: int) -> None:
+        self._of(number).careful = True
+
     def window(self, number: int) -> threading.Condition:
         return self._of(number).changed
 
@@ -152,7 +157,7 @@ class Filling:
     def refuse(self) -> None:
         """The recovery is cancelled: whatever is cold is an error from now on; this thread may cut it off."""
         self._refusing = True
-        self.cutter = threading.get_native_id()
+        self.cutters.add(threading.get_native_id())
 
     def stop(self) -> None:
         """Nothing new is begun; who waits for a supply gets an error."""
@@ -317,17 +322,20 @@ class Filling:
             data = assembled(parts, start, end)
             kept = self._kept(file, chunk)
             holes = holes_of(parts, start, end) if not kept else []
-            stopped = store(fd, start, data, without([(start, end)], kept), holes, not self.mechanism.sees_truncation)
-            if stopped < end:
-                size = os.fstat(fd).st_size
-                if size >= known.limit:
-                    raise OSError(errno.EIO, f"the file system took {stopped - start} of {end - start} bytes")
-                self.truncated(file.number, size)
-                end = min(end, known.limit)
+            cut = store(fd, start, data, without([(start, end)], kept), holes, self._way(known))
+            if cut is not None:
+                self.truncated(file.number, cut)
+                end = min(end, cut)
             if end > start:
                 self._filled(file, known, chunk[0], memoryview(data)[: end - start])
         finally:
             os.close(fd)
+
+    def _way(self, known: _File) -> str:
+        if self.mechanism.sees_truncation:
+            return ALONE
+        self.cutters.add(threading.get_native_id())
+        return CAREFUL if known.careful else WATCHING
 
     def _kept(self, file: ColdFile, chunk: Blocks) -> list[Span]:
         """What a power cut left in blocks of which it took the rest: it stays."""

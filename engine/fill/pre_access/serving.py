@@ -61,7 +61,9 @@ class Serving:
             try:
                 offset, length = needed(taken.event)
                 number, size = self._look(taken)
-                cutting = taken.event.tid == self._fills.cutter
+                if number is not None and not taken.event.length:
+                    self._fills.may_be_cut(number)
+                cutting = taken.event.tid in self._fills.cutters
                 if number is None or cutting or self._fills.ready(number, offset, length, size):
                     self._answer(taken, 0)
                 else:
