@@ -92,7 +92,7 @@ def carried_out(endpoint: Endpoint, asked: Asked, as_json: bool) -> dict[str, An
         except KeyboardInterrupt:
             _cancel(endpoint, opened["id"], asked)
             raise
-    return {"address": asked.address, **opened, **outcome, "recorded": True}
+    return {"address": asked.address, **opened, "kept": 0, "kept_aside": [], **outcome, "recorded": True}
 
 
 def _watched(endpoint: Endpoint, opened: Mapping[str, Any], draw: Callable[[str, int, int], None]) -> dict[str, Any]:

@@ -1,8 +1,7 @@
-"""bcsctl restore: bring back a file, a tree or a source as of any moment."""
+"""bcsctl restore: bring back a file, a tree, a source, a host or a group as of any moment."""
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
@@ -10,11 +9,10 @@ import click
 from bcsctl.commands.scratch import CHECK_HELP
 from bcsctl.entries import damage_is_a_difference
 from bcsctl.node_client import told_how_to_start
-from bcsctl.opening import Named, named, path_of
+from bcsctl.opening import Named, path_of
 from bcsctl.options import at_option, exits
-from bcsctl.output import json_option, print_json
+from bcsctl.output import json_option
 from bcsctl.restore_here import Asked, here
-from bcsctl.restore_view import render, render_plan
 from bcsctl.settings import Settings, home_option, settings
 from bcsctl.sites import site_option
 from engine.model.errors import UsageError
@@ -95,7 +93,8 @@ def command(
     one path lands in DIR itself; a source with several keeps the whole paths below DIR. GROUP/HOST, GROUP, HOST and
     --selector stand for several sources: each lands in DIR/HOST/SOURCE. Every byte's hash is checked before it is
     written. Broken off, the same command goes on, and does not write again what is whole. With HOST: before DIR the
-    node sends it to that host, whose agent writes it; Ctrl-C cancels, and what was written stays.
+    node sends it to that host, whose agent writes it; Ctrl-C cancels, and what was written stays. As HOST * stands for
+    each source's own.
 
     --in-place writes what differs between now and then where it came from; a mark is set before it, to which the same
     command leads back.
@@ -138,12 +137,11 @@ def command(
     if on_demand:
         return at_once(where, asked, host, folder, mechanism, rate)
     if host or where.site is not None:
-        of_this_machine(asked)
-        wanted = named(address)
+        from bcsctl.restore_afar import from_afar
+
+        of_this_machine(asked, several=True)
         with damage_is_a_difference(), told_how_to_start(where):
-            return from_afar(
-                where, wanted, at, host, folder, verify=asked.verify, dry_run=asked.dry_run, as_json=asked.as_json
-            )
+            return from_afar(where, asked, host, folder)
     return here(where, asked, folder)
 
 
@@ -170,39 +168,13 @@ def back(where: Settings, asked: Asked, exact: bool) -> int:
     )
 
 
-def of_this_machine(asked: Asked) -> None:
-    """UsageError for what only a restore to a directory of this machine knows."""
-    for name in ("overwrite", "aside", "partial", "owners"):
+def of_this_machine(asked: Asked, *, several: bool = False) -> None:
+    """UsageError for what only a restore to a directory of this machine knows; unless `several`, for more than one."""
+    for name in ("overwrite", "aside", "owners"):
         if getattr(asked, name):
             raise UsageError(f"--{name} is for a directory of this machine, from its own journal", hint="leave it out")
-    if not asked.scope.one:
+    if not several and not asked.scope.one:
         raise UsageError(f"{asked.scope} is not the address of one source", hint="several go to this machine's DIR")
-
-
-def from_afar(
-    where: Settings, wanted: Named, at: str, host: str, folder: str, *, verify: bool, dry_run: bool, as_json: bool
-) -> int:
-    """Have the node send it: to a host, whose agent receives it, or to this machine, where we do."""
-    from bcsctl import restore_remote
-    from engine.recovery.acts import who_acts
-
-    place = os.fsencode(folder) if host else restore_remote.local_folder(folder)
-    asked = restore_remote.Asked(wanted.address, wanted.path, at, host, place, verify, who_acts())
-    endpoint = where.endpoint
-    if dry_run:
-        told = {"address": asked.address, **restore_remote.planned(endpoint, asked)}
-        if as_json:
-            print_json(told)
-        else:
-            render_plan(told, asked.address, asked.place)
-        return 0
-    told = restore_remote.carried_out(endpoint, asked, as_json)
-    damaged = told.pop("damaged")
-    if as_json:
-        print_json(told)
-    else:
-        render(told, f" to {asked.place}" if asked.host else "")
-    return 0 if told["verified"] else 6 if damaged else 1
 
 
 def destination(target: str) -> tuple[str, str]:

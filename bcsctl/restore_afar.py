@@ -1,0 +1,120 @@
+"""bcsctl restore --to HOST:DIR, and from a site: the node sends it, to hosts whose agents receive it or to us."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bcsctl import restore_remote
+from bcsctl.node_client import get
+from bcsctl.output import BUSY, print_json, say
+from bcsctl.restore_here import Asked, with_command
+from bcsctl.restore_view import render, render_plan, render_plans, render_several
+from bcsctl.settings import Settings
+from engine.model.errors import NothingThere, UsageError
+from engine.model.ids import Address, parse_address
+from engine.plan.scope import chosen, landings
+
+EACH = "*"
+"""As the host: each source goes to its own."""
+
+
+def from_afar(where: Settings, asked: Asked, host: str, folder: str) -> int:
+    """Have the node send it. Several sources land in DIR/HOST/SOURCE, one after the other."""
+    wanted = _wanted(where, asked, host, folder)
+    if asked.scope.one:
+        return _one(where, asked, wanted[0])
+    return _several(where, asked, wanted, folder)
+
+
+def _wanted(where: Settings, asked: Asked, host: str, folder: str) -> list[restore_remote.Asked]:
+    from engine.recovery.acts import who_acts
+
+    place = os.fsencode(folder) if host else restore_remote.local_folder(folder)
+    if asked.scope.one:
+        places = {parse_address(str(asked.scope)): place}
+    else:
+        places = landings(chosen(asked.scope, _known(where, asked)), place)
+    who = who_acts()
+    return [
+        restore_remote.Asked(
+            *(str(address), asked.path, asked.at, address.host if host == EACH else host, lands, asked.verify, who)
+        )
+        for address, lands in places.items()
+    ]
+
+
+def _known(where: Settings, asked: Asked) -> dict[Address, Mapping[str, str]]:
+    """The sources that the node knows."""
+    if asked.scope.labels:
+        raise UsageError("--selector is for this machine's own history", hint="name a group or a host")
+    return {parse_address(row["address"]): {} for each in get(where, "/v1/status")["groups"] for row in each["sources"]}
+
+
+def _one(where: Settings, asked: Asked, wanted: restore_remote.Asked) -> int:
+    if asked.dry_run:
+        told = _planned(where, asked, wanted)
+        if asked.as_json:
+            print_json(told)
+        else:
+            render_plan(told, wanted.address, wanted.place)
+        return 0
+    told = _done(where, asked, wanted)
+    damaged = told.pop("damaged")
+    if asked.as_json:
+        print_json(told)
+    else:
+        render(told, f" to {wanted.place}" if wanted.host else "")
+    return 0 if told["verified"] else 6 if damaged else 1
+
+
+def _several(where: Settings, asked: Asked, wanted: Sequence[restore_remote.Asked], folder: str) -> int:
+    """Nothing begins before each of them has an answer."""
+    from engine.recovery.errand import nothing_of
+    from engine.recovery.told import in_all
+
+    plans: dict[str, dict[str, Any]] = {}
+    missing: dict[str, NothingThere] = {}
+    for one in wanted:
+        try:
+            plans[one.address] = {**_planned(where, asked, one), "host": one.host}
+        except NothingThere as error:
+            missing[one.address] = error
+    if missing and not (plans and (asked.partial or asked.path is not None)):
+        raise nothing_of(missing, len(wanted))
+    for address, why in missing.items():
+        say(f"{address} is left out: {why.message}", BUSY)
+    plan = in_all([row["plan"] for row in plans.values()])
+    answer: dict[str, Any] = {"address": str(asked.scope), "plan": plan}
+    if asked.dry_run:
+        answer |= {"sources": list(plans.values()), "dry_run": True}
+        if asked.as_json:
+            print_json(answer)
+        else:
+            render_plans(answer, folder)
+        return 0
+    done = [{**_done(where, asked, one), "host": one.host} for one in wanted if one.address in plans]
+    summed = in_all([{name: row[name] for name in row if name not in ("plan", "version")} for row in done])
+    damaged = any(row.pop("damaged") for row in done)
+    summed.pop("damaged", None)
+    answer |= {**summed, "sources": done}
+    if asked.as_json:
+        print_json(answer)
+    else:
+        render_several(answer)
+    return 0 if answer["verified"] else 6 if damaged else 1
+
+
+def _planned(where: Settings, asked: Asked, wanted: restore_remote.Asked) -> dict[str, Any]:
+    try:
+        return {"address": wanted.address, **restore_remote.planned(where.endpoint, wanted)}
+    except NothingThere as error:
+        raise (with_command(error, asked) if asked.scope.one else error) from None
+
+
+def _done(where: Settings, asked: Asked, wanted: restore_remote.Asked) -> dict[str, Any]:
+    try:
+        return restore_remote.carried_out(where.endpoint, wanted, asked.as_json)
+    except NothingThere as error:
+        raise with_command(error, asked) from None
