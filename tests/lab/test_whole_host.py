@@ -82,7 +82,9 @@ class Scene:
         for tree in ("/etc", "/usr", "/srv", "/root", "/home", "/opt", "/var/lib/dpkg"):
             found += self.host.run(["python3", "-", tree], stdin=script).stdout.splitlines()
         changing = ("starts", ".pyc", "__pycache__", '[".updated"', '["resolv.conf"')
-        return sorted(line for line in found if not any(name in line for name in changing))
+        # A file that was written to through overlayfs may count a link that nobody finds a name for: the last column.
+        told = [json.dumps(json.loads(line)[:-1]) for line in found]
+        return sorted(line for line in told if not any(name in line for name in changing))
 
 
 @pytest.fixture
