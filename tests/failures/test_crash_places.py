@@ -11,7 +11,8 @@ import ast
 import os
 import time
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
@@ -49,11 +50,29 @@ def test_every_place_has_a_name_of_its_own() -> None:
     assert len(names) == len(set(names)) > 30
 
 
+Deaths = dict[str, list[Future[None]]]
+
+
+@pytest.fixture(scope="module")
+def deaths(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deaths]:
+    """All that this run is to try, a few at a time whatever their sources are: most of a life is waiting."""
+    wanted = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    sources = [each["source"] for each in wanted if each.get("source") in PLACES]
+    base = tmp_path_factory.mktemp("deaths")
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        yield {
+            source: [pool.submit(die_again_and_again, base / place, source, place) for place in PLACES[source]]
+            for source in sources
+        }
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 @pytest.mark.parametrize("source", sorted(PLACES))
-def test_death_at_every_place(tmp_path: Path, source: str) -> None:
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for died in [pool.submit(die_again_and_again, tmp_path / place, source, place) for place in PLACES[source]]:
-            died.result()
+def test_death_at_every_place(deaths: Deaths, source: str) -> None:
+    for died in deaths[source]:
+        died.result()
 
 
 def die_again_and_again(base: Path, source: str, place: str) -> None:

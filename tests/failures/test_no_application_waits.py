@@ -20,8 +20,8 @@ import pytest
 from tests.failures.host import Host, a_host
 from tests.failures.test_no_room import Deafness, failing
 
-SECONDS = float(os.environ.get("BCS_FAILURES_SECONDS", "4"))
-STOPPED_SECONDS = 10.0
+SECONDS = float(os.environ.get("BCS_FAILURES_SECONDS", "3"))
+STOPPED_SECONDS = 5.0
 PAUSE_SECONDS = 0.001
 MEDIAN_RATIO_MAX, P99_RATIO_MAX = 10.0, 20.0
 MEDIAN_MAX, P99_MAX, LONGEST_MAX = 0.005, 0.2, 2.0
