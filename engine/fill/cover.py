@@ -97,7 +97,7 @@ def _name(recovery: str) -> bytes:
 
 def uppermost(directory: bytes) -> bytes:
     """The source of the mount that was laid last at exactly this directory; empty when none is."""
-    wanted = os.path.realpath(directory)
+    wanted = _real(directory)
     for plain, escaped in ((b"\\", rb"\134"), *_ESCAPED.items()):
         wanted = wanted.replace(plain, escaped)
     source = b""
@@ -106,6 +106,17 @@ def uppermost(directory: bytes) -> bytes:
         if before.split()[4] == wanted:
             source = after.split()[1]
     return source
+
+
+def _real(directory: bytes) -> bytes:
+    """Its real path; what is mounted there is not asked for anything: its server may be gone."""
+    above, name = os.path.split(os.path.abspath(directory))
+    path = os.path.join(os.path.realpath(above), name)
+    try:
+        os.readlink(path)
+    except OSError:
+        return path  # no link
+    return os.path.realpath(path)
 
 
 def _in_a_thread(act: Callable[[], None]) -> None:
