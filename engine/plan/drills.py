@@ -124,6 +124,14 @@ def groups_in(applied: Mapping[str, Any]) -> dict[str, GroupPolicy]:
     return {group: _group(group, listed, documents, applied) for group, listed in sources.items()}
 
 
+def group_in(applied: Mapping[str, Any], group: str) -> GroupPolicy | None:
+    """One group of applied policies; None where they name no source of it."""
+    mine = {
+        address: source for address, source in (applied.get("sources") or {}).items() if address.split("/")[0] == group
+    }
+    return _group(group, mine, applied.get("documents") or {}, applied) if mine else None
+
+
 def _group(
     group: str,
     sources: Mapping[str, Mapping[str, Any]],

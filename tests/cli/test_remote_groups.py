@@ -37,6 +37,7 @@ LOOKS = [
     ["query", "from audit"],
     ["query", "select * from events where cast(name as integer) = 1"],
     ["check"],
+    ["drill", "quokka"],
     ["restore", SECRET, "--to", "back"],
     ["restore", "finance/axolotl/narw", "--to", "back"],
     ["restore", "finance/x/y", "--to", "sf-db1:/back", "--dry-run"],
@@ -50,6 +51,19 @@ def asked(argv: list[str]) -> set[str]:
     """The words that the question itself holds: an error may repeat them."""
     text = " ".join(argv)
     return {word for word in WORDS if word in text}
+
+
+def test_an_operator_drills_what_he_sees_and_nothing_else(site: Remote) -> None:
+    done = site.run("olga", "drill", "finance", "--json")
+    told = done.json
+    assert trace(done) == [] and told["group"] == "finance" and told["recorded"]
+    # The site of these tests has no agents, so only what an agent would have told is missing.
+    assert [row["name"] for row in told["checks"] if row["passed"] is False] == ["rpo"]
+    assert done.code == 1
+    assert site.run("vera", "drill", "finance").code == 4
+    assert site.run("olga", "drill", "quokka").code == site.run("olga", "drill", "nowhere").code == 5
+    acts = site.on_node("query", "select who, details from audit where what = 'drill'", "--json").json["rows"]
+    assert [who for who, _ in acts] == ["olga (token olgas)"]
 
 
 @pytest.mark.parametrize("argv", LOOKS, ids=" ".join)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from engine.journal import control
 from engine.journal.open import Journal
 from engine.model.errors import BcsError, NothingThere, Refused
 from engine.model.policy.drills import APPLICATION, CHECKSUMS, COMMAND, LATEST, Check
-from engine.plan.drills import BEGUN, ENDED, GroupPolicy, groups_in
+from engine.plan.drills import BEGUN, ENDED, GroupPolicy, group_in
 from engine.recovery.acts import record_act
 from engine.recovery.drill import place
 from engine.recovery.drill.evidence import ROOM, Evidence, Row, for_audit
@@ -27,6 +27,8 @@ ID_BYTES = 8
 COMMANDS = "commands"
 """What `--check` calls the commands of a group's policy."""
 CHECKS = (CHECKSUMS, APPLICATION, COMMANDS)
+LOOKED_BACK = 50
+"""So many applied policies are read for the one that a group's policy came with."""
 
 
 @dataclass(slots=True)
@@ -56,15 +58,29 @@ class Scene:
 
 
 def group_of(journal: Journal, group: str) -> GroupPolicy:
-    """What the applied policies say of a group. NothingThere for one that they do not name, or that may not be known
-    of here."""
+    """What the applied policies say of a group, with the number and commit of those that began to say so. NothingThere
+    for one that they do not name, or that may not be known of here."""
     applied = control.latest(journal.store, control.POLICIES) or {}
     seen = journal.seen.policy(applied) if journal.seen else applied
     names = {address.split("/")[0] for address in seen.get("sources") or {}}
     if group not in names:
         known = f"groups are {', '.join(sorted(names))}" if names else "nothing is protected yet: see `bcsctl apply`"
         raise NothingThere(f"there is no group '{group}'", hint=known)
-    return groups_in(applied)[group]
+    found = group_in(applied, group)
+    assert found is not None
+    return _since(journal, found)
+
+
+def _since(journal: Journal, policy: GroupPolicy) -> GroupPolicy:
+    """The group's policy as it first came: later applies that did not touch it are no business of its evidence, nor of
+    those who see this group alone. Without number and commit when that was too long ago."""
+    found = replace(policy, number=0, commit="")
+    for number in list(reversed(control.numbers(journal.store, control.POLICIES)))[:LOOKED_BACK]:
+        before = group_in({**control.read(journal.store, control.POLICIES, number), "number": number}, policy.group)
+        if before is None or before.digest != policy.digest:
+            return found
+        found = before
+    return found if found.number == 1 else replace(policy, number=0, commit="")
 
 
 def asked_of(policy: GroupPolicy, at: str | None = None, checks: Sequence[str] = ()) -> list[Asked]:
