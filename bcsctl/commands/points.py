@@ -52,6 +52,7 @@ def command(
     now = SYSTEM.now()
     first, last = period(from_at, to_at, now)
     with scene(settings(home), address) as at:
+        from engine.query.branches import branches
         from engine.query.points import count as count_of
         from engine.query.points import gaps, known_until, points
 
@@ -61,6 +62,7 @@ def command(
         word = at.word()
         known = [*gaps(at.session, at.stream.id), *([word.gap] if word and word.gap else [])]
         missed = [gap for gap in known if _meets(gap, first, last)]
+        aside = branches(at.session, at.stream.id)
         through = max(known_until(at.session, at.stream.id), (word.through_at if word else None) or 0)
     if as_json:
         print_json(
@@ -86,10 +88,27 @@ def command(
                     }
                     for gap in missed
                 ],
+                "branches": [
+                    {
+                        "epoch": branch.epoch,
+                        "left": str(branch.left),
+                        "cause": branch.cause,
+                        "points": branch.count,
+                        "last": str(branch.last.position),
+                        "last_at": format_time(branch.last.at),
+                    }
+                    for branch in aside
+                ],
             }
         )
     else:
         render(found, missed, count, now, through if last is None else 0)
+        for branch in aside:
+            say(
+                f"beside this history, which left it at {branch.left} ({branch.cause}): "
+                f"{counted(branch.count, 'point')} up to point:{branch.last.position}, {local_time(branch.last.at, 6)}",
+                DIM,
+            )
 
 
 def _meets(gap: Gap, first: int | None, last: int | None) -> bool:

@@ -14,6 +14,7 @@ import pytest
 
 from engine.fill import documents
 from engine.fill.base import LIVING
+from engine.fill.recoveries import revive
 from engine.fill.starting import FILLER, ROLE, living
 from tests.embedded import Site
 from tests.fidelity.walker import differences, walk
@@ -152,3 +153,89 @@ def names(path: Path) -> set[bytes]:
     for above, directories, files in os.walk(root):
         found |= {os.path.relpath(os.path.join(above, name), root) for name in (*directories, *files)}
     return found
+
+
+def write_some(site: Site, word: bytes) -> None:
+    """Two writes into what is cold, and a new file; captured when this returns."""
+    source = source_of(site)
+    with open(source / "big", "r+b") as file:
+        for offset in (3 << 20, 17 << 20):
+            file.seek(offset)
+            file.write(word * 100)
+    (source / "dir" / "f10").write_bytes(word)
+    (source / "stamp").write_bytes(word)
+    captured(site, source / "stamp", word)
+
+
+def expected(whole: Any, big: bytearray, word: bytes) -> dict[bytes, bytes]:
+    """What the files that `write_some` has written to must hold."""
+    for offset in (3 << 20, 17 << 20):
+        big[offset : offset + 100 * len(word)] = word * 100
+    return {b"big": bytes(big), b"dir/f10": word, b"stamp": word}
+
+
+def test_the_plug_is_pulled_in_the_middle(site: Site) -> None:
+    source = source_of(site)
+    whole, big = walk(source), bytearray((source / "big").read_bytes())
+    at = lose(site)
+    recover(site, at, "--rate", "1KiB")
+    site.wait(lambda: site.source(ADDRESS)["state"] == "protected", 30, "capture to go on")
+    write_some(site, b"first")
+    site.kill("agent")
+    (source / "dir" / "f11").write_bytes(b"while nobody captured")
+    site.start_agent()
+    captured(site, source / "dir" / "f11", b"while nobody captured")
+    write_some(site, b"second")
+    assert sent(site) < 200_000, "something cold was sent"
+    wanted = expected(whole, big, b"second") | {b"dir/f11": b"while nobody captured"}
+
+    site.kill("agent")
+    end_recoveries(site.home)
+    site.kill("node")
+    site.start_node()
+    restored(site, "elsewhere")
+    elsewhere = site.home.parent / "elsewhere"
+    for name, content in wanted.items():
+        assert (elsewhere / os.fsdecode(name)).read_bytes() == content, name
+    others = {name: facts for name, facts in whole.items() if name not in wanted and name not in (b".", b"dir")}
+    found = {name: facts for name, facts in walk(elsewhere).items() if name in others}
+    assert differences(others, found) == []
+
+    # Nothing keeps readers waiting now: what is cold reads as zeros, and nobody may take them for content.
+    site.start_agent()
+    site.wait(lambda: "not guarded" in (site.source(ADDRESS)["message"] or ""), 30, "capture to stand still")
+    newest = site.json("points", ADDRESS)["points"][-1]["point"]
+    revive(site.home)
+    write_some(site, b"third!")
+    assert site.json("points", ADDRESS)["points"][-1]["point"] != newest
+    [place] = documents.places(site.home)
+    site.run("recover", "finish", place.path.name)
+    site.wait(lambda: (place.path / "captured").exists(), 60, "capture to know by itself")
+    assert differences(walk(source), restored(site, "in the end")) == []
+    assert (source / "big").read_bytes() == expected(whole, big, b"third!")[b"big"]
+
+
+def test_both_branches_are_there(site: Site) -> None:
+    source = source_of(site)
+    (source / "dir" / "f12").write_bytes(b"before the loss")
+    captured(site, source / "dir" / "f12", b"before the loss")
+    at = lose(site)
+    (source).mkdir()
+    (source / "after").write_bytes(b"made in the rubble")
+    captured(site, source / "after", b"made in the rubble")
+    branch = site.json("points", ADDRESS)["points"][-1]["point"]
+    shutil.rmtree(source)
+    told = recover(site, at)
+    (source / "on the new one").write_bytes(b"new")
+    captured(site, source / "on the new one", b"new")
+    listed = site.json("points", ADDRESS)
+    assert listed["points"][-1]["point"].split(".")[0] == str(told["epoch"])
+    assert branch not in [point["point"] for point in listed["points"]]
+    [old] = listed["branches"]
+    assert old["epoch"] == 1 and old["points"] >= 1
+    inside = site.run("cat", f"{ADDRESS}:{source}/after", "--at", f"point:{branch}").stdout
+    assert inside == b"made in the rubble"
+    assert site.run("cat", f"{ADDRESS}:{source}/after", check=False).returncode == 5
+    versions = site.json("log", f"{ADDRESS}:{source}/dir/f12")
+    assert versions
+    site.run("recover", "finish", told["id"])
