@@ -258,3 +258,22 @@ def test_any_failures_at_any_time(shipper: Shipper, node: ScriptedNode) -> None:
         if number % 7 == 0:
             shipper.wait_until(3, 0.05)
     assert finished(shipper, node, 60)
+
+
+def test_what_goes_without_the_spool_is_what_the_node_takes_soon(
+    shipper: Shipper, node: ScriptedNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(ship.SYSTEM, "monotonic", lambda: now[0])
+    node.answer = lambda number: now.__setitem__(0, now[0] + 0.1)
+    shipper.release()
+    assert not shipper.takes_soon(1), "nothing was taken yet"
+    shipper.offer(parcel(1, 100))
+    assert shipper.wait_until(0, SECONDS)
+    assert not shipper.takes_soon(1 << 20), "100 bytes in a tenth of a second say nothing of a megabyte"
+    shipper.offer(parcel(2, 1 << 20))
+    assert shipper.wait_until(0, SECONDS)
+    assert shipper.takes_soon(4 << 20)
+    assert not shipper.takes_soon(6 << 20)
+    now[0] += 2 * ship.FRESH_SECONDS
+    assert not shipper.takes_soon(1), "who knows whether the node is still there"
