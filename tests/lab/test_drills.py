@@ -1,0 +1,58 @@
+"""Drills on a real node: under its hardened unit a command has a network of its own, and the evidence is there."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.embedded import ROOT
+from tests.lab import topology
+from tests.lab.fixture import running
+from tests.lab.lab import Lab
+from tests.lab.policies import TREE, site
+
+PROBE = "cat /proc/net/dev; test -s file"
+DRILLS = f"""
+  drills:
+    - every: 1d
+      checks: [checksums, {{command: {json.dumps(PROBE)}}}]
+"""
+
+
+def bcsctl(lab: Lab, policies: Path, *arguments: str) -> Any:
+    command = [str(ROOT / ".venv" / "bin" / "bcsctl"), *arguments, "--json"]
+    done = lab.controller.run(command, cwd=policies, check=False)
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)
+
+
+def until(condition: Callable[[], Any], seconds: float, told: Callable[[], Any]) -> None:
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends, told()
+        time.sleep(0.5)
+
+
+def test_a_node_makes_the_drills_of_its_policies_and_an_operator_may_too(tmp_path: Path) -> None:
+    with running(topology.default("drills")) as lab:
+        (tmp_path / "site.yaml").write_text(site(lab.inventory, "sf-db1").rstrip() + DRILLS)
+        lab.hosts["sf-db1"].run(["sh", "-c", f"mkdir -p {TREE} && echo ledger > {TREE}/file"])
+        applied = bcsctl(lab, tmp_path, "apply", "--yes", "--wait")
+        assert applied["converged"], applied
+
+        def drill() -> dict[str, Any]:
+            [group] = bcsctl(lab, tmp_path, "status")["groups"]
+            return dict(group["drill"])
+
+        until(lambda: drill()["state"] not in ("never", "void"), 90, drill)
+        assert drill()["state"] == "passed", drill()
+        told = bcsctl(lab, tmp_path, "drill", "work")
+        assert told["passed"], told
+        [row] = [check for check in told["checks"] if check["name"] == "command"]
+        devices = [line.split(":")[0].strip() for line in row["output"].splitlines() if ":" in line]
+        assert devices == ["lo"], row
+        assert told["where"]["host"] == "sf-bcs1"
+        assert lab.hosts["sf-bcs1"].run(["ls", "/var/lib/bcs/drills"]).stdout.split() == ["lock"]
