@@ -24,7 +24,7 @@ from engine.fill.documents import Progress, State
 from engine.fill.filling import Filling
 from engine.fill.map import Map
 from engine.fill.sizes import Sizes
-from engine.fill.starting import NEVER_CAME_UP, module_of, start_supervisor
+from engine.fill.starting import NEVER_CAME_UP, WHOLE, WITHDRAWN, module_of, start_supervisor
 from engine.model.errors import BcsError
 from engine.tree.apply import finish
 from engine.tree.attributes import Attributes
@@ -36,8 +36,12 @@ AGAIN_SECONDS = 30.0
 AHEAD_THREADS = 2
 
 
-def main(arguments: Sequence[str], supply_of: Callable[[Place, Recipe], Supply]) -> int:
-    """The filler's command line, for the modules that have a supply."""
+def main(
+    arguments: Sequence[str],
+    supply_of: Callable[[Place, Recipe], Supply],
+    whole: Callable[[Place, Recipe], None] = lambda place, recipe: None,
+) -> int:
+    """The filler's command line, for the modules that have a supply; `whole` is called when all of it is there."""
     parser = argparse.ArgumentParser("filler")
     parser.add_argument("--role", required=True, choices=["filler"])
     parser.add_argument("--place", required=True, type=Path)
@@ -46,7 +50,10 @@ def main(arguments: Sequence[str], supply_of: Callable[[Place, Recipe], Supply])
     asked = parser.parse_args(arguments)
     place = Place(asked.place)
     recipe = documents.read_recipe(place)
-    return run(place, recipe, asked.fd, asked.guard, supply_of(place, recipe))
+    code = run(place, recipe, asked.fd, asked.guard, supply_of(place, recipe))
+    if code == WHOLE:
+        whole(place, recipe)
+    return code
 
 
 def run(place: Place, recipe: Recipe, fd: int, guard: str, supply: Supply, clock: Clock = SYSTEM) -> int:
@@ -137,7 +144,7 @@ class _Work:
             self._clock.sleep(TELL_SECONDS)
         self._mechanism.close()
         self._supply.close()
-        return 0
+        return WHOLE
 
     def _fill_all(self) -> None:
         """The background's thread: all files, the hot ones first; what is damaged again and again."""
@@ -198,7 +205,7 @@ class _Work:
         exposing.empty(tree)
         os.close(tree)
         self._filling.stop()
-        return 0
+        return WITHDRAWN
 
     def _cut(self, number: int) -> None:
         """A file that is removed with cold bytes in it is empty for those who still have it open, and not zeros."""

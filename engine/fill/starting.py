@@ -17,8 +17,8 @@ from engine.model.errors import Failed
 
 ROLE, FILLER = "supervisor", "filler"
 START_SECONDS = 30.0
-NEVER_CAME_UP = 3
-"""The exit code of a filler that could not begin: it has said why in the state."""
+WHOLE, NEVER_CAME_UP, WITHDRAWN = 0, 3, 4
+"""Exit codes of a filler: all is filled; it could not begin and has said why in the state; it has removed the tree."""
 
 
 def module_of(recipe: Recipe) -> MechanismModule:

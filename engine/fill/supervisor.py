@@ -21,7 +21,7 @@ from engine.fill import documents
 from engine.fill.base import CANCELLED, ENDED, FAILED, PREPARING, MechanismModule, Place, Recipe
 from engine.fill.conditions import BOOT_ID
 from engine.fill.documents import State
-from engine.fill.starting import FILLER, NEVER_CAME_UP, ROLE, environment, module_of
+from engine.fill.starting import FILLER, NEVER_CAME_UP, ROLE, WHOLE, WITHDRAWN, environment, module_of
 from engine.model.errors import BcsError
 
 BACK_OFF_SECONDS = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)
@@ -61,12 +61,11 @@ def _keep_filling(place: Place, recipe: Recipe, module: MechanismModule, held: i
         began = clock.monotonic()
         filler = _start_filler(place, recipe, held, guard)
         code = filler.wait()
-        if code == 0:
-            cancelled = documents.read_wanted(place).cancel
+        if code in (WHOLE, WITHDRAWN):
             module.let_go(place, recipe, held)
-            if cancelled:
+            if code == WITHDRAWN:
                 _clear(place, recipe)
-            _end(place, CANCELLED if cancelled else ENDED)
+            _end(place, CANCELLED if code == WITHDRAWN else ENDED)
             return 0
         if code == NEVER_CAME_UP:
             module.let_go(place, recipe, held)

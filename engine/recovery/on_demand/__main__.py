@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 
+from engine.fill import documents
+from engine.fill.base import Place, Recipe
 from engine.fill.process import main
+from engine.fill.starting import home_of
+from engine.model.errors import BcsError
+from engine.recovery.acts import record_act
 from engine.recovery.on_demand.supply import LocalSupply
 
+
+def record(place: Place, recipe: Recipe) -> None:
+    """The end of the restore, as an act of who began it: every byte was compared with its hash on its way in."""
+    seconds = round((documents.read_progress(place).at - recipe.begun_at) / 1e6, 3)
+    told = {"address": recipe.address, "stream": recipe.stream, "id": recipe.id, "target": recipe.dir}
+    done = {"point": recipe.position, "on_demand": recipe.mechanism, "files": recipe.files, "bytes": recipe.bytes}
+    try:
+        record_act(home_of(place), "restore", recipe.by, {**told, **done, "seconds": seconds, "verified": True})
+    except (OSError, BcsError):
+        traceback.print_exc()  # what is there stays, recorded or not
+
+
 if __name__ == "__main__":
-    code = main(sys.argv[1:], LocalSupply)
+    code = main(sys.argv[1:], LocalSupply, record)
     sys.stderr.flush()
     os._exit(code)  # threads of libraries need no farewell
