@@ -17,6 +17,7 @@ from tests.ondemand.rig import Like, Recovery, recovery
 BLOCK = 8192
 SIZE = 30 * BLOCK + 99
 FILES = 24
+LONG_AGO = 10**18
 
 
 @pytest.fixture
@@ -26,6 +27,7 @@ def source(tmp_path: Path) -> Path:
     data = random.Random(3)
     for number in range(FILES):
         (tree / f"f{number}").write_bytes(data.randbytes(SIZE))
+        os.utime(tree / f"f{number}", ns=(LONG_AGO, LONG_AGO))
     return tree
 
 
@@ -79,6 +81,23 @@ def test_writes_survive_the_background(made: Recovery, source: Path) -> None:
     made.fill()
     for name, model in held.items():
         assert (made.dir / name).read_bytes() == model, name
+
+
+def test_one_write_shows_in_the_time(made: Recovery, source: Path) -> None:
+    """A fill puts back the time that it found, and never that of before a write."""
+    made.begin(hold_back=False, like=Like(read_seconds=0.005))
+
+    def write(name: str) -> None:
+        fd = os.open(made.dir / name, os.O_RDWR)
+        os.pwrite(fd, b"new", 100)
+        os.close(fd)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(write, sorted(os.listdir(source))[: FILES // 2]))
+    made.fill()
+    for number, name in enumerate(sorted(os.listdir(source))):
+        written = number < FILES // 2
+        assert ((made.dir / name).stat().st_mtime_ns > LONG_AGO) == written, name
 
 
 def test_files_are_cut_under_the_fillers_hands(made: Recovery, source: Path) -> None:
