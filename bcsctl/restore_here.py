@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,11 +70,22 @@ def here(where: Settings, asked: Asked, folder: str) -> int:
             return shown_plan(asked, parts, str(target))
         with unfinished.alone(where.home, target):
             terms = terms_of(where, asked, target)
-            answer, outcomes = bring(where, found, asked, target, terms)
+            with goes_on():
+                answer, outcomes = bring(where, found, asked, target, terms)
             if all(outcome.verified for outcome in outcomes):
                 unfinished.end(where.home, target)
     shown(asked, answer)
     return code_of(outcomes)
+
+
+@contextmanager
+def goes_on() -> Iterator[None]:
+    """Who presses Ctrl-C meanwhile is told that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("broken off; what was written stays, and the same command goes on", BUSY)
+        raise
 
 
 def code_of(outcomes: Sequence[Outcome]) -> int:

@@ -12,7 +12,7 @@ from bcsctl.entries import damage_is_a_difference
 from bcsctl.opening import Scene, scenes
 from bcsctl.output import BAD, BUSY, DIM, GOOD, local_time, print_json, printable, say, table, tell
 from bcsctl.restore_acts import act
-from bcsctl.restore_here import Asked, bring, code_of, ready, shown, shown_plan, terms_of
+from bcsctl.restore_here import Asked, bring, code_of, goes_on, ready, shown, shown_plan, terms_of
 from bcsctl.settings import Settings
 from engine.env.clock import SYSTEM
 from engine.model.errors import NothingThere, Refused, UsageError
@@ -54,7 +54,8 @@ def to_scratch(
         tree = Path(scratch.tree)
         with unfinished.alone(where.home, tree):
             try:
-                answer, outcomes = bring(where, found, asked, tree, terms_of(where, asked, tree))
+                with goes_on():
+                    answer, outcomes = bring(where, found, asked, tree, terms_of(where, asked, tree))
             except (NothingThere, Refused, UsageError):
                 if is_new:
                     place.forget(where.home, scratch)

@@ -69,15 +69,29 @@ def end(home: Path, target: Path) -> None:
 def alone(home: Path, target: Path) -> Iterator[None]:
     """Within it no other restore writes to that directory. Refused when one does."""
     durable.make_directories(home / FOLDER)
-    fd = os.open(_file(home, target).with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    file = _file(home, target).with_suffix(".lock")
+    fd = _locked(file)
+    while fd is not None and not os.fstat(fd).st_nlink:  # its holder before us took the file away with it
+        os.close(fd)
+        fd = _locked(file)
+    if fd is None:
+        raise Refused(f"another restore is writing to {target}", hint="wait until it has ended")
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Refused(f"another restore is writing to {target}", hint="wait until it has ended") from None
         yield
     finally:
+        file.unlink(missing_ok=True)
         os.close(fd)
+
+
+def _locked(file: Path) -> int | None:
+    """The file, locked; None when another holds it."""
+    fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    return fd
 
 
 def _file(home: Path, target: Path) -> Path:

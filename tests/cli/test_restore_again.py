@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -62,16 +63,25 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 def _killed(home: Path, target: Path, bytes_least: int, *more: str) -> None:
     """kill -9 of a restore once it has written some."""
+    process = _begun(home, target, bytes_least, *more)
+    process.kill()
+    process.communicate()
+
+
+def _begun(home: Path, target: Path, bytes_least: int, *more: str) -> subprocess.Popen[bytes]:
+    """A restore that has written some."""
     environment = {**os.environ, "BCS_HOME": str(home), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "bcsctl", "restore", ADDRESS, "--to", str(target), *more]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    ends = time.monotonic() + 60
     try:
-        ends = time.monotonic() + 60
         while _written(target) < bytes_least:
             assert process.poll() is None and time.monotonic() < ends
-    finally:
+    except BaseException:
         process.kill()
         process.wait()
+        raise
+    return process
 
 
 def _written(target: Path) -> int:
@@ -98,6 +108,16 @@ def test_the_same_command_goes_on(run: Run, home: Path, tmp_path: Path) -> None:
     assert (target / "zz large").stat().st_nlink == 2
     assert [path.name for path in target.iterdir() if path.name.startswith(".bcs")] == []
     assert target.stat().st_mode & 0o777 == 0o755
+
+
+def test_ctrl_c_says_that_it_goes_on(run: Run, home: Path, tmp_path: Path) -> None:
+    target = tmp_path / "back"
+    process = _begun(home, target, 8 << 20, "--at", "latest")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and b"the same command goes on" in err
+    assert run("restore", ADDRESS, "--at", "latest", "--to", target, home=home).code == 0
+    assert list((home / "restores").iterdir()) == []
 
 
 def test_something_else_is_not_what_goes_on(run: Run, home: Path, tmp_path: Path) -> None:

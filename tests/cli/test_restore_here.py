@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
+from engine.journal import control
+from engine.journal.open import open_local
+from engine.model.ids import Address, stream_id
 from engine.model.times import format_time
-from tests.cli.conftest import ADDRESS, PlainSite, Run
+from tests.cli.conftest import ADDRESS, PlainSite, Run, applied_policy
 
 
 @pytest.mark.parametrize("command", ["restore", "ls", "cat"])
@@ -181,6 +185,19 @@ def test_several_sources_land_below_their_host(run: Run, site: PlainSite, tmp_pa
     told = done.json
     assert told["files"] == sum(row["files"] for row in told["sources"]) == told["plan"]["files"] == 3
     assert told["sources"][0]["address"] == ADDRESS
+
+
+def test_a_selector_takes_groups_by_their_labels(run: Run, site: PlainSite, tmp_path: Path) -> None:
+    home = tmp_path / "own"
+    shutil.copytree(site.home, home)
+    value = applied_policy(stream_id(Address(*ADDRESS.split("/"))), site.first - 1)
+    value["sources"][ADDRESS]["labels"] = {"application": "finance", "location": "sf"}
+    control.follow(open_local(home / "journal", b"\x5a" * 32).store, control.POLICIES, 1, value)
+    where = ("--at", format_time(site.first), "--to", tmp_path / "back", "--json")
+    assert run("restore", "--selector", "location=boston", *where, home=home).code == 5
+    done = run("restore", ":/data/a.txt", "--selector", "application=finance,location=sf", *where, home=home)
+    assert done.code == 0, done.err
+    assert (tmp_path / "back" / "localhost" / "files" / "a.txt").read_text() == "one"
 
 
 def test_a_scope_without_sources(run: Run, site: PlainSite, tmp_path: Path) -> None:
