@@ -17,9 +17,11 @@ from typing import Any
 
 import engine
 from engine.env.clock import Clock
+from engine.fill.recoveries import recoveries
 from engine.journal import control
 from engine.journal.open import Journal
-from engine.model.times import MINUTE, SECOND, format_time
+from engine.model.errors import BcsError
+from engine.model.times import HOUR, MINUTE, SECOND, format_time
 from engine.node.commands import environment
 from engine.node.log import WARNING, log
 from engine.plan import drills as plan
@@ -32,6 +34,9 @@ WHO = "node"
 AGAIN_AFTER = MINUTE
 """A process that ended without a drill made is started again after this long."""
 STOP_SECONDS = 1.5
+RESTORE_BEGUN, RESTORE_ENDED = "restoring", "restore"
+RESTORING_MOST = HOUR
+"""A restore on this machine of which the end was not heard holds drills up for no longer than this."""
 
 
 class Drills:
@@ -47,6 +52,8 @@ class Drills:
         self._made: tuple[str, int] | None = None
         self._not_before: dict[tuple[str, int], int] = {}
         self._cleaned = False
+        self._restoring: dict[tuple[str, str], int] = {}
+        self._held_since: dict[str, tuple[str, int]] = {}
 
     def begin(self) -> None:
         """Take up what the journal has: the policies that hold, and the drills that were made."""
@@ -58,14 +65,23 @@ class Drills:
 
     def take(self, applied: Mapping[str, Any] | None) -> None:
         """Other policies hold."""
-        policies = plan.groups_in(applied or {})
+        policies, now = plan.groups_in(applied or {}), self._clock.now()
         with self._lock:
             self._policies = policies
+            known = self._held_since
+            self._held_since = {
+                group: known[group] if group in known and known[group][0] == policy.digest else (policy.digest, now)
+                for group, policy in policies.items()
+            }
 
     def heard_act(self, what: str, who: str, details: Mapping[str, Any], at: int) -> None:
         """An act is in the audit."""
         with self._lock:
             plan.take(self._known, what, details, at, who)
+            if what in (RESTORE_BEGUN, RESTORE_ENDED):
+                self._restoring.pop(_restore_of(details), None)
+                if what == RESTORE_BEGUN:
+                    self._restoring[_restore_of(details)] = at
 
     def standing(self, group: str) -> Standing:
         """What the drills make of a group."""
@@ -74,7 +90,7 @@ class Drills:
             return plan.standing(policy, self._of(group), self._clock.now()) if policy else Standing(NONE)
 
     def as_json(self, group: str) -> dict[str, Any]:
-        """A group's drills, for its status: {state, reason, since, next_at, running, last}; of `last` as
+        """A group's drills, for its status: {state, reason, since, next_at, running, overdue, last}; of `last` as
         `_last_json`."""
         found = self.standing(group)
         with self._lock:
@@ -82,12 +98,15 @@ class Drills:
             due = [plan.next_at(policy, known, at) for at in range(len(policy.drills))] if policy else []
             last = known.last
             runs = self._made is not None and self._made[0] == group
+            _, since = self._held_since.get(group, ("", self._clock.now()))
+            overdue = policy is not None and plan.overdue(policy, found, since, self._clock.now())
         return {
             "state": found.state,
             "reason": found.reason,
             "since": format_time(found.since) if found.since else None,
             "next_at": format_time(max(min(due), self._clock.now())) if due else None,
             "running": runs,
+            "overdue": overdue,
             "last": _last_json(last) if last else None,
         }
 
@@ -109,7 +128,7 @@ class Drills:
                 for each in plan.due(policies.values(), known, since, ready, now)
                 if self._not_before.get((each.group, each.drill), 0) <= now
             ]
-        if not waiting or held_up() or place.running(self._home):
+        if not waiting or held_up() or self._recovering() or place.running(self._home):
             return ""
         first = waiting[0]
         self._start(policies[first.group], first.drill)
@@ -140,6 +159,19 @@ class Drills:
 
     def _of(self, group: str) -> Known:
         return self._known.get(group) or Known()
+
+    def _recovering(self) -> bool:
+        """Whether somebody brings something back on this machine: that goes first."""
+        now = self._clock.now()
+        with self._lock:
+            self._restoring = {key: at for key, at in self._restoring.items() if now - at < RESTORING_MOST}
+            if self._restoring:
+                return True
+        try:
+            found = recoveries(self._home)
+        except (BcsError, OSError):
+            return False  # what can't be read is being made, or removed
+        return any(each.living and each.guarded and not each.wanted.paused for each in found)
 
     def _still_running(self) -> bool:
         process = self._process
@@ -184,6 +216,10 @@ class Drills:
                 pipe.write(json.dumps(task).encode())
         except BrokenPipeError:
             pass  # it died at once: its exit code says so
+
+
+def _restore_of(details: Mapping[str, Any]) -> tuple[str, str]:
+    return str(details.get("address")), str(details.get("target"))
 
 
 def _last_json(last: plan.Result) -> dict[str, Any]:

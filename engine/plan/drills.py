@@ -195,6 +195,14 @@ def _failed(last: Result) -> Standing:
     return Standing(FAILED, f"its last drill failed{why}", last.at)
 
 
+def overdue(policy: GroupPolicy, found: Standing, held_since: int, now: int) -> bool:
+    """Whether a drill that is due at once, as the first under a policy, has not been made for longer than the policy's
+    own time: something keeps the node from it. `held_since`: since when the policy is known to hold."""
+    if found.state not in (NEVER, VOID):
+        return False
+    return now - held_since > min(stale_after(drill.every) for drill in policy.drills)
+
+
 def next_at(policy: GroupPolicy, known: Known, drill: int) -> int:
     """When a drill of a group's policy is due, microseconds; 0 for at once."""
     every, last, begun = policy.drills[drill].every, known.results.get(drill), known.begun.get(drill)

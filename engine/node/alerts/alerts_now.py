@@ -113,9 +113,9 @@ def _of_source(row: Mapping[str, Any], now: int) -> Iterator[Alert]:
 
 def _of_drills(group: Mapping[str, Any], now: int) -> Iterator[Alert]:
     """A drill that failed, or that is not made any more. One that was never made, or that a change of the policy has
-    voided, is due at once, and is no matter before that."""
+    voided, is due at once, and no matter unless something keeps the node from it."""
     told = group.get("drill")
-    if told and told["state"] in (FAILED, STALE):
+    if told and (told["state"] in (FAILED, STALE) or told["overdue"]):
         since = parse_time(told["since"], now) if told["since"] else now
         yield Alert(DRILL_FAILED, group["name"], since, told["reason"])
 

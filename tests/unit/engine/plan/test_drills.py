@@ -185,3 +185,12 @@ def test_any_moment_is_of_the_kept_past_and_in_no_gap() -> None:
     inside = any_moment(100, 200, 0.5, [lambda at: 140 <= at < 160])
     assert inside is not None and 100 <= inside <= 200 and not 140 <= inside < 160
     assert any_moment(100, 200, 0.5, [lambda at: True]) is None
+
+
+def test_a_first_drill_that_nobody_makes_is_overdue() -> None:
+    of, known = policy(), Known()
+    found = standing(of, known, NOW)
+    assert not drills.overdue(of, found, NOW - DAY, NOW)
+    assert drills.overdue(of, found, NOW - drills.stale_after(DAY) - 1, NOW)
+    known.results[0] = drills.Result("g", of.digest, 0, NOW, NOW, True)
+    assert not drills.overdue(of, standing(of, known, NOW), 0, NOW)

@@ -168,10 +168,17 @@ def test_checks_stand_until_the_next_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "told"), [("failed", 1), ("stale", 1), ("void", 0), ("never", 0), ("passed", 0), ("none", 0)]
-)
-def test_drills_are_told_of_by_what_they_make_of_their_group(state: str, told: int) -> None:
-    drill = {"state": state, "reason": "its last drill failed: checksums", "since": format_time(NOW - SECOND)}
+    ("state", "overdue", "told"),
+    [("failed", False, 1), ("stale", False, 1), ("void", False, 0), ("never", False, 0), ("never", True, 1),
+     ("passed", False, 0), ("none", False, 0)],
+)  # fmt: skip
+def test_drills_are_told_of_by_what_they_make_of_their_group(state: str, overdue: bool, told: int) -> None:
+    drill = {
+        "overdue": overdue,
+        "state": state,
+        "reason": "its last drill failed: checksums",
+        "since": format_time(NOW - SECOND),
+    }
     groups = [{"name": "finance", "sources": [], "drill": drill}]
     status = {"at": format_time(NOW), "groups": groups, "hosts": []}
     alerts = alerts_in(status, Beside(WEEK))

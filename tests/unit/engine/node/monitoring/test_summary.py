@@ -10,7 +10,12 @@ SINCE = "2026-11-22T11:59:00.000000Z"
 
 
 def row(address: str, condition: str = "protected", since: str | None = None) -> dict[str, Any]:
-    protected = {"protected": "protected", "baseline": "catching-up", "catching-up": "catching-up"}
+    protected = {
+        "protected": "protected",
+        "unproven": "unproven",
+        "baseline": "catching-up",
+        "catching-up": "catching-up",
+    }
     return {
         "address": address,
         "condition": condition,
@@ -57,3 +62,16 @@ def test_without_a_node_nobody_knows() -> None:
 def test_counts() -> None:
     rows = groups(row("a/h1/x"), row("a/h1/y", "lagging"), row("b/h2/x", "lagging"))
     assert summary(rows) == {"sources": 3, "protected": 1, "hosts": 2, "conditions": {"protected": 1, "lagging": 2}}
+
+
+def test_what_no_drill_shows_is_said_of_what_is_protected() -> None:
+    unproven = {**row("a/h1/x", "unproven"), "drill_reason": "its last drill failed: checksums"}
+    assert answer(groups(unproven)) == (
+        "The only source is protected, but not proven by a drill: a (its last drill failed: checksums)"
+    )
+    more = [{**row(f"g{number}/h1/x", "unproven"), "drill_reason": "old"} for number in range(5)]
+    assert answer(groups(row("b/h1/x"), *more)) == (
+        "All 6 sources on 1 host are protected, but not proven by a drill: g0 (old), g1 (old), g2 (old), and 2 more"
+    )
+    assert answer(groups(unproven, row("b/h1/x", "lagging", SINCE))).startswith("1 of 2 sources is not protected")
+    assert summary(groups(unproven))["protected"] == 1
