@@ -34,19 +34,26 @@ class Background:
     def run(self, numbers: Sequence[int]) -> None:
         """Fill all of these. `done` is set when nothing is cold but what is damaged."""
         for number in numbers:
-            block = 0
-            while block >= 0 and not self._filling.is_whole(number):
-                self._take_turn()
-                if self.stopped:
-                    return
-                before = self._filling.blocks_left
-                block = self._step(number, block)
-                self._pay((before - self._filling.blocks_left) * BLOCK_BYTES)
+            self._round(number, last=False)
+            if number not in self._filling.damaged:
+                self._round(number, last=True)  # what is cold still is holes
+            if self.stopped:
+                return
         self.done.set()
 
-    def _step(self, number: int, block: int) -> int:
+    def _round(self, number: int, last: bool) -> None:
+        block = 0
+        while block >= 0 and not self._filling.is_whole(number):
+            self._take_turn()
+            if self.stopped:
+                return
+            before = self._filling.blocks_left
+            block = self._step(number, block, last)
+            self._pay((before - self._filling.blocks_left) * BLOCK_BYTES)
+
+    def _step(self, number: int, block: int, last: bool) -> int:
         try:
-            return self._filling.fill_some(number, block)
+            return self._filling.fill_some(number, block, last)
         except Damaged:
             return block + 1  # it is named in what is damaged, and stays an error to who reads it
         except (Away, OSError):

@@ -18,7 +18,7 @@ from engine.fill.base import BLOCK_BYTES, COLD, DIGEST_BYTES, WARM, Away, ColdFi
 from engine.fill.chunks import MOST_BLOCKS, Blocks, free_around, overlapping, wished
 from engine.fill.map import Map, digests
 from engine.fill.sizes import Sizes
-from engine.fill.storing import ALONE, CAREFUL, WATCHING, Part, Span, assembled, holes_of, store, without
+from engine.fill.storing import ALONE, CAREFUL, WATCHING, Part, Span, assembled, blocks_of, holes_of, store, without
 from engine.model.errors import Damaged
 
 AGAIN_SECONDS = 0.2
@@ -144,15 +144,20 @@ class Filling:
 
     # What the background, and the end, ask.
 
-    def fill_some(self, number: int, block: int) -> int:
+    def fill_some(self, number: int, block: int, last: bool = False) -> int:
         """Fill the next cold blocks of a file from `block` on, up to MOST_BLOCKS; the block behind them, or -1 when
-        nothing is cold from there on. Waits for a supply that is away; Damaged says what of it was lost."""
+        nothing is cold from there on. Waits for a supply that is away; Damaged says what of it was lost.
+
+        Blocks that are all hole stay cold until the `last` round, when nothing else is: then they are punched. A file
+        that takes less room than it is long is asked for its data by who copies it, and what is cold looks like none.
+        """
         file, known = self._files[number], self._of(number)
         _, end = self._range(number, known.limit, 0, 0)
         cold = self._map.first_cold(file.first_block + block, end)
         if cold < 0:
             return -1
-        return self._fill(number, cold - file.first_block, cold - file.first_block + MOST_BLOCKS, demand=False)
+        block = cold - file.first_block
+        return self._fill(number, block, block + MOST_BLOCKS, demand=False, last=last)
 
     def refuse(self) -> None:
         """The recovery is cancelled: whatever is cold is an error from now on; this thread may cut it off."""
@@ -220,8 +225,9 @@ class Filling:
                 self._aheads.append((number, end))
                 self._wake.notify()
 
-    def _fill(self, number: int, block: int, end: int, demand: bool) -> int:
+    def _fill(self, number: int, block: int, end: int, demand: bool, last: bool = False) -> int:
         """Fetch and store around a cold block, or wait until somebody else has; the block behind what is there now."""
+        needed = (block, end) if demand else (block, block)
         file, known = self._files[number], self._of(number)
         with known.changed:
             flight = overlapping(known.flights, block, block + 1)
@@ -247,7 +253,7 @@ class Filling:
                     known.flights.append(chunk)
                 return self._alone(file, known, chunk, demand)
             with known.changed:
-                self._store(file, known, chunk, parts)
+                self._store(file, known, chunk, parts, needed, last)
         finally:
             with known.changed:
                 known.flights.remove(chunk)
@@ -265,7 +271,7 @@ class Filling:
                 raise OSError(errno.EIO, error.message) from error
             raise
         with known.changed:
-            self._store(file, known, chunk, parts)
+            self._store(file, known, chunk, parts, chunk, False)
         self._when_whole(file.number)
         return chunk[1]
 
@@ -303,7 +309,9 @@ class Filling:
                 self.away = False
                 return parts
 
-    def _store(self, file: ColdFile, known: _File, chunk: Blocks, parts: Sequence[Part]) -> None:
+    def _store(
+        self, file: ColdFile, known: _File, chunk: Blocks, parts: Sequence[Part], needed: Blocks, last: bool
+    ) -> None:
         """Bring a chunk into the file as far as it still goes; the file's lock is held."""
         try:
             fd = self.mechanism.open(file.number)
@@ -322,12 +330,14 @@ class Filling:
             data = assembled(parts, start, end)
             kept = self._kept(file, chunk)
             holes = holes_of(parts, start, end) if not kept else []
-            cut = store(fd, start, data, without([(start, end)], kept), holes, self._way(known))
+            punched = [] if not last else holes
+            cut = store(fd, start, data, without([(start, end)], [*kept, *holes]), punched, self._way(known))
             if cut is not None:
                 self.truncated(file.number, cut)
                 end = min(end, cut)
             if end > start:
-                self._filled(file, known, chunk[0], memoryview(data)[: end - start])
+                empty = [] if last else [block for block in blocks_of(holes, end) if not needed[0] <= block < needed[1]]
+                self._filled(file, known, chunk[0], memoryview(data)[: end - start], empty)
         finally:
             os.close(fd)
 
@@ -343,16 +353,18 @@ class Filling:
             return []
         return [span for block in range(*chunk) for span in self._mixed.get((file.number, block), ())]
 
-    def _filled(self, file: ColdFile, known: _File, first: int, data: memoryview) -> None:
+    def _filled(self, file: ColdFile, known: _File, first: int, data: memoryview, empty: Sequence[int]) -> None:
+        """Note what is there now; blocks that are `empty` are left for later."""
         entries = digests(data)
         count = len(entries) // DIGEST_BYTES
-        if self._mixed:
-            for block in range(first, first + count):
-                if (file.number, block) in self._mixed:
-                    at = (block - first) * DIGEST_BYTES
-                    entries = entries[:at] + WARM + entries[at + DIGEST_BYTES :]
+        if self._mixed or empty:
+            changed = {block: WARM for block in range(first, first + count) if (file.number, block) in self._mixed}
+            changed |= dict.fromkeys(empty, COLD)
+            for block, entry in changed.items():
+                at = (block - first) * DIGEST_BYTES
+                entries = entries[:at] + entry + entries[at + DIGEST_BYTES :]
         self._map.set(file.first_block + first, entries)
-        self._less(file.number, known, count)
+        self._less(file.number, known, count - len(empty))
 
     def _warm(self, number: int, known: _File, first: int, end: int) -> None:
         """Nothing is to be filled there any more."""

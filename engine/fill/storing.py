@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 
+from engine.fill.base import BLOCK_BYTES
 from engine.fill.within import write_within
 from engine.tree.apply import write_extent
 from engine.tree.sparse import make_hole
@@ -51,6 +52,15 @@ def holes_of(parts: Sequence[Part], start: int, end: int) -> list[Span]:
     return found
 
 
+def blocks_of(holes: Sequence[Span], end: int) -> list[int]:
+    """The blocks that lie in a hole as a whole, the file's last one as far as `end`."""
+    found: list[int] = []
+    for begins, ends in holes:
+        first = -(-begins // BLOCK_BYTES)
+        found += range(first, -(-ends // BLOCK_BYTES) if ends >= end else ends // BLOCK_BYTES)
+    return found
+
+
 def without(spans: Sequence[Span], taken: Sequence[Span]) -> list[Span]:
     """What is left of `spans` when `taken` is taken away; both ascending and disjoint."""
     left = list(spans)
@@ -67,7 +77,7 @@ def store(
     holes: Sequence[Span],
     way: str = ALONE,
 ) -> int | None:
-    """Write `spans` of the bytes `data`, which begin at `start`; punch `holes`, which are left out of the spans.
+    """Write `spans` of the bytes `data`, which begin at `start`; punch `holes`, none of which is in the spans.
 
     None when all of it is there; else the size to which somebody has cut the file meanwhile: it is that long, or as
     long as others have made it since, and has nothing of ours behind that. Times and capabilities stay. OSError.
@@ -78,15 +88,14 @@ def store(
     for begins, ends in holes:
         make_hole(fd, begins, ends - begins)
     last = 0 if way == CAREFUL else before.st_size if way == ALONE else (before.st_size - 1) // PAGE_BYTES * PAGE_BYTES
-    left = without(spans, holes)
     written = 0
-    for begins, ends in without(left, [(last, max(last, start + len(view)))]):
+    for begins, ends in without(spans, [(last, max(last, start + len(view)))]):
         write_extent(fd, begins, view[begins - start : ends - start])
         written = ends
     if way == WATCHING and os.fstat(fd).st_size < before.st_size:
         _take_back(fd, start, written)
         return 0
-    for begins, ends in without(left, [(start, last)]) if way != ALONE else ():
+    for begins, ends in without(spans, [(start, last)]) if way != ALONE else ():
         if write_within(fd, begins, view[begins - start : ends - start]) < ends - begins:
             size = os.fstat(fd).st_size
             if size >= ends:

@@ -16,6 +16,8 @@ from engine.fill.base import BLOCK_BYTES, Away, ColdFile
 from engine.fill.filling import Filling
 from engine.fill.map import Map
 from engine.fill.sizes import Sizes
+from engine.fill.skeleton import allocate
+from engine.fill.storing import without
 from engine.model.errors import Damaged
 
 BLOCKS = 200
@@ -47,6 +49,7 @@ class Given:
         self.asked: list[tuple[int, int]] = []
         self.damaged: set[int] = set()
         self.away = 0
+        self.holes = (0, 0)
         self.gate = threading.Event()
         self.gate.set()
 
@@ -58,7 +61,9 @@ class Given:
             raise Away("not now")
         if self.damaged & set(range(offset // BLOCK_BYTES, -(-(offset + length) // BLOCK_BYTES))):
             raise Damaged("lost")
-        return [(offset, CONTENT[offset : offset + length])]
+        begins, ends = self.holes
+        spans = without([(offset, offset + length)], [(begins, ends)])
+        return [(first, CONTENT[first:last]) for first, last in spans]
 
     def heat(self) -> dict[int, tuple[int, int]]:
         return {}
@@ -219,6 +224,24 @@ def test_the_background_keeps_its_rate(scene: Scene) -> None:
     background.run([0])
     assert scene.now == CONTENT
     assert clock.at >= SIZE / (1 << 20) - 1.5
+
+
+def test_holes_are_punched_when_all_else_is_there(scene: Scene) -> None:
+    """What is cold looks like a hole: a file must not look as if it had some before its data is there."""
+    with scene.path.open("r+b") as file:
+        allocate(file.fileno(), 0, SIZE)
+    room = scene.path.stat().st_blocks
+    scene.supply.holes = (20 * BLOCK_BYTES, 180 * BLOCK_BYTES)
+    scene.filling.fill_some(0, 0)
+    scene.filling.ensure(0, 30 * BLOCK_BYTES, 10, SIZE)
+    assert scene.path.stat().st_blocks == room
+    assert scene.map.first_cold(0, BLOCKS) == 20
+    assert scene.filling.ready(0, 30 * BLOCK_BYTES, 10, SIZE)
+    Background(scene.filling, 0).run([0])
+    assert scene.filling.is_whole(0)
+    assert scene.path.stat().st_blocks < room
+    begins, ends = scene.supply.holes
+    assert scene.now == CONTENT[:begins] + bytes(ends - begins) + CONTENT[ends:]
 
 
 def test_a_deleted_file_is_done(scene: Scene) -> None:

@@ -50,7 +50,7 @@ def test_all_of_it_is_there_and_the_time_stays(fd: int, way: str, start: int, en
 @pytest.mark.parametrize("way", [ALONE, WATCHING])
 def test_spans_are_kept_to_and_holes_are_punched(fd: int, way: str) -> None:
     os.pwrite(fd, b"x" * SIZE, 0)
-    assert store(fd, 0, CONTENT, [(0, 4000), (8000, SIZE)], [(20480, 40960)], way) is None
+    assert store(fd, 0, CONTENT, [(0, 4000), (8000, 20480), (40960, SIZE)], [(20480, 40960)], way) is None
     right = bytearray(CONTENT)
     right[4000:8000] = b"x" * 4000
     right[20480:40960] = bytes(20480)
