@@ -157,7 +157,8 @@ def _lasting(recovery: Recovery) -> None:
     """Refused after a reboot where the file system does not tell what had been filled before it."""
     boot = BOOT_ID.read_text().strip()
     if recovery.recipe.lasting:
-        lasting(os.fsencode(recovery.recipe.dir))  # ext4's setting is gone with the mount
+        with suppress(Refused, OSError):  # a cover or a dead mount lies there: the mechanism sees to it then
+            lasting(os.fsencode(recovery.recipe.dir))  # ext4's setting is gone with the mount
     elif recovery.state.guard.partition(":")[0] != boot:
         raise Refused(
             f"after the reboot nobody knows what of {recovery.recipe.dir} had been filled",

@@ -45,9 +45,10 @@ def set_attributes(behind: Behind, request: Request) -> bytes:
     window: Any = nullcontext() if number is None else behind.fills.window(number)
     with window:
         if valid & requests.SIZE:
-            if number is not None and wanted.size < os.stat(held.path).st_size:
-                behind.fills.truncated(number, wanted.size)
+            before = os.stat(held.path).st_size
             _cut(behind, held, wanted)
+            if number is not None:  # whoever was asked before may have cut it, and not noted it
+                behind.fills.truncated(number, min(before, wanted.size))
             if valid & requests.KILL_SUIDGID:
                 drop_privileges(held, request.gid)
         _set_times(held, wanted)

@@ -128,8 +128,10 @@ def _cold(behind: Behind, file: OpenFile) -> int | None:
 
 def _ensure(behind: Behind, file: OpenFile, offset: int, length: int) -> None:
     number = _cold(behind, file)
-    if number is not None and not behind.fills.ready(number, offset, length, -1):
-        behind.fills.ensure(number, offset, length, -1)
+    if number is not None:
+        size = os.fstat(file.fd).st_size
+        if not behind.fills.ready(number, offset, length, size):
+            behind.fills.ensure(number, offset, length, size)
 
 
 def _ready(behind: Behind, file: OpenFile, offset: int, length: int) -> Any:

@@ -26,10 +26,12 @@ from engine.fill.by_fuse.filesystem import FillingFilesystem
 from engine.fill.by_fuse.holders import holders
 from engine.fill.by_fuse.nodes import Held, Nodes
 from engine.fill.by_fuse.opened import OpenFiles
+from engine.fill.conditions import lasting
 from engine.fill.handles import open_handle
 from engine.fuse import device, memory, requests
 from engine.fuse.memory import Memory
 from engine.fuse.working import Working
+from engine.model.errors import Refused
 
 COSTS = "while it fills, files that are not whole are read and written through a process: some 30 µs a call"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -50,8 +52,12 @@ def why_not(directory: bytes) -> str:
 def hold(place: Place, recipe: Recipe) -> int:
     """In the supervisor: mount. Whoever comes waits until a filler answers."""
     directory, name = os.fsencode(recipe.dir), os.path.basename(os.fsencode(recipe.hidden))
-    _take_away_what_died(directory)
-    below = _below(directory, recipe)
+    uncover(place, recipe)
+    while _is_mounted(directory, recipe):  # its server has died
+        device.unmount(directory, lazily=True)
+    below = os.open(directory, _DIRECTORY)
+    with suppress(Refused, OSError):
+        lasting(b"/proc/self/fd/%d" % below)  # a setting that is gone with each mount of the file system
     kept_name = _kept_name(recipe)
     with suppress(FileExistsError):
         os.mkdir(kept_name, 0o700, dir_fd=below)
@@ -62,7 +68,6 @@ def hold(place: Place, recipe: Recipe) -> int:
     except FileNotFoundError:
         tree = os.dup(below)  # it has moved up already
     shared = memory.create()
-    covering.uncover(directory, recipe.id)
     mounted = device.mount(directory, _mount_name(recipe), os.fstatvfs(below).f_flag)
     carried = [mounted, shared, below, tree, kept]
     held = pack(carried)
@@ -93,17 +98,15 @@ def let_go(place: Place, recipe: Recipe, fd: int) -> None:
     covering.uncover(directory, recipe.id)
     os.close(fd)
     with suppress(FileNotFoundError):
-        kept = os.open(directory + b"/" + _kept_name(recipe), _DIRECTORY)
-        exposing.empty(kept)
-        os.close(kept)
-        os.rmdir(directory + b"/" + _kept_name(recipe))
+        below = Held(os.open(directory, _DIRECTORY))
+        _remove_kept(below, _kept_name(recipe))
 
 
 def cover(place: Place, recipe: Recipe) -> None:
-    """Shut `dir` off. A mount whose server is gone does that too: it answers nothing. Who isn't root can't mount: the
-    tree is below `hidden`, where others don't come, and stays there."""
+    """Shut `dir` off. Our mount does that too, whose server is gone. Who isn't root can't mount: the tree is below
+    `hidden`, where others don't come, and stays there."""
     directory = os.fsencode(recipe.dir)
-    if os.geteuid() == 0 and not _has_died(directory):
+    if os.geteuid() == 0 and not _is_mounted(directory, recipe):
         covering.cover(directory, recipe.id)
 
 
@@ -192,6 +195,7 @@ class BehindFuse:
                 os.utime(self._below.fd, ns=(times.st_atime_ns, times.st_mtime_ns))
                 self._nodes.move_to(self._below)
         if not _mounted_here(self._directory, self._mount_name) or device.unmount(self._directory):
+            _remove_kept(self._below, self._nodes.kept_name)
             return []
         return holders(self._directory) or ["someone in another mount namespace"]
 
@@ -210,6 +214,16 @@ class BehindFuse:
         told = self._place.mechanism / _BELOW
         told.with_suffix(".new").write_text(f"/proc/{os.getpid()}/fd/{self._nodes.root.fd}\n")
         told.with_suffix(".new").replace(told)
+
+
+def _remove_kept(below: Held, name: bytes) -> None:
+    """The directory of files without names goes; the times of the one that it is in stay."""
+    before = os.fstat(below.fd)
+    with suppress(FileNotFoundError):
+        kept = Held(os.open(name, _DIRECTORY, dir_fd=below.fd))
+        exposing.empty(kept.fd)
+        os.rmdir(name, dir_fd=below.fd)
+        os.utime(below.fd, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def _writable(held: Held) -> int:
@@ -237,14 +251,6 @@ def _tell(error: BaseException) -> None:
     traceback.print_exception(error, file=sys.stderr)
 
 
-def _below(directory: bytes, recipe: Recipe) -> int:
-    """What lies in the directory, under its cover; who isn't root has none."""
-    if os.geteuid():
-        return os.open(directory, _DIRECTORY)
-    lowest = Held(covering.beneath(directory, recipe.id))
-    return os.open(b".", _DIRECTORY, dir_fd=lowest.fd)
-
-
 def _kept_name(recipe: Recipe) -> bytes:
     return os.path.basename(os.fsencode(recipe.hidden)) + b".open"
 
@@ -260,16 +266,3 @@ def _is_mounted(directory: bytes, recipe: Recipe) -> bool:
 def _mounted_here(directory: bytes, name: str) -> bool:
     """Whether the uppermost mount at a directory is the one of this name."""
     return covering.uppermost(directory) == name.encode()
-
-
-def _has_died(directory: bytes) -> bool:
-    try:
-        os.stat(directory)
-    except OSError as error:
-        return error.errno == errno.ENOTCONN
-    return False
-
-
-def _take_away_what_died(directory: bytes) -> None:
-    while _has_died(directory):
-        device.unmount(directory, lazily=True)
