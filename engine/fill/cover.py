@@ -1,9 +1,7 @@
 """The cover: an empty read-only mount over a tree whose cold files nobody guards, so that nobody reads zeros there.
 
-It is laid before anything can reach the tree after a reboot (`unit` has the text of a systemd unit that does it,
-ordered before local-fs.target) and taken away once all files are guarded again.
-
-Sources: mount(2), umount(2), proc(5) mountinfo, mount_namespaces(7), systemd.unit(5).
+It is laid before anything can reach the tree after a reboot (engine.fill.at_boot has systemd do that) and taken away
+once all files are guarded again. Sources: mount(2), umount(2), proc(5) mountinfo, mount_namespaces(7).
 """
 
 from __future__ import annotations
@@ -21,6 +19,9 @@ _MNT_DETACH = 2
 _CLONE_NEWNS = 0x20000
 _ESCAPED = {b" ": rb"\040", b"\t": rb"\011", b"\n": rb"\012"}
 
+OPTIONS = "size=4k,nr_inodes=2,mode=0555"
+"""Of tmpfs: room for nothing but its root."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
 _libc.umount2.argtypes = [ctypes.c_char_p, ctypes.c_int]
@@ -31,7 +32,7 @@ def cover(directory: bytes, recovery: str) -> None:
     if is_covered(directory, recovery):
         return
     flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
-    _checked(_libc.mount(_name(recovery), directory, b"tmpfs", flags, b"size=4k,nr_inodes=2,mode=0555"), directory)
+    _checked(_libc.mount(name(recovery).encode(), directory, b"tmpfs", flags, OPTIONS.encode()), directory)
 
 
 def uncover(directory: bytes, recovery: str) -> None:
@@ -42,7 +43,7 @@ def uncover(directory: bytes, recovery: str) -> None:
 
 def is_covered(directory: bytes, recovery: str) -> bool:
     """Whether the uppermost mount at this directory is the cover of this recovery."""
-    return uppermost(directory) == _name(recovery)
+    return uppermost(directory) == name(recovery).encode()
 
 
 def beneath(directory: bytes, recovery: str) -> int:
@@ -70,29 +71,9 @@ def beneath(directory: bytes, recovery: str) -> int:
     return found[0]
 
 
-def unit(directory: bytes, recovery: str, command: str) -> str:
-    """The text of a systemd unit that runs `command` (it calls `cover`) before the tree can be reached."""
-    path = os.fsdecode(directory).replace("%", "%%")
-    return f"""\
-[Unit]
-Description=Cover {path} until on-demand recovery {recovery} guards it again
-DefaultDependencies=no
-RequiresMountsFor="{path}"
-Before=local-fs.target umount.target
-Conflicts=umount.target
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart={command}
-
-[Install]
-RequiredBy=local-fs.target
-"""
-
-
-def _name(recovery: str) -> bytes:
-    return b"bcs-cover-" + recovery.encode()
+def name(recovery: str) -> str:
+    """What the table of mounts says of it, as its source."""
+    return f"bcs-cover-{recovery}"
 
 
 def uppermost(directory: bytes) -> bytes:

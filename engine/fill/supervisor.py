@@ -17,7 +17,7 @@ from pathlib import Path
 
 from engine.env import processes
 from engine.env.clock import SYSTEM, Clock
-from engine.fill import documents
+from engine.fill import at_boot, documents
 from engine.fill.base import CANCELLED, ENDED, FAILED, PREPARING, MechanismModule, Place, Recipe
 from engine.fill.conditions import BOOT_ID
 from engine.fill.documents import State
@@ -40,7 +40,9 @@ def supervise(place: Place, held: int | None = None, guard: str = "", clock: Clo
     fresh = documents.read_state(place).state == PREPARING
     try:
         if held is None:
-            if not fresh:
+            if fresh:
+                at_boot.install(recipe.dir, recipe.id)
+            else:
                 module.cover(place, recipe)
             held = module.hold(place, recipe)
         else:
@@ -63,6 +65,7 @@ def _keep_filling(place: Place, recipe: Recipe, module: MechanismModule, held: i
         code = filler.wait()
         if code in (WHOLE, WITHDRAWN):
             module.let_go(place, recipe, held)
+            _open_at_boot(recipe)
             if code == WITHDRAWN:
                 _clear(place, recipe)
             _end(place, CANCELLED if code == WITHDRAWN else ENDED)
@@ -115,8 +118,17 @@ def _end(place: Place, state: str) -> None:
     place.pid(ROLE).unlink(missing_ok=True)
 
 
+def _open_at_boot(recipe: Recipe) -> None:
+    """A unit that stays would cover a tree that is whole: that must be seen, and holds up nothing."""
+    try:
+        at_boot.remove(recipe.id)
+    except (OSError, BcsError):
+        traceback.print_exc()
+
+
 def _clear(place: Place, recipe: Recipe) -> None:
     """Take away the tree's own directories; whatever is in them by now is not ours and stays."""
+    _open_at_boot(recipe)
     shutil.rmtree(recipe.hidden, ignore_errors=True)
     if recipe.made_dir:
         with suppress(OSError):

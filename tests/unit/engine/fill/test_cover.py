@@ -55,9 +55,3 @@ def test_what_lies_beneath_can_be_had(tree: bytes, covered: bool) -> None:
     assert cover.is_covered(tree, "one") == covered
     cover.uncover(tree, "one")
     assert Path(os.fsdecode(tree), "file").read_text() == "HERE"
-
-
-def test_the_unit_comes_before_local_file_systems() -> None:
-    text = cover.unit(b"/srv/50% data", "abc", "/usr/bin/true")
-    assert 'RequiresMountsFor="/srv/50%% data"' in text
-    assert "Before=local-fs.target" in text and "DefaultDependencies=no" in text
