@@ -164,5 +164,3 @@ def alike(known: bytes, new: bytes, length: int) -> bytes:
 
 def _each(digests: bytes) -> list[bytes]:
     return [digests[at : at + DIGEST_BYTES] for at in range(0, len(digests), DIGEST_BYTES)]
-
-

@@ -6,6 +6,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from engine.agent.capture.content import BLOCK_BYTES, CHUNK_BLOCKS, DIGEST_BYTES
 from engine.agent.endings import Held
 from engine.agent.kept.record import UNKNOWN_SIZE, Record
 from engine.agent.kept.spool import Spool, SpoolDamaged
@@ -23,8 +24,6 @@ from engine.fill.base import LIVING
 from engine.model.errors import BcsError, Refused
 from engine.model.ids import parse_position
 from engine.wire.batch import NO_HASH
-
-_CHUNK_BLOCKS, _BLOCK, _DIGEST = 512, 8192, 16
 
 
 def home_of(settings: Settings) -> Path:
@@ -71,7 +70,7 @@ def keep_house(parts: Parts) -> None:
     capture = parts.capture
     cold = capture.inodes.cold
     if cold is not None and not _lives(cold.standing):
-        parts.hints.dirty |= _settle(cold, parts.record, parts.outbox.builder.lsn_next - 1)
+        parts.hints.dirty |= settle(cold, parts.record, parts.outbox.builder.lsn_next - 1)
         parts.record.commit()
         cold.standing.note_taken()
         cold.close()
@@ -115,7 +114,7 @@ def _lives(each: Standing) -> bool:
         return False
 
 
-def _settle(cold: Cold, record: Record, lsn_now: int) -> set[tuple[int, bytes]]:
+def settle(cold: Cold, record: Record, lsn_now: int) -> set[tuple[int, bytes]]:
     """What the map knows goes into the record. The names of files of which it does not know all: to be looked at."""
     unsure: set[tuple[int, bytes]] = set()
     lsn = parse_position(cold.standing.recipe.position).lsn
@@ -123,16 +122,14 @@ def _settle(cold: Cold, record: Record, lsn_now: int) -> set[tuple[int, bytes]]:
         known, file = record.inode(file_id), cold.file(file_id)
         if known is None or file is None or known.size == UNKNOWN_SIZE:
             continue
-        blocks = -(-known.size // _BLOCK)
+        blocks = -(-known.size // BLOCK_BYTES)
         asked = False
-        for chunk in range(-(-blocks // _CHUNK_BLOCKS)):
+        for chunk in range(-(-blocks // CHUNK_BLOCKS)):
             row = record.blocks(file_id, chunk)
-            digests = cold.known(file, chunk, min(_CHUNK_BLOCKS, blocks - chunk * _CHUNK_BLOCKS))
-            asked |= any(digests[at : at + _DIGEST] == ASK for at in range(0, len(digests), _DIGEST))
+            digests = cold.known(file, chunk, min(CHUNK_BLOCKS, blocks - chunk * CHUNK_BLOCKS))
+            asked |= any(digests[at : at + DIGEST_BYTES] == ASK for at in range(0, len(digests), DIGEST_BYTES))
             if row != digests:
                 record.put_blocks(file_id, chunk, lsn if row is None else lsn_now, digests)
         if asked:
             unsure.update(record.places_of(file_id))
     return unsure
-
-
