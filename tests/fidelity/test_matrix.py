@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 
@@ -23,9 +25,27 @@ if not shutil.which("setfacl"):
     pytest.skip("setfacl is not installed; see scripts/test-packages", allow_module_level=True)
 
 
+AT_ONCE = 2
+
+
+def whole(column: str) -> Column:
+    return run(column, TABLE)
+
+
+@pytest.fixture(scope="module")
+def columns(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Column]]]:
+    """Those that this run judges, two at a time. In processes of their own: some rows are another user meanwhile."""
+    judged = {item.callspec.params.get("column") for item in request.session.items if hasattr(item, "callspec")}
+    pool = ProcessPoolExecutor(AT_ONCE, get_context("spawn"))
+    try:
+        yield {column: pool.submit(whole, column) for column in COLUMNS if column in judged}
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 @pytest.fixture(scope="module", params=COLUMNS)
-def column(request: pytest.FixtureRequest) -> Iterator[Column]:
-    yield run(request.param, TABLE)
+def column(request: pytest.FixtureRequest, columns: dict[str, Future[Column]]) -> Column:
+    return columns.pop(request.param).result()
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.slug)
