@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from engine.fill.base import Fills
 from engine.fill.by_fuse.nodes import Held, Nodes
 from engine.fill.by_fuse.opened import OpenFiles
+from engine.fill.by_fuse.waiting import Waiting
 from engine.fuse import protocol as fuse
 from engine.fuse import requests
 from engine.fuse.memory import Memory
@@ -27,6 +28,7 @@ class Behind:
     fills: Fills
     memory: Memory
     top: Held
+    waiting: Waiting
     is_root: bool = field(default_factory=lambda: os.geteuid() == 0)
     own: threading.local = field(default_factory=threading.local)
 

@@ -38,7 +38,7 @@ def read(behind: Behind, request: Request) -> memoryview:
     handle, offset, size = fuse.read_of(request.body)
     file = behind.files.get(handle)
     if file.number is not None:
-        _ensure(behind, file, offset, size)
+        _ensure(behind, request, file, offset, size)
     room = _buffer()[:size]
     done = os.preadv(file.fd, [room], offset)
     return room[:done]
@@ -48,7 +48,7 @@ def write(behind: Behind, request: Request) -> bytes:
     """WRITE."""
     handle, offset, flags, data = requests.write_of(request.body)
     file = behind.files.get(handle)
-    with _ready(behind, file, offset, len(data)):
+    with _ready(behind, request, file, offset, len(data)):
         done = os.pwrite(file.fd, data, offset)
         if flags & requests.WRITE_KILL_SUIDGID:
             drop_privileges(file.held, request.gid)
@@ -78,7 +78,7 @@ def allocate(behind: Behind, request: Request) -> bytes:
     not written is taken for a cold one."""
     handle, offset, length, mode = requests.fallocate_of(request.body)
     file = behind.files.get(handle)
-    with _ready(behind, file, offset, length):
+    with _ready(behind, request, file, offset, length):
         if file.number is not None and not mode & _PUNCH_HOLE:
             size = os.fstat(file.fd).st_size
             end = min(offset + length, max(size, behind.fills.file(file.number).size))
@@ -112,10 +112,10 @@ def copy(behind: Behind, request: Request) -> bytes:
     if _cold(behind, source) is not None or _cold(behind, target) is not None:
         length = min(length, _COPY_MAX)
         if length:
-            _ensure(behind, source, offset, length)
+            _ensure(behind, request, source, offset, length)
     if not length:
         return requests.written(0)
-    with _ready(behind, target, offset_to, length):
+    with _ready(behind, request, target, offset_to, length):
         done = os.copy_file_range(source.fd, target.fd, length, offset, offset_to)
     return requests.written(done)
 
@@ -126,19 +126,20 @@ def _cold(behind: Behind, file: OpenFile) -> int | None:
     return file.number
 
 
-def _ensure(behind: Behind, file: OpenFile, offset: int, length: int) -> None:
+def _ensure(behind: Behind, request: Request, file: OpenFile, offset: int, length: int) -> None:
     number = _cold(behind, file)
     if number is not None:
         size = os.fstat(file.fd).st_size
         if not behind.fills.ready(number, offset, length, size):
-            behind.fills.ensure(number, offset, length, size)
+            with behind.waiting.of(request):
+                behind.fills.ensure(number, offset, length, size)
 
 
-def _ready(behind: Behind, file: OpenFile, offset: int, length: int) -> Any:
+def _ready(behind: Behind, request: Request, file: OpenFile, offset: int, length: int) -> Any:
     """A context in which a range may be written: all there, and no fill at this file."""
     if _cold(behind, file) is None or not length:
         return nullcontext()
-    _ensure(behind, file, offset, length)
+    _ensure(behind, request, file, offset, length)
     return nullcontext() if file.number is None else behind.fills.window(file.number)
 
 

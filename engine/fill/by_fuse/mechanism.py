@@ -26,6 +26,7 @@ from engine.fill.by_fuse.filesystem import FillingFilesystem
 from engine.fill.by_fuse.holders import holders
 from engine.fill.by_fuse.nodes import Held, Nodes
 from engine.fill.by_fuse.opened import OpenFiles
+from engine.fill.by_fuse.waiting import Waiting
 from engine.fill.conditions import lasting
 from engine.fill.handles import open_handle
 from engine.fuse import device, memory, requests
@@ -148,7 +149,7 @@ class BehindFuse:
         shared = Memory(memory_fd)
         os.close(memory_fd)
         self._files = OpenFiles(self._nodes, shared, device_fd, fills)
-        behind = Behind(self._nodes, self._files, fills, shared, self._below)
+        behind = Behind(self._nodes, self._files, fills, shared, self._below, Waiting(device_fd))
         self._working = Working(device_fd, shared, FillingFilesystem(behind, passes), _tell)
         self._tell_where()
 
