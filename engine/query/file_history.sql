@@ -1,7 +1,18 @@
--- The changes of inode $file_id: its attributes as they were set, and extents written (all else null).
--- Columns: lsn, at (microseconds), kind (2 inode, 3 extent), type (letter's code), mode, uid, gid, size (bytes),
--- mtime_ns, rdev, target, xattrs; by lsn.
-SELECT DISTINCT lsn, "at", kind, "type", mode, uid, gid, size, mtime_ns, rdev, target, xattrs
-FROM {events}
-WHERE kind IN (2, 3) AND subject = $file_id
-ORDER BY lsn
+-- What became of inode $file_id by each point in {points} (line_points.sql) that holds a change of it.
+-- Columns: point (LSN), inode (the last attributes that were set since the point before, as a row of lsn, at, type
+-- (letter's code), mode, uid, gid, size, mtime_ns, rdev, target, xattrs; null for none), written (LSN of the last extent
+-- since then; null for none); by point.
+WITH changes AS (
+    SELECT lsn, "at", kind, "type", mode, uid, gid, size, mtime_ns, rdev, target, xattrs
+    FROM {events}
+    WHERE kind IN (2, 3) AND subject = $file_id
+),
+placed AS (SELECT c.*, p.lsn AS point FROM changes c ASOF JOIN {points} p ON p.lsn >= c.lsn)
+SELECT point,
+    arg_max(
+        struct_pack(lsn, "at", "type", mode, uid, gid, size, mtime_ns, rdev, target, xattrs), lsn
+    ) FILTER (WHERE kind = 2) AS inode,
+    max(lsn) FILTER (WHERE kind = 3) AS written
+FROM placed
+GROUP BY point
+ORDER BY point

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from engine.model.errors import NothingThere
-from engine.model.events import EXTENT, ROOT_ID, Inode
+from engine.model.events import ROOT_ID, Inode
 from engine.model.ids import Position
 from engine.model.points import Point
 from engine.query import sql
 from engine.query.asof import incomplete, is_covered, whole_line
-from engine.query.points import points
+from engine.query.points import points, table_of
 from engine.query.restores import restores
 from engine.query.session import Session
 
@@ -71,6 +71,20 @@ class _Held:
     written: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _History:
+    """One file at the points (by LSN, ascending) that hold changes of it."""
+
+    points: list[int]
+    held: list[_Held]
+
+    def at(self, lsn: int) -> _Held:
+        """As the point at an LSN holds it."""
+        before = bisect_right(self.points, lsn)
+        found = self.held[before - 1] if before else _Held()
+        return found if found.inode else _Held()
+
+
 def versions(session: Session, stream: str, path: bytes, follow: bool = True) -> list[Version]:
     """Every version of a path along the current lineage, oldest first. NothingThere when it never was.
 
@@ -87,9 +101,10 @@ def versions(session: Session, stream: str, path: bytes, follow: bool = True) ->
             if count != kept[-1].position.lsn:
                 raise incomplete(session, stream, kept[-1].position, events, 0)
         path_there = b"/" + path.strip(b"/")
-        found = _at_path(session, events, kept, path_there)
+        line = table_of(session, stream)
+        found = _at_path(session, events, line, kept, path_there)
         if follow:
-            found = _with_past(session, events, kept, found)
+            found = _with_past(session, events, line, kept, found)
         found = _with_restorers(session, stream, found)
         if not found:
             text = path.decode("utf-8", "backslashreplace")
@@ -99,12 +114,14 @@ def versions(session: Session, stream: str, path: bytes, follow: bool = True) ->
     return session.reading(read)
 
 
-def _at_path(session: Session, events: str, kept: Sequence[Point], path: bytes) -> list[Version]:
-    found = _versions(session, events, kept, _stays(session, events, path))
+def _at_path(session: Session, events: str, line: str, kept: Sequence[Point], path: bytes) -> list[Version]:
+    found = _versions(session, events, line, kept, _stays(session, events, path))
     return [replace(version, path=path) for version in found]
 
 
-def _with_past(session: Session, events: str, kept: Sequence[Point], found: Sequence[Version]) -> list[Version]:
+def _with_past(
+    session: Session, events: str, line: str, kept: Sequence[Point], found: Sequence[Version]
+) -> list[Version]:
     """The versions, and before each that came by a rename the file's earlier ones at its other names."""
     known: dict[bytes, list[Version]] = {}
     whole: list[Version] = []
@@ -113,7 +130,7 @@ def _with_past(session: Session, events: str, kept: Sequence[Point], found: Sequ
         at = version
         while at.change == RENAMED_FROM and at.other is not None and len(lives) < _NAMES_MAX:
             if at.other not in known:
-                known[at.other] = _at_path(session, events, kept, at.other)
+                known[at.other] = _at_path(session, events, line, kept, at.other)
             life = _life_before(known[at.other], at.position.lsn)
             if not life or life[-1].file_id != at.file_id:
                 break
@@ -159,13 +176,15 @@ def _stays(session: Session, events: str, path: bytes) -> list[_Stay]:
     return stays
 
 
-def _versions(session: Session, events: str, kept: Sequence[Point], stays: Sequence[_Stay]) -> list[Version]:
+def _versions(session: Session, events: str, line: str, kept: Sequence[Point], stays: Sequence[_Stay]) -> list[Version]:
     lsns = [point.position.lsn for point in kept]
-    histories = {file_id: _history(session, events, file_id) for file_id in {stay.file_id for stay in stays}}
+    histories = {file_id: _history(session, events, line, file_id) for file_id in {stay.file_id for stay in stays}}
     looks: set[int] = set()
     for stay in stays:
-        inside = [lsn for lsn, *_ in histories[stay.file_id] if stay.first <= lsn < stay.end]
-        looks.update(bisect_left(lsns, lsn) for lsn in (stay.first, stay.end, *inside))
+        first, end = bisect_left(lsns, stay.first), bisect_left(lsns, stay.end)
+        changed = histories[stay.file_id].points
+        inside = changed[bisect_left(changed, stay.first) : bisect_right(changed, lsns[min(end, len(lsns) - 1)])]
+        looks.update((first, end, *(bisect_left(lsns, lsn) for lsn in inside)))
     found: list[Version] = []
     before = _Held()
     for index in sorted(look for look in looks if look < len(kept)):
@@ -178,23 +197,26 @@ def _versions(session: Session, events: str, kept: Sequence[Point], stays: Seque
     return found
 
 
-def _history(session: Session, events: str, file_id: int) -> list[tuple[int, Inode | None]]:
-    """(lsn, the inode as it was set, None for bytes written) of one file, by LSN."""
-    rows = session.rows(sql.fill("file_history", events=events), {"file_id": file_id})
-    return [
-        (lsn, None if kind == EXTENT else Inode(lsn, at, file_id, chr(letter), *rest))
-        for lsn, at, kind, letter, *rest in rows
-    ]
+def _history(session: Session, events: str, line: str, file_id: int) -> _History:
+    points: list[int] = []
+    held: list[_Held] = []
+    now = _Held()
+    query = sql.fill("file_history", events=events, points=line)
+    for point, described, written in session.rows(query, {"file_id": file_id}):
+        inode = now.inode
+        if described is not None:
+            fields = {name: value for name, value in described.items() if name != "type"}
+            inode = Inode(file_id=file_id, type=chr(described["type"]), **fields)
+        now = _Held(inode, written if written is not None else now.written)
+        points.append(point)
+        held.append(now)
+    return _History(points, held)
 
 
-def _held(stays: Sequence[_Stay], histories: dict[int, list[tuple[int, Inode | None]]], lsn: int) -> _Held:
-    for stay in stays:
-        if stay.first <= lsn < stay.end:
-            history = histories[stay.file_id]
-            before = history[: bisect_right(history, lsn, key=lambda step: step[0])]
-            inode = next((inode for _, inode in reversed(before) if inode), None)
-            written = next((at for at, inode in reversed(before) if inode is None), 0)
-            return _Held(inode, written if inode else 0)
+def _held(stays: Sequence[_Stay], histories: dict[int, _History], lsn: int) -> _Held:
+    at = bisect_right(stays, lsn, key=lambda stay: stay.first) - 1
+    if at >= 0 and lsn < stays[at].end:
+        return histories[stays[at].file_id].at(lsn)
     return _Held()
 
 

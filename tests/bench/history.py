@@ -50,11 +50,12 @@ EVENT_US = 100_000
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """A journal below `home`; `path` is a file of it, that changed often, in a source whose files are below PATH."""
+    """A journal below `home`; `path` is a file of it that changed often, `quiet_path` one that changed seldom, in a
+    source whose files are below PATH. `ended_at` is the time of its last event, microseconds."""
 
     home: Path
-    stream: str
     events: int
+    ended_at: int
     path: str
     quiet_path: str
 
@@ -80,8 +81,7 @@ def make(home: Path, events: int, files: int) -> History:
                 if made - checked >= CHECKPOINT_EVENTS or made >= events:
                     checked = made
                     _tidy(journal, stream)
-    middle = files // 2
-    return History(home, stream, made, file_path(0), file_path(middle))
+    return History(home, made, began + made * EVENT_US, file_path(0), file_path(files // 2))
 
 
 def file_path(number: int) -> str:

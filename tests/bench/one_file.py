@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from engine.model.times import format_time
@@ -26,6 +28,14 @@ from tests.embedded import ROOT
 PLACE = Path(".bench").resolve() / "one-file"
 ROUNDS = 5
 SECONDS_MAX = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A command from its start to its end."""
+
+    wall_seconds: float
+    cpu_seconds: float
 
 
 def main() -> int:
@@ -50,24 +60,24 @@ def measure(place: Path, events: int, files: int, rounds: int = ROUNDS, *, keep:
     try:
         if (home / "made").exists():
             at = int((home / "made").read_text())
-            history = History(home, "", events, file_path(0), file_path(files // 2))
+            history = History(home, events, at, file_path(0), file_path(files // 2))
             making = float("nan")
         else:
             shutil.rmtree(home, ignore_errors=True)
             began = time.monotonic()
             history = make(home, events, files)
             making = time.monotonic() - began
-            at = time.time_ns() // 1000
+            at = history.ended_at
             (home / "made").write_text(str(at))
-        return [Figure("history", "made and merged", making, "s"), *_asked(history, place, at, rounds)]
+        return [Figure("history", "made and merged", making, "s"), *_asked(history, place, rounds)]
     finally:
         if not keep:
             shutil.rmtree(place, ignore_errors=True)
 
 
-def _asked(history: History, place: Path, made_at: int, rounds: int) -> list[Figure]:
+def _asked(history: History, place: Path, rounds: int) -> list[Figure]:
     """Times of the commands; `then` is in the middle of the history."""
-    latest, then = "latest", format_time(made_at - history.events * EVENT_US // 2)
+    latest, then = "latest", format_time(history.ended_at - history.events * EVENT_US // 2)
     busy, quiet = f"{ADDRESS}:{history.path}", f"{ADDRESS}:{history.quiet_path}"
     folder = os.path.dirname(history.quiet_path)
     found: list[Figure] = []
@@ -77,8 +87,8 @@ def _asked(history: History, place: Path, made_at: int, rounds: int) -> list[Fig
         ("restore a file that changed often, in the middle", busy, then),
         ("restore a file that changed seldom, in the middle", quiet, then),
     ):
-        seconds = [_restored(history, place, path, at) for _ in range(rounds)]
-        found.append(Figure("one file", what, middle(seconds), "s", at_most=SECONDS_MAX))
+        runs = [_restored(history, place, path, at) for _ in range(rounds)]
+        found.append(_figure("one file", what, runs, SECONDS_MAX))
     for what, argv in (
         ("cat, latest", ["cat", quiet]),
         ("ls of a directory, latest", ["ls", f"{ADDRESS}:{folder}"]),
@@ -90,32 +100,38 @@ def _asked(history: History, place: Path, made_at: int, rounds: int) -> list[Fig
         ("search for a name", ["search", os.path.basename(history.quiet_path)]),
         ("search for a glob on paths", ["search", f"{PATH}/d000001/*"]),
     ):
-        seconds = [_run(history, argv) for _ in range(rounds)]
-        found.append(Figure("looking", what, middle(seconds), "s"))
+        found.append(_figure("looking", what, [_run(history, argv) for _ in range(rounds)]))
     return found
 
 
-def _restored(history: History, place: Path, path: str, at: str) -> float:
+def _figure(part: str, what: str, runs: Sequence[Run], at_most: float | None = None) -> Figure:
+    busy = middle([run.cpu_seconds for run in runs])
+    return Figure(part, what, middle([run.wall_seconds for run in runs]), "s", at_most, note=f"{busy:.2f} CPU s")
+
+
+def _restored(history: History, place: Path, path: str, at: str) -> Run:
     target = place / "restored"
     shutil.rmtree(target, ignore_errors=True)
     try:
-        seconds = _run(history, ["restore", path, "--at", at, "--to", str(target)])
+        run = _run(history, ["restore", path, "--at", at, "--to", str(target)])
         [file] = target.iterdir()
         if not file.stat().st_size:
             raise RuntimeError(f"{path} came back empty")
-        return seconds
+        return run
     finally:
         shutil.rmtree(target, ignore_errors=True)
 
 
-def _run(history: History, argv: Sequence[str]) -> float:
+def _run(history: History, argv: Sequence[str]) -> Run:
     environment = {**os.environ, "BCS_HOME": str(history.home), "PYTHONPATH": str(ROOT), "BCS_SITE": "local"}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-m", "bcsctl", *argv], env=environment, capture_output=True)
     seconds = time.monotonic() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise RuntimeError(f"bcsctl {' '.join(argv)}: {done.stderr.decode()[-500:]}")
-    return seconds
+    return Run(seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
 if __name__ == "__main__":
