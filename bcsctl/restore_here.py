@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from bcsctl.restore_owners import Ownership, ownership
 from bcsctl.restore_view import render, render_plan, render_plans, render_several
 from bcsctl.settings import Settings
 from engine.env.clock import SYSTEM
-from engine.model.errors import NothingThere, UsageError
+from engine.model.errors import BcsError, NothingThere, UsageError
 from engine.plan.scope import Scope
 
 if TYPE_CHECKING:
@@ -88,6 +88,19 @@ def goes_on() -> Iterator[None]:
         raise
 
 
+@contextmanager
+def recording(broken_off: Callable[[str], None]) -> Iterator[None]:
+    """What ends a restore before its time is recorded too."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        broken_off("broken off")
+        raise
+    except (BcsError, OSError) as error:
+        broken_off(error.message if isinstance(error, BcsError) else os.strerror(error.errno or 0))
+        raise
+
+
 def code_of(outcomes: Sequence[Outcome]) -> int:
     """The exit code of restores that came to their end."""
     if all(outcome.verified for outcome in outcomes):
@@ -125,7 +138,14 @@ def bring(
         row = {"address": part.address, **point_json(part.prepared.point), "plan": plans[part.address], **told}
         sources.append(row)
 
-    with progress(asked.as_json) as drawn:
+    def broken_off(why: str) -> None:
+        ended = {row["address"] for row in sources}
+        for part in parts:
+            if part.address not in ended:
+                told = {**_how(asked, terms), "verified": False, "error": why}
+                record(where, scene_of[part.address], part.prepared, ENDED, told)
+
+    with progress(asked.as_json) as drawn, recording(broken_off):
         task = drawn.add_task("restoring", total=sum(part.prepared.plan.bytes for part in parts) or None)
         outcomes = carry_out_all(
             *(found[0].journal, found[0].session, parts),

@@ -15,7 +15,7 @@ from bcsctl.restore_acts import act
 from bcsctl.restore_here import Asked, bring, code_of, goes_on, ready, shown, shown_plan, terms_of
 from bcsctl.settings import Settings
 from engine.env.clock import SYSTEM
-from engine.model.errors import NothingThere, Refused, UsageError
+from engine.model.errors import BcsError, NothingThere, Refused, UsageError
 from engine.model.policy.site import EMBEDDED_HOST
 from engine.model.times import format_about, format_size, format_time
 
@@ -104,12 +104,15 @@ def promote(where: Settings, id: str, to: str | None, *, aside: bool, changed: b
 
     scratch = place.read(where.home, id)
     begun = _act(where, scratch, PROMOTING, {"to": to, "aside": aside, "changed": changed})
-    moved: list[Mapping[str, Any]] = []
     with unfinished.alone(where.home, Path(scratch.tree)):
         try:
             moved = put_in_place(where.home, scratch, Path(to) if to else None, aside=aside, changed=changed)
-        finally:
-            recorded = _act(where, scratch, PROMOTED, {"done": bool(moved), "moves": moved}) and begun
+        except BcsError as error:
+            _act(where, scratch, PROMOTED, {"verified": False, "error": error.message})
+            raise
+    done = {"target": ", ".join(move["to"] for move in moved), "moves": moved, "changed": changed}
+    counts = {"files": scratch.files, "bytes": scratch.content_bytes, "verified": not changed}
+    recorded = _act(where, scratch, PROMOTED, {**done, **counts}) and begun
     if as_json:
         print_json({"scratch": scratch.id, "moves": moved, "checks": list(scratch.checks), "recorded": recorded})
         return 0
@@ -244,7 +247,9 @@ def _check(
 
 def _act(where: Settings, scratch: Scratch, what: str, more: Mapping[str, Any]) -> bool:
     addresses = [source["address"] for source in scratch.sources]
-    named = {"address": addresses[0]} if len(addresses) == 1 else {"addresses": addresses}
+    named: dict[str, Any] = {"address": addresses[0]} if len(addresses) == 1 else {"addresses": addresses}
+    if len(scratch.sources) == 1:
+        named |= {name: scratch.sources[0][name] for name in ("point", "at", "class")}
     return act(where, what, {"scratch": scratch.id, **named, "target": scratch.tree, **more})
 
 

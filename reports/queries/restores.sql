@@ -1,4 +1,4 @@
--- Restores made in the period and what they verified.
+-- Restores made in the period, promotions among them, and what they verified.
 -- Columns: made_at (microseconds), who, address, path (null for all of it), at, point, target (as recorded), files,
 -- bytes, seconds, verified (true, false, or null for not said), read_back (whether the disk was read again; likewise),
 -- failures (count, null for not said), host (that it was sent to, null for the machine that asked), error (why it did
@@ -15,5 +15,5 @@ SELECT "at" AS made_at, who, address, json_extract_string(details, '$.path') AS 
          ELSE try_cast(json_extract_string(details, '$.failures') AS BIGINT) END AS failures,
     json_extract_string(details, '$.host') AS host, json_extract_string(details, '$.error') AS error
 FROM acts
-WHERE what = 'restore' OR starts_with(what, 'restore-')
+WHERE what IN ('restore', 'promote') OR starts_with(what, 'restore-')
 ORDER BY made_at

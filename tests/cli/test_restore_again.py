@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -116,6 +117,11 @@ def test_ctrl_c_says_that_it_goes_on(run: Run, home: Path, tmp_path: Path) -> No
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and b"the same command goes on" in err
+    acts = [json.loads(line) for line in (home / "audit" / "pending.jsonl").read_text().splitlines()]
+    assert [(act["what"], act["details"].get("error")) for act in acts] == [
+        ("restoring", None),
+        ("restore", "broken off"),
+    ]
     assert run("restore", ADDRESS, "--at", "latest", "--to", target, home=home).code == 0
     assert list((home / "restores").iterdir()) == []
 

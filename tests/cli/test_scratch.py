@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -48,6 +49,8 @@ def test_from_scratch_to_its_place(run: Run, home: Path, site: PlainSite, tmp_pa
     assert run("restore", "list", "--json", home=home).json["scratches"] == []
     assert list((home / "scratch").iterdir()) == []
     acts = (home / "audit" / "pending.jsonl").read_text().splitlines()
+    ends = [json.loads(act) for act in acts if '"what": "promote"' in act]
+    assert [(end["details"]["verified"], end["details"]["target"]) for end in ends] == [(True, str(target))]
     for what in ("restoring", "restore", "scratch-check", "promoting", "promote"):
         assert sum(f'"what": "{what}"' in act for act in acts) == 1, what
 
