@@ -56,10 +56,15 @@ class Drills:
         self._held_since: dict[str, tuple[str, int]] = {}
 
     def begin(self) -> None:
-        """Take up what the journal has: the policies that hold, and the drills that were made."""
+        """Take up what the journal has: the policies that hold, and the drills that were made. Where these can't be
+        read they are made anew: agents are served all the same."""
         self.take(control.latest(self._journal.store, control.POLICIES))
-        with Session(self._journal) as session:
-            known = known_drills(session)
+        try:
+            with Session(self._journal) as session:
+                known = known_drills(session)
+        except BcsError as error:
+            log(f"which drills were made is not known: {error.message}", self._clock, level=WARNING)
+            known = {}
         with self._lock:
             self._known = known
 

@@ -6,6 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import duckdb
+
+from engine.model.errors import Damaged
 from engine.plan.drills import BEGUN, ENDED, Known, take
 from engine.query import sql
 from engine.query.seen import audit_streams
@@ -13,7 +16,7 @@ from engine.query.session import Session
 
 
 def known_drills(session: Session) -> dict[str, Known]:
-    """What is known of each group's drills."""
+    """What is known of each group's drills. Raises Damaged when it can't be read."""
 
     def read() -> dict[str, Known]:
         known: dict[str, Known] = {}
@@ -21,7 +24,10 @@ def known_drills(session: Session) -> dict[str, Known]:
             take(known, what, details, at, who)
         return known
 
-    return session.reading(read)
+    try:
+        return session.reading(read)
+    except duckdb.Error as error:
+        raise Damaged(f"what the audit says of drills can't be read: {error}", hint="run `bcsctl check`") from error
 
 
 def _acts(session: Session) -> Iterator[tuple[int, str, str, dict[str, Any]]]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from engine.model.times import DAY, HOUR, SECOND
 from engine.node.drills import RESTORING_MOST, Drills
 from engine.plan.drills import GroupPolicy
+from engine.query.session import Session
 from tests.nodes import InProcessNode, source
 from tests.unit.engine.node.conftest import TurnedClock
 
@@ -124,3 +126,17 @@ def test_a_process_that_makes_nothing_is_not_started_again_at_once(
     clock.at += 61 * SECOND
     assert work(node) == "g"
     drills.stop()
+
+
+def test_an_audit_that_cannot_be_read_keeps_no_node_from_starting(
+    node: InProcessNode, clock: TurnedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.parts.audit.act("drill", "node", evidence(apply(node)))
+
+    def damaged(self: Session, query: str, values: Any = None) -> Any:
+        raise duckdb.InvalidInputException("no Parquet")
+
+    monkeypatch.setattr(Session, "rows", damaged)
+    again = Drills(node.home, node.parts.journal, node.home / "journal", b"", clock)
+    again.begin()
+    assert again.as_json("g")["state"] == "never"
