@@ -95,9 +95,6 @@ class Memory:
         self._put(number, opening)
         return number + 1
 
-    def changed(self, handle: int, opening: Opening) -> None:
-        self._put(handle - 1, opening)
-
     def opening(self, handle: int) -> Opening | None:
         """What is known of a handle; None for one that isn't open."""
         if not 0 < handle <= OPEN_MAX:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
+import resource
 import stat
 import sys
 import traceback
@@ -41,7 +42,7 @@ _MOVING, _BELOW = "moving", "below"
 
 def why_not(directory: bytes) -> str:
     """See engine.fill.base.MechanismModule."""
-    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+    if not os.path.exists("/dev/fuse") or (not os.geteuid() and not os.access("/dev/fuse", os.W_OK)):
         return "there is no /dev/fuse that may be used: `modprobe fuse`, or give it to the container"
     if os.geteuid() and not device.program():
         return "only root may mount without fusermount3: install the package fuse3"
@@ -173,7 +174,7 @@ class BehindFuse:
             try:
                 return open_handle(self._below.fd, file.handle, os.O_RDWR)
             except OSError as error:
-                if error.errno != errno.ESTALE:
+                if error.errno not in (errno.ESTALE, errno.EPERM):  # gone, it seems; root, but not of the machine
                     raise
         else:
             with suppress(FileNotFoundError, NotADirectoryError):
@@ -242,8 +243,6 @@ def _writable(held: Held) -> int:
 
 def _open_many() -> None:
     """Every file that is open through the mount is open here too."""
-    import resource
-
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
