@@ -47,17 +47,21 @@ def main(
     parser.add_argument("--place", required=True, type=Path)
     parser.add_argument("--fd", required=True, type=int)
     parser.add_argument("--guard", required=True)
+    parser.add_argument("--parent", required=True, type=int)
     asked = parser.parse_args(arguments)
     place = Place(asked.place)
     recipe = documents.read_recipe(place)
-    code = run(place, recipe, asked.fd, asked.guard, supply_of(place, recipe))
+    code = run(place, recipe, asked.fd, asked.guard, asked.parent, supply_of(place, recipe))
     if code == WHOLE:
         whole(place, recipe)
     return code
 
 
-def run(place: Place, recipe: Recipe, fd: int, guard: str, supply: Supply, clock: Clock = SYSTEM) -> int:
-    """Fill until all is there or it is cancelled; the exit code. `guard` is the supervisor's life (documents.State)."""
+def run(
+    place: Place, recipe: Recipe, fd: int, guard: str, supervisor: int, supply: Supply, clock: Clock = SYSTEM
+) -> int:
+    """Fill until all is there or it is cancelled; the exit code. `guard` is the life (documents.State) of the
+    supervisor whose pid is `supervisor`: it may be gone by now."""
     processes.write_pid_file(place.pid("filler"))
     began = documents.read_state(place)
     try:
@@ -71,7 +75,7 @@ def run(place: Place, recipe: Recipe, fd: int, guard: str, supply: Supply, clock
         return NEVER_CAME_UP
     for _ in range(AHEAD_THREADS):
         threading.Thread(target=filling.read_ahead, daemon=True).start()
-    return _Work(place, recipe, filling, supply, clock).until_the_end(os.getppid(), fd, guard)
+    return _Work(place, recipe, filling, supply, clock).until_the_end(supervisor, fd, guard)
 
 
 def _begin(place: Place, recipe: Recipe, fd: int, guard: str, began: State, supply: Supply, clock: Clock) -> Filling:
@@ -134,6 +138,8 @@ class _Work:
             self._clock.sleep(LOOK_SECONDS)
         documents.write_state(self._place, State(FINISHING, guard=guard))
         while True:
+            if os.getppid() != supervisor:
+                self._hand_over(fd, guard)  # somebody has to note the end
             self._holds = self._mechanism.finish()
             self._tell(now=True)
             if not self._holds:

@@ -81,7 +81,7 @@ def _keep_filling(place: Place, recipe: Recipe, module: MechanismModule, held: i
 
 def _start_filler(place: Place, recipe: Recipe, held: int, guard: str) -> subprocess.Popen[bytes]:
     argv = [sys.executable, "-m", recipe.module, "--role", FILLER, "--place", str(place.path)]
-    argv += ["--fd", str(held), "--guard", guard]
+    argv += ["--fd", str(held), "--guard", guard, "--parent", str(os.getpid())]
     with place.log.open("ab") as log:
         return subprocess.Popen(
             *(argv,),
