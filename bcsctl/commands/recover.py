@@ -210,12 +210,14 @@ def _ask(found: Recovery) -> None:
 
 
 def _record(where: Settings, found: Recovery, what: str) -> None:
-    """Have it recorded as an act on the source."""
+    """Have it recorded as an act on the source; a cancel is the end of the restore, too."""
     from engine.recovery.acts import record_act, who_acts
+    from engine.recovery.on_demand.told import act_of
 
-    recipe = found.recipe
-    details = {"address": recipe.address, "stream": recipe.stream, "id": recipe.id, "do": what, "dir": recipe.dir}
-    record_act(where.home, "recover", who_acts(), details)
+    record_act(where.home, "recover", who_acts(), {**act_of(found.recipe), "do": what})
+    if what == "cancel":
+        filled = {"bytes": found.progress.bytes_filled, "verified": False, "error": "cancelled"}
+        record_act(where.home, "restore", who_acts(), {**act_of(found.recipe), **filled})
 
 
 def told(found: Recovery) -> dict[str, Any]:

@@ -104,6 +104,7 @@ def test_a_tree_is_there_at_once_and_whole_in_the_end(site: Site, mechanism: str
     assert (finished["state"], finished["bytes_filled"]) == ("ended", finished["bytes_total"])
     assert differences(walk(source), walk(target)) == []
     assert not processes_of(site, told["id"])
+    assert acts_of(site, told["id"]) == ["restoring", "recover", "restore"]
 
 
 def test_what_is_written_while_it_fills_stays(site: Site, mechanism: str, tmp_path: Path) -> None:
@@ -152,6 +153,7 @@ def test_cancel_leaves_nothing(site: Site, mechanism: str, tmp_path: Path) -> No
     assert site.json("recover", "cancel", told["id"], "--yes")["state"] == "cancelled"
     assert not target.exists()
     assert not processes_of(site, told["id"])
+    assert acts_of(site, told["id"]) == ["restoring", "recover", "restore"]
 
 
 def test_a_dead_filler_and_a_dead_supervisor_are_replaced(site: Site, mechanism: str, tmp_path: Path) -> None:
@@ -193,6 +195,12 @@ def test_refusals(site: Site, tmp_path: Path) -> None:
     answer = site.run(*common, "/proc/sys/back", check=False)
     assert json.loads(answer.stdout)["error"]["code"] in ("refused", "usage", "failed")
     assert site.json("recover", "list") == before
+
+
+def acts_of(site: Site, id: str) -> list[str]:
+    """What the audit has of a recovery, in order."""
+    query = f"SELECT what FROM audit WHERE json_extract_string(details, '$.id') = '{id}' ORDER BY at"
+    return [what for (what,) in site.json("query", query)["rows"]]
 
 
 def processes_of(site: Site, id: str) -> list[int]:

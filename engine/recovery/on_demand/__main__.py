@@ -13,15 +13,15 @@ from engine.fill.starting import home_of
 from engine.model.errors import BcsError
 from engine.recovery.acts import record_act
 from engine.recovery.on_demand.supply import LocalSupply
+from engine.recovery.on_demand.told import act_of
 
 
 def record(place: Place, recipe: Recipe) -> None:
     """The end of the restore, as an act of who began it: every byte was compared with its hash on its way in."""
     seconds = round((documents.read_progress(place).at - recipe.begun_at) / 1e6, 3)
-    told = {"address": recipe.address, "stream": recipe.stream, "id": recipe.id, "target": recipe.dir}
-    done = {"point": recipe.position, "on_demand": recipe.mechanism, "files": recipe.files, "bytes": recipe.bytes}
+    told = {**act_of(recipe), "seconds": seconds, "verified": True, "failures": 0}
     try:
-        record_act(home_of(place), "restore", recipe.by, {**told, **done, "seconds": seconds, "verified": True})
+        record_act(home_of(place), "restore", recipe.by, told)
     except (OSError, BcsError):
         traceback.print_exc()  # what is there stays, recorded or not
 
