@@ -7,6 +7,7 @@ no read by itself: a read that misses events names it (`engine.query.asof`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -17,6 +18,10 @@ from engine.journal import segments
 from engine.journal.open import Journal
 from engine.journal.segments import Segment
 from engine.model.errors import Damaged
+
+THREADS = 4
+TOGETHER_FROM = 8
+"""So many segments that were not read before are read on several threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +100,26 @@ def survey(journal: Journal, known: Held) -> Held:
 
 def _read_footers(journal: Journal, tiles: Sequence[Segment], known: Held, held: Held) -> list[Segment]:
     """Read what is new into `held`; the segments that could not be read."""
-    unread: list[Segment] = []
-    for tile in tiles:
+
+    def read(tile: Segment) -> Footer | Damaged:
         try:
-            held.footers[tile.key] = known.footers.get(tile.key) or segments.footer(journal, tile.key)
+            return known.footers.get(tile.key) or segments.footer(journal, tile.key)
         except Damaged as error:
-            held.damaged[tile.key] = error
+            return error
+
+    # Each new file is hashed whole, which leaves the interpreter free: who asks once for one file waits for this most.
+    if sum(tile.key not in known.footers for tile in tiles) < TOGETHER_FROM:
+        found = list(map(read, tiles))
+    else:
+        with ThreadPoolExecutor(THREADS) as pool:
+            found = list(pool.map(read, tiles))
+    unread: list[Segment] = []
+    for tile, one in zip(tiles, found, strict=True):
+        if isinstance(one, Damaged):
+            held.damaged[tile.key] = one
             unread.append(tile)
+        else:
+            held.footers[tile.key] = one
     return unread
 
 
