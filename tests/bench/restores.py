@@ -1,7 +1,8 @@
 """`python -m tests.bench.restores`: the same tree restored by the command line here, and by another host's agent.
 
 Node and agents are processes of this machine; what travels goes through a socket. Prints seconds, rates and their
-ratio, and what the disk takes when it is only written to and synced, in the same round.
+ratios, and what `cp -a` of the same tree and a sync take in the same round: for incompressible large files a restore is
+to take at most 1.7 times as long.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from engine.tree.compare import compare
 from tests.embedded import Site
 
 ADDRESS = "bench/a/files"
-SHAPES = {"large": (8, 64 << 20), "small": (20_000, 4 << 10)}
-"""(files, bytes each); half of each can't be compressed."""
+SHAPES = {"large": (8, 64 << 20, 0.5), "small": (20_000, 4 << 10, 0.5), "incompressible": (64, 4 << 20, 1.0)}
+"""(files, bytes each, the share of each that can't be compressed)."""
 
 
 def main() -> int:
@@ -56,7 +57,7 @@ def measure(shape: str, place: Path, rounds: int) -> None:
     near, far, disk = (statistics.median(each) for each in zip(*found, strict=True))
     print(
         f"{shape}: {size >> 20} MiB; here {near:.2f} s, to a host {far:.2f} s ({size / far / 1e6:.0f} MB/s), "
-        f"{near / far:.2f} times as fast as here; the disk alone {disk:.2f} s"
+        f"{near / far:.2f} times as fast as here; cp -a and sync {disk:.2f} s, here {near / disk:.2f} times as long"
     )
 
 
@@ -78,11 +79,12 @@ def one_round(site: Site, tree: Path, place: Path) -> tuple[float, float, float]
     return seconds[0], seconds[1], seconds[2]
 
 
-def fill(tree: Path, files: int, size: int) -> int:
+def fill(tree: Path, files: int, size: int, share: float = 0.5) -> int:
     for number in range(files):
         folder = tree / f"d{number // 200}"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"f{number}").write_bytes(os.urandom(size // 2) + bytes([number % 251]) * (size - size // 2))
+        chance = int(size * share)
+        (folder / f"f{number}").write_bytes(os.urandom(chance) + bytes([number % 251]) * (size - chance))
     return files * size
 
 
