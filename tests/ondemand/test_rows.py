@@ -13,10 +13,13 @@ import pytest
 
 from engine.tree.compare import compare
 from tests.mounts import mounted
+from tests.ondemand import rows_changing, rows_reading
 from tests.ondemand.conftest import WHERE, skip_if_impossible
 from tests.ondemand.rig import Recovery, recovery
-from tests.ondemand.rows import ROWS, Row, answer, make
+from tests.ondemand.table import Row, answer, make, rows_of
 from tests.sample_tree import make_sample
+
+ROWS = rows_of(rows_reading, rows_changing)
 
 
 @dataclass
@@ -38,7 +41,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     base = tmp_path_factory.mktemp("rows")
     source = base / "source"
     (source / "sample").mkdir(parents=True)
-    make(source)
+    make(source, ROWS)
     make_sample(source / "sample")
     with mounted(kind) as disk:
         skip_if_impossible(mechanism, disk)
