@@ -35,7 +35,7 @@ DATASYNC = 1 << 0
 RESENT = 1 << 63
 """In a request's unique: it was read before, by someone who died (FUSE_UNIQUE_RESEND)."""
 _INTERRUPT = 1
-_NOTIFY_RESEND = 7
+_NOTIFY_INVALIDATE, _NOTIFY_RESEND = 2, 7
 BACKING_OPEN, BACKING_CLOSE = 0x4010E501, 0x4004E502
 """ioctl(2) requests of the device, Linux 6.9 and newer: _IOW(229, 1, 16 bytes), _IOW(229, 2, 4 bytes)."""
 
@@ -226,6 +226,11 @@ def statfs(found: os.statvfs_result) -> bytes:
 def resend() -> bytes:
     """To be written to the device: have all asked again that was read and not answered (FUSE_NOTIFY_RESEND)."""
     return _OUT.pack(_OUT.size, _NOTIFY_RESEND, 0)
+
+
+def attributes_changed(node: int) -> bytes:
+    """To be written to the device: what the kernel knows of a node's attributes doesn't hold. ENOENT: it knows none."""
+    return _OUT.pack(_OUT.size + 24, _NOTIFY_INVALIDATE, 0) + struct.pack("=Qqq", node, -1, 0)
 
 
 def still_waiting(unique: int) -> bytes:

@@ -10,7 +10,7 @@ import ctypes
 import errno
 import os
 import stat
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from engine.fill.by_fuse.behind import Behind
@@ -20,6 +20,7 @@ from engine.fuse import requests
 from engine.fuse.protocol import ROOT, Request
 from engine.fuse.requests import Wanted
 
+_INHERITED = b"system.posix_acl_default"
 _NOW, _OMIT = (1 << 30) - 1, (1 << 30) - 2
 _AT_FDCWD = -100
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -54,7 +55,22 @@ def set_attributes(behind: Behind, request: Request) -> bytes:
         _set_times(held, wanted)
         if node == ROOT and behind.top is not behind.nodes.root:
             _set_times(behind.nodes.root, wanted)
+            _pass_on(behind)
     return behind.attributes_out(node)
+
+
+def _pass_on(behind: Behind) -> None:
+    """What new names in the root inherit, their directory has from the one that stands for it; nobody gets in by it."""
+    top, names = os.stat(behind.top.path), behind.nodes.root.path
+    os.chown(names, -1, top.st_gid)
+    os.chmod(names, stat.S_IRWXU | top.st_mode & stat.S_ISGID)
+    try:
+        os.setxattr(names, _INHERITED, os.getxattr(behind.top.path, _INHERITED))
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
+            raise
+        with suppress(OSError):
+            os.removexattr(names, _INHERITED)
 
 
 def drop_privileges(held: Held, gid: int) -> None:
@@ -97,6 +113,8 @@ def set_xattr(behind: Behind, request: Request, again: bool) -> bytes:
     if own & requests.SETXATTR_KILL_SGID:
         mode = os.stat(held.path).st_mode
         os.chmod(held.path, stat.S_IMODE(mode & ~stat.S_ISGID))
+    if held is behind.top and held is not behind.nodes.root:
+        _pass_on(behind)
     return b""
 
 
@@ -108,6 +126,8 @@ def remove_xattr(behind: Behind, request: Request, again: bool) -> bytes:
     except OSError as error:
         if not again or error.errno != errno.ENODATA:
             raise
+    if held is behind.top and held is not behind.nodes.root:
+        _pass_on(behind)
     return b""
 
 

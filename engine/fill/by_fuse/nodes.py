@@ -187,12 +187,12 @@ class Nodes:
         """(node, lookups less): the kernel doesn't know these nodes any more."""
         with self._counting:
             for node, count in told:
+                self._gone.pop(node, None)
                 left = self._looked.get(node, 0) - count
                 if left > 0:
                     self._looked[node] = left
                     continue
                 self._looked.pop(node, None)
-                self._gone.pop(node, None)
                 known = self._where.get(node)
                 if not self._walked and known is not None and known[0] != KEPT:
                     del self._where[node]
@@ -212,8 +212,7 @@ class Nodes:
             self._others.pop(node, None)
         if last is not None:
             self._where.pop(node, None)
-            if node in self._looked:
-                self._gone[node] = last
+            self._gone[node] = last  # its number is not given to another before the kernel has forgotten it
 
     def moved(self, node: int, old: tuple[int, bytes], new: tuple[int, bytes]) -> None:
         """A node has another name instead. Within `naming`."""

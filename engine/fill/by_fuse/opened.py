@@ -79,6 +79,8 @@ class OpenFiles:
             self._of.setdefault(node, set()).add(handle)
         self._files[handle] = OpenFile(held, node, number)
         if how == PASSED:
+            if kept & os.O_ACCMODE:
+                self._believe_no_more(node)
             return requests.opened(handle, requests.OPEN_PASSTHROUGH, backing)
         return requests.opened(handle, fuse.OPEN_KEEP_CACHE)
 
@@ -131,6 +133,14 @@ class OpenFiles:
             except OSError:
                 self._passes = False  # a file system behind that is itself over another: by asking us then
         return CACHED, 0
+
+    def _believe_no_more(self, node: int) -> None:
+        """The kernel asks from now on: it doesn't see the times that a store into a mapping changes behind."""
+        try:
+            os.write(self._device, requests.attributes_changed(node))
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENODEV):  # it knows nothing of the node yet
+                raise
 
     def _may_pass(self, held: Held) -> bool:
         """Not a program with privileges: that writing takes them away is left to us, who would not see it."""

@@ -204,6 +204,18 @@ def map_shared() -> None:
 
 
 @act
+def map_what_was_there() -> int:
+    Path("c").touch()
+    os.utime("c", ns=(PAST, PAST))
+    before = os.stat("c").st_mtime_ns
+    with opened("c", os.O_RDWR) as fd, mmap.mmap(fd, 4096) as mapped:
+        mapped[10:20] = b"stored in c"[:10]
+        mapped.flush()
+        assert os.stat("c").st_mtime_ns != before
+    return before
+
+
+@act
 def map_privately() -> bytes:
     with opened("c", os.O_RDONLY) as fd, mmap.mmap(fd, 0, prot=mmap.PROT_READ | mmap.PROT_WRITE, flags=2) as mapped:
         mapped[0:7] = b"private"
@@ -349,6 +361,22 @@ def lists_that_are_inherited() -> object:
         (os.getxattr(f"inherits/{name}", "system.posix_acl_access"), oct(os.stat(f"inherits/{name}").st_mode))
         for name in ("file", "below")
     ]
+
+
+@act
+def what_the_root_passes_on() -> object:
+    os.chown(".", -1, OTHER_GROUP)
+    os.chmod(".", 0o2755)
+    os.setxattr(".", "system.posix_acl_default", ACL)
+    Path("in the root").write_text("x")
+    os.mkdir("also in the root")
+    found = [os.getxattr(name, "system.posix_acl_access") for name in ("in the root", "also in the root")]
+    groups = [os.stat(name).st_gid for name in ("in the root", "also in the root")]
+    os.removexattr(".", "system.posix_acl_default")
+    os.chmod(".", 0o755)
+    os.chown(".", -1, 0)
+    Path("later").write_text("x")
+    return found, groups, oct(os.stat(".").st_mode), os.listxattr("."), os.stat("later").st_gid
 
 
 @act
