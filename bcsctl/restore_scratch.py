@@ -50,6 +50,7 @@ def to_scratch(
         is_new = scratch is None
         if scratch is None:
             folder = Path(beside).expanduser() if beside else None
+            _warn_when_protected(found, folder)
             scratch = place.new(where.home, folder, SYSTEM.now(), who_acts(), wanted)
         tree = Path(scratch.tree)
         with unfinished.alone(where.home, tree):
@@ -193,6 +194,20 @@ def told(scratch: Scratch) -> dict[str, Any]:
         "checks": list(scratch.checks),
         "changed": scratch.changed,
     }
+
+
+def _warn_when_protected(found: Sequence[Scene], folder: Path | None) -> None:
+    """What is restored below a source of this machine is captured as any change of it is."""
+    from engine.query.applied import read_policies
+
+    if folder is None:
+        return
+    place = Path(os.path.realpath(folder))
+    for applied in read_policies(found[0].journal, 1):
+        for address, source in applied.get("sources", {}).items():
+            inside = [path for path in source["paths"] if place.is_relative_to(path)]
+            if inside and address.split("/")[1] == EMBEDDED_HOST:
+                say(f"{folder} belongs to {address}: what is restored there is captured too, until it is gone", BUSY)
 
 
 def _known(found: Sequence[Scene], asked: Asked, scratch: Scratch, answer: Mapping[str, Any], state: str) -> Scratch:

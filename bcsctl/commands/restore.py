@@ -174,7 +174,7 @@ def of_this_machine(asked: Asked, *, several: bool = False) -> None:
         if getattr(asked, name):
             raise UsageError(f"--{name} is for a directory of this machine, from its own journal", hint="leave it out")
     if not several and not asked.scope.one:
-        raise UsageError(f"{asked.scope} is not the address of one source", hint="several go to this machine's DIR")
+        raise UsageError(f"{asked.scope} is not the address of one source", hint="this is done source by source")
 
 
 def destination(target: str) -> tuple[str, str]:

@@ -6,13 +6,14 @@ the disk is not written again.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from engine.journal.open import Journal
-from engine.model.errors import NothingThere
+from engine.model.errors import NothingThere, Refused
 from engine.model.ids import parse_address
 from engine.model.points import Point
 from engine.plan.owners import Owners, with_owners
@@ -24,6 +25,7 @@ from engine.recovery.restore import Helping, Onto, Progress
 from engine.recovery.restoring import Outcome, Prepared, carry_out, prepare_for
 from engine.recovery.standing import refuse, survey
 from engine.recovery.unfinished import Begun
+from engine.tree.paths import shown
 from engine.tree.target import first_entry
 
 
@@ -114,9 +116,21 @@ def look(ready: Sequence[tuple[str, Prepared]], target: Path, terms: Terms) -> l
         )
         for address, prepared in ready
     ]
+    for part in parts:
+        _refuse_other_ways(os.fsencode(target), part.prepared.plan.target)
     told = terms.overwrite or again
     refuse(target, together([part.onto.standing for part in parts]), overwrite=told, aside=terms.aside)
     return parts
+
+
+def _refuse_other_ways(target: bytes, place: bytes) -> None:
+    """A source's place below the target is reached by directories alone: a link would lead elsewhere."""
+    while place != target:
+        if os.path.lexists(place) and (os.path.islink(place) or not os.path.isdir(place)):
+            raise Refused(
+                f"{shown(place)} is no directory", hint="move it away, or name another directory; nothing was touched"
+            )
+        place = os.path.dirname(place)
 
 
 def unhindered(ready: Sequence[tuple[str, Prepared]]) -> list[Part]:

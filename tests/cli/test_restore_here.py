@@ -200,6 +200,15 @@ def test_a_selector_takes_groups_by_their_labels(run: Run, site: PlainSite, tmp_
     assert (tmp_path / "back" / "localhost" / "files" / "a.txt").read_text() == "one"
 
 
+def test_a_link_where_a_source_is_to_land_leads_nowhere(run: Run, site: PlainSite, tmp_path: Path) -> None:
+    elsewhere, target = tmp_path / "elsewhere", tmp_path / "back"
+    elsewhere.mkdir()
+    target.mkdir()
+    (target / "localhost").symlink_to(elsewhere)
+    done = run("restore", "docs", "--to", target, "--overwrite", home=site.home)
+    assert done.code == 4 and list(elsewhere.iterdir()) == []
+
+
 def test_a_scope_without_sources(run: Run, site: PlainSite, tmp_path: Path) -> None:
     assert run("restore", "dics", "--to", tmp_path / "back", home=site.home).code == 5
     assert run("restore", "--to", tmp_path / "back", home=site.home).code == 2

@@ -48,7 +48,8 @@ def test_from_scratch_to_its_place(run: Run, home: Path, site: PlainSite, tmp_pa
     assert differences(before, walk(target)) == []
     assert run("restore", "list", "--json", home=home).json["scratches"] == []
     assert list((home / "scratch").iterdir()) == []
-    acts = (home / "audit" / "pending.jsonl").read_text().splitlines()
+    lines = (home / "audit" / "pending.jsonl").read_text().splitlines()
+    acts = [line for line in lines if scratch["id"] in line]
     ends = [json.loads(act) for act in acts if '"what": "promote"' in act]
     assert [(end["details"]["verified"], end["details"]["target"]) for end in ends] == [(True, str(target))]
     for what in ("restoring", "restore", "scratch-check", "promoting", "promote"):
