@@ -15,8 +15,8 @@ from engine.agent.endings import Resync, Stopped
 from engine.agent.kept.spool import SpoolDamaged
 from engine.agent.parts import Parts
 from engine.agent.points.taking import CrashPoints
-from engine.agent.recovered import taking
 from engine.agent.priority import Priority
+from engine.agent.recovered import taking
 from engine.agent.ship.client import CopyRefused
 from engine.env.crash import crash
 from engine.model.events import PASS

@@ -65,6 +65,8 @@ class Capture:
 
     def look(self, dirty: Iterable[Where], directories: Iterable[int]) -> None:
         """Look at names, and at the attributes of directories."""
+        if self.inodes.cold is not None:
+            self.inodes.cold.follow_mount()
         by_directory: dict[int, list[bytes]] = {}
         for directory, name in dirty:
             by_directory.setdefault(directory, []).append(name)

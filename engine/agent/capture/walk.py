@@ -58,6 +58,8 @@ class Walk:
     def _follow_devices(self) -> None:
         """A file system may come back under another device number after a restart: its inodes are the same ones."""
         capture = self._capture
+        if capture.inodes.cold is not None:
+            capture.inodes.cold.follow_mount()
         for root in sorted(capture.unmounted.points, key=len):
             directory = self._directory_at(root)
             known = capture.record.inode(directory) if directory is not None else None

@@ -257,6 +257,11 @@ class Record:
         if self._db.execute("SELECT 1 FROM inodes WHERE dev = ? LIMIT 1", (new,)).fetchone() is None:
             self._change("UPDATE inodes SET dev = ? WHERE dev = ?", [(new, old)])
 
+    def move_device(self, old: int, new: int) -> None:
+        """All that was seen under one device number is seen under another from now on, beside what is there already."""
+        self._flush()
+        self._change("UPDATE inodes SET dev = ? WHERE dev = ?", [(new, old)])
+
     # Batches.
 
     def sent(self) -> list[Sent]:

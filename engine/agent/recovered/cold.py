@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from engine.agent.capture.content import BLOCK_BYTES, CHUNK_BLOCKS, DIGEST_BYTES, HOLE
 from engine.agent.kept.record import Record
-from engine.agent.recovered.standing import Standing
+from engine.agent.recovered.standing import MOUNTED, Standing
 from engine.fill import base, table
 from engine.fill.handles import handle_of
 from engine.fill.map import Map, digest
@@ -54,9 +54,13 @@ class Cold:
         files = sorted(table.read(standing.place.files), key=lambda file: file.file_id)
         self._ids = array("Q", (file.file_id for file in files))
         self._columns = array("Q", (value for file in files for value in (file.number, file.first_block, file.size)))
-        self._handles = [file.handle for file in files]
+        self.mounted, self.plain = record.fact(MOUNTED, 0), files[0].dev if files else 0
+        # Behind a mount of ours files have other handles.
+        self._handles = [b"" if self.mounted else file.handle for file in files]
         self._cut: dict[int, int] = {}
         self._read_to = 0
+        if self.mounted and standing.dev:
+            self._move_to(standing.dev)  # it may have been mounted anew, under another number
 
     def ids(self) -> array[int]:
         """The file_ids of all of them, ascending."""
@@ -83,6 +87,18 @@ class Cold:
             return False
         self._record.set_fact(_CUT % file_id, -1)
         return True
+
+    def follow_mount(self) -> None:
+        """A mount of ours may have gone, now that all is there: its files are seen plainly from then on."""
+        with suppress(OSError):
+            if self.mounted and os.stat(self.standing.recipe.dir).st_dev == self.plain:
+                self._move_to(self.plain)
+
+    def _move_to(self, dev: int) -> None:
+        if dev != self.mounted:
+            self._record.move_device(self.mounted, dev)
+            self.mounted = dev if dev != self.plain else 0
+            self._record.set_fact(MOUNTED, self.mounted)
 
     def smallest(self, file: File) -> int:
         """The smallest size that was seen of a file while some of it was cold."""

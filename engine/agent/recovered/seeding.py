@@ -10,7 +10,7 @@ import os
 import stat as st
 
 from engine.agent.kept.record import Known, Record, signed
-from engine.agent.recovered.standing import Standing
+from engine.agent.recovered.standing import MOUNTED, Standing
 from engine.agent.ship.client import Head
 from engine.drivers.files import Scope, within
 from engine.fill import names, table
@@ -33,7 +33,8 @@ def seed(record: Record, standing: Standing, head: Head, scope: Scope, now: int)
     recipe, position = standing.recipe, parse_position(standing.recipe.position)
     kept = {name: record.fact(name, 0) for name in ("batch_version",)}
     record.clear()
-    numbers = {file.file_id: (file.dev, file.ino) for file in table.read(standing.place.files)}
+    dev = standing.dev
+    numbers = {file.file_id: (dev or file.dev, file.ino) for file in table.read(standing.place.files)}
     directories = {b"/": ROOT_ID}
     for one in names.read(standing.place.names):
         if one.path != b"/":
@@ -44,7 +45,7 @@ def seed(record: Record, standing: Standing, head: Head, scope: Scope, now: int)
         _put(record, one, numbers.get(one.file_id) or _found(one, scope), position.lsn)
     facts = {
         **kept,
-        **{RECOVERY: recipe.id, "epoch": head.epoch, "baseline_lsn": position.lsn},
+        **{RECOVERY: recipe.id, MOUNTED: dev or 0, "epoch": head.epoch, "baseline_lsn": position.lsn},
         **{"at": recipe.point_at, "through_at": now, "mark_at": now, "clean": 0},
     }
     for fact, value in facts.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 from engine.drivers.files import Scope, within
 from engine.env import durable
 from engine.fill import documents
-from engine.fill.base import CANCELLED, FAILED, FILLING, FINISHING, PREPARING, Place, Recipe
+from engine.fill.base import CANCELLED, FAILED, FILLING, FINISHING, FUSE, PREPARING, Place, Recipe
 from engine.fill.documents import State
 from engine.fill.starting import FILLER, ROLE, living
 from engine.model.errors import Damaged
@@ -18,6 +18,9 @@ from engine.model.errors import Damaged
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 TAKEN = "captured"
 """A file in the place of a recovery: capture knows by itself what the map knew."""
+
+MOUNTED = "recovery_dev"
+"""The fact of a record that tells the st_dev under which it has the tree's inodes; 0 where that is seen plainly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,13 @@ class Standing:
         if self.fills and not (same_boot and (living(self.place, ROLE) or living(self.place, FILLER))):
             return f"recovery {self.recipe.id} is not guarded: `bcsctl apply` brings its filler back"
         return ""
+
+    @property
+    def dev(self) -> int | None:
+        """The st_dev under which the tree's files are seen behind a mount of ours; None where they are seen plainly."""
+        if self.recipe.mechanism != FUSE or not self.fills:
+            return None
+        return os.stat(self.recipe.dir).st_dev
 
     def note_taken(self) -> None:
         durable.replace(self.place.path / TAKEN, b"")

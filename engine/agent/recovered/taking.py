@@ -71,6 +71,7 @@ def keep_house(parts: Parts) -> None:
     cold = capture.inodes.cold
     if cold is not None and not _lives(cold.standing):
         parts.hints.dirty |= settle(cold, parts.record, parts.outbox.builder.lsn_next - 1)
+        cold.follow_mount()
         parts.record.commit()
         cold.standing.note_taken()
         cold.close()
