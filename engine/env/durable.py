@@ -119,7 +119,7 @@ class Growing:
         _write_all(self._fd, parts)
         self.size += sum(part.nbytes for part in parts)
         if self.size - self._write_back_at >= self._write_back_bytes:
-            _start_write_back(self._fd, self._write_back_at, self.size - self._write_back_at)
+            start_write_back(self._fd, self._write_back_at, self.size - self._write_back_at)
             self._write_back_at = self.size
 
     def publish(self, name: str) -> None:
@@ -253,7 +253,7 @@ def _file_system(fd: int) -> int:
     return int(answer[0]) & 0xFFFFFFFF
 
 
-def _start_write_back(fd: int, offset: int, length: int) -> None:
+def start_write_back(fd: int, offset: int, length: int) -> None:
     """A hint: what it can't do, the sync at the end does. Not posix_fadvise, which would drop the pages."""
     if _sync_file_range is not None:
         _sync_file_range(fd, offset, length, _SYNC_FILE_RANGE_WRITE)
