@@ -6,8 +6,10 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +51,21 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with Site(base / "home").start() as made:
         made.protect(ADDRESS, base / "source")
         made.wait_protected(ADDRESS)
-        yield made
-        for each in made.json("recover", "list")["recoveries"]:
-            made.run("recover", "cancel", each["id"], "--yes")
+        try:
+            yield made
+        finally:
+            for each in made.json("recover", "list")["recoveries"]:
+                if made.run("recover", "cancel", each["id"], "--yes", check=False).returncode:
+                    take_away(made, each["id"], each["dir"])
+
+
+def take_away(site: Site, id: str, directory: str) -> None:
+    """Whatever a test that failed has left: its processes, its mounts."""
+    for pid in processes_of(site, id):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    while subprocess.run(["umount", "-l", directory], capture_output=True).returncode == 0:
+        pass
 
 
 @pytest.fixture(params=MECHANISMS)
@@ -162,7 +176,7 @@ def test_a_dead_filler_and_a_dead_supervisor_are_replaced(site: Site, mechanism:
     place = site.home / "recoveries" / told["id"]
     for role in ("filler", "supervisor", "filler"):
         before = int((place / f"{role}.pid").read_text())
-        os.kill(before, 9)
+        os.kill(before, signal.SIGKILL)
         name = {"filler": "7", "supervisor": "11"}[role]
         assert sha(target / "dir" / name / "file") == sha(source / "dir" / name / "file")
         site.wait(lambda was=before, of=role: int((place / f"{of}.pid").read_text()) != was, 30, f"another {role}")
@@ -175,9 +189,9 @@ def test_without_guard_it_is_begun_again(site: Site, mechanism: str, tmp_path: P
     told = begin(site, mechanism, target, "--rate", "1KiB")
     assert sha(target / "dir" / "7" / "file") == sha(source / "dir" / "7" / "file")
     for pid in processes_of(site, told["id"]):
-        os.kill(pid, 19)
+        os.kill(pid, signal.SIGSTOP)
     for pid in processes_of(site, told["id"]):
-        os.kill(pid, 9)
+        os.kill(pid, signal.SIGKILL)
     site.wait(lambda: not processes_of(site, told["id"]), 30, "supervisor and filler to end")
     assert one(site, told["id"])["state"] == "unguarded"
     assert site.json("recover", "resume", told["id"])["state"] == "filling"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import traceback
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -87,7 +88,9 @@ class LocalSupply:
             known = self._single.get(file_id)
         if known is None:
             known = self._ask(file_id)
-        return [piece for piece in known if piece.offset < end and piece.offset + piece.length > start]
+        first = max(0, bisect_right(known, start, key=lambda piece: piece.offset) - 1)
+        last = bisect_left(known, end, key=lambda piece: piece.offset)
+        return [piece for piece in known[first:last] if piece.offset + piece.length > start]
 
     def _ask(self, file_id: int) -> list[Piece]:
         from engine.query.extents import pieces
