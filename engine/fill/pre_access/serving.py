@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import select
-import stat
 import sys
 import threading
 import traceback
@@ -19,8 +18,6 @@ from engine.fill.base import Fills
 from engine.fill.pre_access.fanotify import answer
 from engine.fill.pre_access.taken import SLOTS, Slots, Taken
 from engine.fill.pre_access.waiting import needed
-
-_UNKNOWN = -1
 
 
 class Serving:
@@ -60,7 +57,7 @@ class Serving:
             self._await_former(taken.event.fd)
             try:
                 offset, length = needed(taken.event)
-                number, size = self._look(taken)
+                number, size = self._number_of(taken), taken.size
                 if number is not None and not taken.event.length:
                     self._fills.may_be_cut(number)
                 cutting = taken.event.tid in self._fills.cutters
@@ -72,10 +69,9 @@ class Serving:
                 _tell()
                 self._answer(taken, errno.EIO)
 
-    def _look(self, taken: Taken) -> tuple[int | None, int]:
-        status = os.fstat(taken.event.fd)
-        assert stat.S_ISREG(status.st_mode)
-        return self._fills.number_of(status.st_dev, status.st_ino), status.st_size
+    def _number_of(self, taken: Taken) -> int | None:
+        assert taken.dev is not None and taken.ino is not None
+        return self._fills.number_of(taken.dev, taken.ino)
 
     def _fetch(self, taken: Taken, number: int, offset: int, length: int, size: int) -> None:
         self._answer(taken, self._ensured(number, offset, length, size))
@@ -101,11 +97,11 @@ class Serving:
         """Answer an event of a former filler. One of which nobody knows the file any more waits for all files."""
         fd = taken.event.fd
         if taken.dev is None or taken.ino is None:
-            errors = [self._ensured(file.number, 0, 0, _UNKNOWN) for file in self._fills.files()]
+            errors = [self._ensured(file.number, 0, 0, taken.size) for file in self._fills.files()]
             number = next(filter(None, errors), 0)
         else:
-            found = self._fills.number_of(taken.dev, taken.ino)
-            number = 0 if found is None else self._ensured(found, *needed(taken.event), _UNKNOWN)
+            found = self._number_of(taken)
+            number = 0 if found is None else self._ensured(found, *needed(taken.event), taken.size)
         answer(self._fd, fd, number)
         if kept is not None:
             os.close(kept)

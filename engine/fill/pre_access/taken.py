@@ -27,12 +27,16 @@ assert EVENT_BYTES <= _NOTED_AT
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """An event in its slot. `dev` and `ino` say which file it is of; None when its taker died before he noted it."""
+    """An event in its slot. `dev` and `ino` say which file it is of; None when its taker died before he noted it.
+
+    `size` is the file's as the event was taken; -1 when another process took it.
+    """
 
     slot: int
     event: Event
     dev: int | None
     ino: int | None
+    size: int = -1
 
 
 class Slots:
@@ -69,7 +73,7 @@ class Slots:
         status = os.fstat(event.fd)
         _NOTE.pack_into(self._map, begins + _NOTE_AT, status.st_dev, status.st_ino)
         self._map[begins + _NOTED_AT] = 1
-        return Taken(slot, event, status.st_dev, status.st_ino)
+        return Taken(slot, event, status.st_dev, status.st_ino, status.st_size)
 
     def release(self, slot: int) -> None:
         """Its event was answered."""

@@ -7,9 +7,9 @@ io_uring's, the event's own range has to do.
 
 from __future__ import annotations
 
+import os
 import platform
 from dataclasses import dataclass
-from pathlib import Path
 
 from engine.fill.pre_access.fanotify import Event
 
@@ -54,9 +54,15 @@ def _of(call: tuple[int, ...], event: Event, numbers: _Numbers) -> tuple[int, in
 def _call(tid: int) -> tuple[int, ...]:
     """The number and the six arguments of the call in which a thread stands; empty where that can't be told."""
     try:
-        words = Path(f"/proc/{tid}/syscall").read_bytes().split()
+        fd = os.open(f"/proc/{tid}/syscall", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return ()
+    try:
+        words = os.read(fd, 256).split()
+    except OSError:
+        return ()
+    finally:
+        os.close(fd)
     if len(words) < 7:
         return ()  # "running", or outside of any call
     return int(words[0]), *(int(word, 16) for word in words[1:7])
