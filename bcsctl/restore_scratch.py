@@ -76,7 +76,8 @@ def to_scratch(
     if not asked.as_json:
         _render_checked(checked)
         say(f"scratch {scratch.id} is at {printable(scratch.tree)}", GOOD)
-        say(f"then: bcsctl restore promote {scratch.id}, or bcsctl restore discard {scratch.id}", DIM)
+        way = "check" if code else "promote"
+        say(f"then: bcsctl restore {way} {scratch.id}, or bcsctl restore discard {scratch.id}", DIM)
     return code
 
 

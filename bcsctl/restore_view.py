@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bcsctl.commands.validate import counted
 from bcsctl.entries import as_of
 from bcsctl.output import BAD, BUSY, GOOD, local_time, printable, say, table, tell
 from engine.model.ids import parse_position
@@ -36,14 +37,21 @@ def standing(told: Mapping[str, Any]) -> None:
     """What is in the way of a plan."""
     if told.get("replaced") or told.get("alike"):
         files = f"{told['files']:,} of them files with {format_size(told['bytes'])}"
-        tell(f"replaces     {told['replaced']:,} names, {files}")
+        tell(f"replaces     {counted(told['replaced'], 'name')}, {files}")
         tell(f"stays        {told['alike']:,} that look as they are to be; their bytes are read and compared first")
         _list([f"~ {printable(name)}" for name in told["names"]], "would be replaced", BUSY, told["replaced"])
     if told.get("conflicts_count"):
         lines = [
-            f"! {printable(each['path'])}: {each['there']} where {each['wanted']} goes" for each in told["conflicts"]
+            f"! {printable(each['path'])}: {_noun(each['there'])} where {_noun(each['wanted'])} goes"
+            for each in told["conflicts"]
         ]
         _list(lines, "of another type, would be kept aside", BUSY, told["conflicts_count"])
+
+
+def _noun(letter: str) -> str:
+    return {"f": "a file", "d": "a directory", "l": "a symbolic link", "p": "a fifo", "s": "a socket"}.get(
+        letter, "a device"
+    )
 
 
 def render_plans(told: Mapping[str, Any], where: str) -> None:
@@ -74,7 +82,7 @@ def render_several(told: Mapping[str, Any]) -> None:
         render(row)
     verified = "verified" if told["verified"] else "NOT VERIFIED"
     tell(
-        f"In all {told['files']:,} files of {len(told['sources'])} sources, {format_size(told['bytes'])}"
+        f"In all {told['files']:,} files of {counted(len(told['sources']), 'source')}, {format_size(told['bytes'])}"
         f" in {format_about(round(told['seconds'] * 1e6))}, {verified}",
         GOOD if told["verified"] else BAD,
     )
