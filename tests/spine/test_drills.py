@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from engine.env.processes import is_root
+from engine.journal import control
 from engine.model.ids import parse_address, stream_id
+from engine.store.local import LocalStore
 from tests.embedded import Site
 from tests.receivers import web_server
 
@@ -259,6 +261,20 @@ def test_what_is_not_there_is_no_drill_and_proves_nothing(site: Site) -> None:
     assert site.run("drill", "nobody", check=False).returncode == 5
     assert site.run("drill", GROUP, "--check", "sums", check=False).returncode == 2
     assert drilled(site)["last"] == before and left(site) == []
+
+
+def test_commands_that_were_put_into_the_store_are_not_run(own: Site) -> None:
+    apply(own)
+    store = LocalStore(own.home / "journal")
+    numbers = control.numbers(store, control.POLICIES)
+    forged = control.read(store, control.POLICIES, numbers[-1])
+    spec = {"drills": [{"every": "1d", "checks": [{"command": "true"}]}]}
+    forged["documents"][f"ProtectionGroup/{GROUP}"] = {"spec": spec}
+    control.follow(store, control.POLICIES, numbers[-1], {key: forged[key] for key in forged if key != "number"})
+    code, told = drill(own)
+    assert (code, failed(told)) == (1, ["command"])
+    [row] = [check for check in told["checks"] if check["name"] == "command"]
+    assert "nobody who may apply policies" in row["message"] and row["output"] == ""
 
 
 def test_a_drill_below_a_directory_of_the_policy_and_one_without_room(site: Site, tmp_path: Path) -> None:

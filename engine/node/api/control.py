@@ -30,6 +30,7 @@ from engine.node.callers.access import (
 from engine.node.expected import expected_since, hosts_in
 from engine.node.monitoring.overview import site_status
 from engine.node.parts import Parts
+from engine.recovery.drill.vouched import vouch
 
 POLICIES_BYTES_MAX = 64 << 20
 AUDIT_BYTES_MAX = 1 << 20
@@ -63,6 +64,7 @@ def routes(parts: Parts, version: str) -> list[Route]:
         applied = read_applied(await read_json(request, parts.bodies, POLICIES_BYTES_MAX))
         base = applied.pop("base")
         applied["applied_at"] = format_time(parts.clock.now())
+        await asyncio.to_thread(vouch, parts.journal, applied)  # before they hold: a node that dies is asked again
         try:
             number = await asyncio.to_thread(control.follow, parts.journal.store, control.POLICIES, base, applied)
         except Refused as error:

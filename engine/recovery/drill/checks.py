@@ -44,8 +44,10 @@ def rows_of(
     scene: tuple[Path, Mapping[str, str]],
     told: Told,
     clock: Clock,
+    vouched: bool,
 ) -> list[Row]:
-    """The rows of all checks over what came back. `scene`: where commands run, and what is in their environment."""
+    """The rows of all checks over what came back. `scene`: where commands run, and what is in their environment.
+    `vouched`: whether they may (`engine.recovery.drill.vouched`)."""
     rows: list[Row] = []
     for check in checks:
         told(f"checking: {check.name}", 0, 0)
@@ -54,6 +56,9 @@ def rows_of(
                 rows += _read_back(journal, session, each, clock)
         elif check.name == drills.APPLICATION:
             rows += [_application(each) for each in back]
+        elif not vouched:
+            why = "nobody who may apply policies gave this site the command: change the policy, and apply it"
+            rows.append(Row(COMMAND, False, why, command=_text(check)))
         elif back:
             rows.append(_command(check, *scene, clock))
         else:

@@ -25,6 +25,7 @@ from engine.recovery.drill import evidence as found
 from engine.recovery.drill.checks import Back, rows_of
 from engine.recovery.drill.evidence import Evidence, Restored, Row
 from engine.recovery.drill.place import refuse_without_room
+from engine.recovery.drill.vouched import vouched
 from engine.recovery.restore import Helping
 from engine.recovery.restoring import Outcome, Prepared, carry_out, pieces_of, prepare_for
 from engine.recovery.word import Word
@@ -79,7 +80,8 @@ def rehearse(
         back = _restored(journal, session, prepared, words, evidence, told, helping, clock)
         if len(back) == len(asked.policy.sources):
             evidence.rto_seconds = round(clock.monotonic() - began, 3)
-        evidence.checks += rows_of(journal, session, asked.checks, back, _scene(asked, place, evidence), told, clock)
+        scene, may = _scene(asked, place, evidence), vouched(journal, asked.policy)
+        evidence.checks += rows_of(journal, session, asked.checks, back, scene, told, clock, may)
     evidence.checks += found.objectives(evidence, HEARSAY)
     evidence.seconds = clock.monotonic() - began
     return evidence
