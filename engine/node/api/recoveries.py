@@ -15,7 +15,7 @@ from engine.model.ids import Position, parse_position
 from engine.model.points import parse_moment
 from engine.node.api import fields
 from engine.node.api.web import Answer, answering, read_json
-from engine.node.callers.access import ITS_GROUPS, allow, caller_of, need_group, who, with_origin
+from engine.node.callers.access import ITS_GROUPS, allow, caller_of, need_group, sight, who, with_origin
 from engine.node.forks import cause_of
 from engine.node.parts import Parts
 from engine.query import points
@@ -32,10 +32,12 @@ def routes(parts: Parts) -> list[Route]:
         body = await read_json(request, parts.bodies)
         stream = str(request.path_params["stream"])[:_ID_CHARS]
         address = parts.desired.address(stream)
-        if address is None:
+        group = address.split("/")[0] if address else ""
+        if not group or not sight(request, "viewer").sees(group):  # whether there is such a stream is not for everybody
             need_group(request, "recoverer", None)
+        if address is None:
             raise Refused(f"stream {stream} is protected no more", hint="recover it to another directory")
-        need_group(request, "recoverer", address.split("/")[0])
+        need_group(request, "recoverer", group)
         id = fields.label(body, "id", chars_max=_ID_CHARS)
         position = parse_position(fields.text(body, "position", chars_max=_ID_CHARS))
         parent = await asyncio.to_thread(_point_with_names, parts, stream, position)

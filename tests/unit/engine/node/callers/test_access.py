@@ -164,6 +164,26 @@ def test_marks_need_an_operator_of_the_group(site: InProcessNode) -> None:
     assert site.call("GET", f"/v1/marks/{hidden}").text == site.call("GET", "/v1/marks/none").text
 
 
+def test_what_changes_a_source_needs_a_recoverer_of_its_group(site: InProcessNode) -> None:
+    stream = source(FINANCE)["stream"]
+    in_place = {"address": FINANCE, "in_place": True, "dry_run": True}
+    recovery = {"id": "0123", "position": "1.5", "who": "me"}
+    for caller in (VIEWER, OPERATOR, AGENT, STRANGER):
+        site.caller = caller
+        assert site.call("POST", "/v1/restores", in_place).status in (401, 403), caller
+        assert site.call("POST", f"/v1/streams/{stream}/recoveries", recovery).status in (401, 403), caller
+    site.caller = OPERATOR
+    assert "recoverer" in site.call("POST", "/v1/restores", in_place).error["message"]
+    site.caller = FOREIGN
+    there = site.call("POST", f"/v1/streams/{stream}/recoveries", recovery)
+    nowhere = site.call("POST", "/v1/streams/none/recoveries", recovery)
+    assert there.status == nowhere.status == 403
+    assert there.error["message"].replace(stream, "none") == nowhere.error["message"]
+    site.caller = ADMIN
+    assert site.call("POST", "/v1/restores", in_place).status == 404, "there is nothing yet, but it may be asked for"
+    assert site.call("POST", f"/v1/streams/{stream}/recoveries", recovery).status == 404
+
+
 def test_policies_need_an_admin_of_every_group(site: InProcessNode) -> None:
     body = {"base": 1, "documents": {}, "sources": {}, "by": "somebody else"}
     for caller in (VIEWER, OPERATOR, FOREIGN, AGENT):
