@@ -34,6 +34,7 @@ from engine.agent.ranges.base import END, SMALL_BYTES, WHOLE, Ranges, clipped
 from engine.agent.ranges.devices import Device, device_of
 from engine.agent.ranges.file import TracedFile
 from engine.agent.ranges.ring import PageDamaged
+from engine.agent.ranges.strangers import Strangers
 from engine.agent.ranges.tracefs import BUFFER_BYTES, Instance, NoTracing
 from engine.env.clock import SYSTEM, Clock
 
@@ -78,6 +79,7 @@ class Tracepoints:
         self._faults_shown: set[int] = set()
         self._faulting: dict[int, tuple[int, int]] = {}
         self._touched: dict[Key, int] = {}
+        self._strangers = Strangers()
         self._touching: dict[int, Callable[[bytes], tuple[Any, ...]]] = {}
         self._number = struct.Struct("=H").unpack_from
         self._meanings: dict[str, _Meaning] = {
@@ -119,8 +121,7 @@ class Tracepoints:
             reader = readers.get(number(page, at)[0])
             if reader is not None:
                 reader[0](time, reader[1](page, at))
-        for event, part in apart:
-            self._mapping_touched(*self._touching[event](part))
+        self._mappings_touched({self._touching[event](part) for event, part in apart})
         if lost:
             self._overran_at = self._clock.monotonic()
             self.lose()
@@ -129,6 +130,7 @@ class Tracepoints:
         self.protect(dev, fd)
         if self._devices[dev] is None:
             return None
+        self._asked(dev, ino)
         known = ino in self._known[dev]
         file = self._files.get((dev, ino))
         if (dev, ino) in self._touched:
@@ -163,6 +165,7 @@ class Tracepoints:
     def settled(self, dev: int, ino: int, size: int) -> None:
         known = self._known.get(dev)
         if known is not None and size > SMALL_BYTES:
+            self._asked(dev, ino)
             known.add(ino)
 
     def dirty(self) -> set[Key]:
@@ -231,14 +234,18 @@ class Tracepoints:
                 self._faults_shown.add(device.dev)
         for kind, event in wanted:
             devices = [*self._filters.get(event, (kind, []))[1], device]
-            if kind.meaning == kinds.DIRTIED:
-                names = {each.backing for each in devices}
-                conditions = " || ".join(sorted(f'name == "{name}"' for name in names))
-            else:
-                field = "s_dev" if kind.meaning == kinds.TOUCHED else "dev"
-                conditions = " || ".join(f"{field} == {each.kernel}" for each in devices)
-            self._instance.trace(event, f"({conditions}) && {kind.only}" if kind.only else conditions)
+            self._instance.trace(event, self._conditions(kind, devices))
             self._filters[event] = (kind, devices)
+
+    def _conditions(self, kind: kinds.Kind, devices: list[Device]) -> str:
+        """The filter of an event: these devices, and what else the kind asks for."""
+        if kind.meaning == kinds.DIRTIED:
+            found = " || ".join(sorted({f'name == "{each.backing}"' for each in devices}))
+        else:
+            field = "s_dev" if kind.meaning == kinds.TOUCHED else "dev"
+            found = " || ".join(f"{field} == {each.kernel}" for each in devices)
+        only = f" && {kind.only}" if kind.only else ""
+        return f"({found}){self._strangers.conditions() if kind.meaning == kinds.TOUCHED else only}"
 
     def _event(self, kind: kinds.Kind) -> str:
         """The event of this kernel that serves; '' when none does. Its records are read from now on."""
@@ -343,10 +350,28 @@ class Tracepoints:
             file.scan = True
             self._faulting[pid] = (kernel, ino)
 
-    def _mapping_touched(self, ino: int, kernel: int) -> None:
-        device = self._by_kernel.get(kernel)
-        if device is not None:
-            self._touched[device.dev, ino] = TOUCHED_ROUNDS
+    def _mappings_touched(self, touched: set[tuple[int, ...]]) -> None:
+        strangers: list[Key] = []
+        for ino, kernel in touched:
+            device = self._by_kernel.get(kernel)
+            if device is not None:
+                self._touched[device.dev, ino] = TOUCHED_ROUNDS
+                if ino not in self._known[device.dev] and (device.dev, ino) not in self._files:
+                    strangers.append((kernel, ino))
+        if strangers and self._strangers.shown(strangers):
+            self._filter_touches()
+
+    def _asked(self, dev: int, ino: int) -> None:
+        """A file is asked about: from now on touches of it show, and it may have been touched before."""
+        device = self._devices.get(dev)
+        if device is not None and self._strangers.asked((device.kernel, ino)):
+            self._touched[dev, ino] = TOUCHED_ROUNDS
+            self._filter_touches()
+
+    def _filter_touches(self) -> None:
+        for event, (kind, devices) in self._filters.items():
+            if kind.meaning == kinds.TOUCHED:
+                self._instance.trace(event, self._conditions(kind, devices))
 
     def _dirtied(self, time: int, record: tuple[int, bytes, int, int]) -> None:
         pid, name, ino, index = record

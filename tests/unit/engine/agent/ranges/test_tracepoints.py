@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.agent.ranges import tracefs
+from engine.agent.ranges import strangers, tracefs
 from engine.agent.ranges.base import END, Ranges
 from engine.agent.ranges.file import COMPLETED_SECONDS, HOT_SECONDS, QUIET_SECONDS, SETTLE_SECONDS
 from engine.agent.ranges.tracefs import NoTracing
@@ -221,6 +221,35 @@ def test_a_store_into_a_page_that_a_write_made_dirty_is_in_the_next_look(traced:
     traced.look()
     traced.looked()
     assert traced.ranges() == []
+
+
+def test_what_others_touch_all_the_time_is_not_traced_until_it_is_asked_about(
+    traced: Traced, filesystem: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strangers, "TAKES", 3)
+    path = filesystem / "library"
+    path.write_bytes(random.Random(2).randbytes(SIZE))
+    fd = os.open(path, os.O_RDWR)
+    key = (os.fstat(fd).st_dev, os.fstat(fd).st_ino)
+
+    def touched() -> bool:
+        for _ in range(TOUCHED_ROUNDS):
+            traced.writes.mapped(set())
+        with mmap.mmap(fd, 0) as mapping:
+            assert mapping[6 << 20] >= 0
+        traced.writes.take()
+        return key in traced.writes._touched
+
+    try:
+        if not touched():
+            pytest.skip("it does not show here that a mapping is touched")
+        assert [touched() for _ in range(4)][2:] == [False, False]
+        traced.writes.of(*key, fd, SIZE)
+        assert key in traced.writes._touched, "it may have been touched before"
+        traced.writes.looked(*key)
+        assert [touched() for _ in range(5)] == [True] * 5
+    finally:
+        os.close(fd)
 
 
 def test_a_write_makes_nothing_hot(traced: Traced) -> None:
