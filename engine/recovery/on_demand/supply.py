@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 CACHE_BYTES = 128 << 20
 FILES_KEPT = 512
+EXTENTS_MAX = 10_000_000
+"""Of trees with more extents files are looked up one by one for ever: finding all at once would take a gigabyte."""
 
 
 class LocalSupply:
@@ -52,19 +54,18 @@ class LocalSupply:
         try:
             return self._read(file, offset, length)
         except Damaged:
-            # Merging moves bytes to other packs; what was known of where they lie is old then.
-            self._forget()
+            if not self._moved(file.file_id, offset, offset + length):
+                raise
             return self._read(file, offset, length)
-        except OSError as error:
+        except (OSError, BcsError) as error:  # the journal's disk is not there, say
             raise Away(str(error)) from error
 
     def heat(self) -> dict[int, tuple[int, int]]:
         from engine.query import asof, sql
 
-        with self._asking:
-            session = self._asked()
-            found = asof.as_of(session, self._stream, self._position)
-            rows = session.rows(sql.fill("heat", events=found.events))
+        session = self._asked()
+        found = asof.as_of(session, self._stream, self._position)
+        rows = session.rows(sql.fill("heat", events=found.events))
         return {file_id: (count, at) for file_id, count, at in rows}
 
     def close(self) -> None:
@@ -88,18 +89,12 @@ class LocalSupply:
             known = self._single.get(file_id)
         if known is None:
             known = self._ask(file_id)
-        first = max(0, bisect_right(known, start, key=lambda piece: piece.offset) - 1)
-        last = bisect_left(known, end, key=lambda piece: piece.offset)
-        return [piece for piece in known[first:last] if piece.offset + piece.length > start]
+        return _within(known, start, end)
 
     def _ask(self, file_id: int) -> list[Piece]:
         from engine.query.extents import pieces
 
-        with self._asking:
-            with self._lock:
-                if file_id in self._single:
-                    return self._single[file_id]
-            found = pieces(self._asked(), self._stream, self._position, [file_id])[file_id]
+        found = pieces(self._asked(), self._stream, self._position, [file_id])[file_id]
         with self._lock:
             self._single[file_id] = found
             while len(self._single) > FILES_KEPT:
@@ -118,17 +113,19 @@ class LocalSupply:
 
         self._opened()
         assert self._journal is not None
-        if self._session is None:
-            self._session = Session(self._journal)
-        return self._session
+        with self._asking:
+            if self._session is None:
+                self._session = Session(self._journal)
+            return self._session
 
     def _index_all(self) -> None:
         from engine.query.extents import extent_table
         from engine.recovery.on_demand import index
 
         try:
-            with self._asking:
-                session = self._asked()
+            session = self._asked()
+            if self._extents(session) > EXTENTS_MAX:
+                return
             index.write(all_of(self._place), extent_table(session, self._stream, self._position))
             self._all = Index(all_of(self._place))
         except (BcsError, OSError):
@@ -136,15 +133,35 @@ class LocalSupply:
         with self._lock:
             self._single.clear()
 
-    def _forget(self) -> None:
-        with self._asking:
-            self._asked().refresh()
-            with self._lock:
-                self._single.clear()
-                self._reader = None
-                self._all = self._first = None
+    def _extents(self, session: Session) -> int:
+        from engine.query import asof
+
+        found = asof.as_of(session, self._stream, self._position)
+        [(count,)] = session.rows(f"SELECT count(*) FROM {found.events} WHERE kind = 3")
+        return int(count)
+
+    def _moved(self, file_id: int, start: int, end: int) -> bool:
+        """Whether bytes lie elsewhere than was known, since segments were merged; then all is looked up anew."""
+        known = self._pieces(file_id, start, end)
+        self._asked().refresh()
+        with self._lock:
+            self._single.clear()
+        if _within(self._ask(file_id), start, end) == list(known):
+            return False
+        with self._lock:
+            self._reader = None
+            self._all = self._first = None
         for path in (all_of(self._place), first_of(self._place)):
             path.unlink(missing_ok=True)
+        threading.Thread(target=self._index_all, name="index", daemon=True).start()
+        return True
+
+
+def _within(known: Sequence[Piece], start: int, end: int) -> list[Piece]:
+    """Of the pieces of a file, in order of offset, those that meet [start, end)."""
+    first = max(0, bisect_right(known, start, key=lambda piece: piece.offset) - 1)
+    last = bisect_left(known, end, key=lambda piece: piece.offset)
+    return [piece for piece in known[first:last] if piece.offset + piece.length > start]
 
 
 def first_of(place: Place) -> Path:

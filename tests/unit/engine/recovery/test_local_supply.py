@@ -1,0 +1,81 @@
+"""The supply from a local journal: bytes as they were, holes left out, damage told, bytes that moved found again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from engine.fill.base import ColdFile, Place
+from engine.model.errors import Damaged
+from engine.model.events import DataRef
+from engine.model.extents import Piece
+from engine.recovery.on_demand import supply as supplies
+from engine.recovery.on_demand.supply import LocalSupply
+
+FILE = ColdFile(0, 7, 1, 1, 100, 0, 0, b"file")
+
+
+class Reader:
+    """Stands for the reader of packs: a pack of that name is there, or is damaged."""
+
+    def __init__(self, there: set[str]) -> None:
+        self.there = there
+
+    def read(self, piece: Piece, stream: str) -> memoryview:
+        assert piece.data is not None
+        if piece.data.pack not in self.there:
+            raise Damaged(f"pack {piece.data.pack} is missing")
+        return memoryview(bytes([piece.offset]) * piece.length)
+
+
+def piece(offset: int, length: int, pack: str) -> Piece:
+    return Piece(offset, length, DataRef(pack, 0, 1, 0), 0, length, b"h" * 16)
+
+
+@pytest.fixture
+def supply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    place = Place(tmp_path)
+    place.supply.mkdir()
+    recipe = SimpleNamespace(stream="s", position="1.2", supply={"journal": "", "master_key": ""})
+    made = LocalSupply(place, recipe, in_background=False)  # type: ignore[arg-type]
+    made._reader = Reader({"one", "two"})  # type: ignore[assignment]
+    asked: list[list[Piece]] = [[piece(10, 20, "one"), piece(40, 10, "two")]]
+    monkeypatch.setattr(made, "_asked", lambda: SimpleNamespace(refresh=lambda: None))
+    monkeypatch.setattr("engine.query.extents.pieces", lambda *_: {7: asked[0]})
+    monkeypatch.setattr(supplies.threading, "Thread", lambda **_: SimpleNamespace(start=lambda: None))
+    return SimpleNamespace(read=made.read, now=asked, supply=made)
+
+
+def test_what_is_data_comes_and_holes_do_not(supply: Any) -> None:
+    found = supply.read(FILE, 0, 100)
+    assert [(offset, bytes(data)) for offset, data in found] == [(10, b"\n" * 20), (40, b"(" * 10)]
+    assert [(offset, len(data)) for offset, data in supply.read(FILE, 15, 28)] == [(15, 15), (40, 3)]
+    assert supply.read(FILE, 30, 10) == []
+
+
+def test_damage_is_told(supply: Any) -> None:
+    supply.supply._reader.there = {"one"}
+    assert supply.read(FILE, 0, 40)
+    with pytest.raises(Damaged):
+        supply.read(FILE, 0, 100)
+
+
+def test_bytes_that_were_merged_into_another_pack_are_found(supply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert supply.read(FILE, 0, 100)
+    reader = Reader({"three"})
+    monkeypatch.setattr(supply.supply, "_opened", lambda: reader)
+    supply.now[0] = [piece(10, 20, "three"), piece(40, 10, "three")]
+    assert [offset for offset, _ in supply.read(FILE, 0, 100)] == [10, 40]
+
+
+def test_a_journal_that_is_away_is_waited_for(supply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away() -> None:
+        raise OSError(5, os.strerror(5))
+
+    monkeypatch.setattr(supply.supply, "_opened", away)
+    with pytest.raises(supplies.Away):
+        supply.read(FILE, 0, 100)
