@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 from engine.plan.standing import Conflict, Seen
-from engine.tree.settle import sync
+from engine.tree.settle import sync_all
 
 GROUP_NAMES, GROUP_BYTES = 2_000, 256 << 20
 """So much is written beside what it replaces before it is put on the disk and takes its places."""
 
 _PREFIX = b".bcs-restore-"
+_NAME_BYTES = 255
 
 
 class Replacing:
@@ -53,7 +54,7 @@ class Replacing:
         """Let all that has arrived take its places. Raises OSError, Failed when the disk does not take it."""
         if not self._waiting:
             return
-        sync(os.path.dirname(self._waiting[0][0]))
+        sync_all({os.path.dirname(beside) for beside, _ in self._waiting})
         for beside, name in self._waiting:
             if self._aside:
                 self._keep(name)
@@ -80,8 +81,10 @@ class Replacing:
 
 
 def aside_name(name: bytes, id: str) -> bytes:
-    """What something that stood in the way is called afterwards."""
-    return name + b".before-" + id.encode()
+    """What something that stood in the way is called afterwards; cut where a file system would not take it."""
+    directory, last = os.path.split(name)
+    ending = b".before-" + id.encode()
+    return os.path.join(directory, last[: _NAME_BYTES - len(ending)] + ending)
 
 
 def move_aside(conflicts: Iterable[Conflict], id: str, told: Callable[[bytes], None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Iterable
 
 from engine.model.errors import Failed
 from engine.tree.paths import shown
@@ -28,6 +29,15 @@ def sync(directory: bytes) -> None:
             )
     finally:
         os.close(fd)
+
+
+def sync_all(directories: Iterable[bytes]) -> None:
+    """`sync` each of the file systems that these directories are on, once."""
+    devices: dict[int, bytes] = {}
+    for directory in directories:
+        devices.setdefault(os.stat(directory).st_dev, directory)
+    for directory in devices.values():
+        sync(directory)
 
 
 def drop_pages(fd: int) -> None:

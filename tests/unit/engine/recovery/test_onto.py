@@ -28,7 +28,7 @@ class Killed(BaseException):
 
 @pytest.fixture(autouse=True)
 def no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replacing, "sync", lambda directory: None)
+    monkeypatch.setattr(replacing, "sync_all", lambda directories: None)
 
 
 def plan(target: Path) -> RestorePlan:
@@ -131,6 +131,13 @@ def test_onto_what_stands_there_killed_at_each_step(
         if ended:
             break
         number += 3
+
+
+def test_the_longest_of_names_is_kept_aside(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/" + b"n" * 255
+    kept = replacing.aside_name(path, "0123abcd")
+    Path(os.fsdecode(kept)).write_text("kept")
+    assert len(os.path.basename(kept)) == 255 and kept.endswith(b".before-0123abcd")
 
 
 def test_into_nothing_killed_at_each_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
