@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from engine.model.errors import NothingThere
-from engine.model.events import DataRef, Dentry, Event, Extent, Inode, Mark
-from engine.model.ids import Position
+from engine.model.errors import Damaged, NothingThere
+from engine.model.events import DataRef, Dentry, Event, Extent, Inode, Mark, Record
+from engine.model.ids import Address, Position
 from engine.model.lineage import Epoch, Span
 from engine.query.diff import common_lsn, diff
 from engine.query.session import Session
@@ -163,3 +164,49 @@ def test_a_file_that_was_renamed_twice_is_followed_and_no_other_of_its_name(tmp_
         (18, "renamed from", b"/c", b"/a", 2),
     ]
     assert {(v.mtime_ns, v.uid, v.gid) for v in found} == {(77, 1, 2)}
+
+
+def test_who_brought_a_version_back_is_known_and_nobody_else(tmp_path: Path) -> None:
+    journal = PlainJournal(tmp_path)
+    journal.add_stream()
+    journal.commit(
+        [
+            inode(1, 0, "d"),
+            inode(2, size=1),
+            Dentry(3, 3, 0, b"a", 2),
+            Mark(4, 10, "baseline", "", "quiet"),
+            inode(5, 2, size=2),
+            Mark(6, 20, "pass", "", "quiet"),
+            Mark(7, 30, "bookmark", "before-restore-1"),
+            inode(8, 2, size=1),
+            Mark(9, 40, "pass", "", "quiet"),
+            inode(10, 2, size=3),
+            Mark(11, 50_000_000, "pass", "", "quiet"),
+        ]
+    )
+    audit = journal.add_stream(Address("_audit", "n1", "acts"))
+    details = {"stream": STREAM, "in_place": True, "undo": "mark:before-restore-1"}
+    acts = [
+        {"who": "alice", "details": details},
+        {"who": "bob", "details": {**details, "stream": "another"}},
+        {"who": "carol", "details": {**details, "in_place": False}},
+    ]
+    journal.commit(
+        [Record(lsn, 45, "restore", json.dumps(act)) for lsn, act in enumerate(acts, 1)]
+        + [Record(4, 46, "restore", "{")],
+        stream=audit,
+    )
+    with Session(journal) as session:
+        found = versions(session, STREAM, b"/a")
+    assert [(v.size, v.restored_by) for v in found] == [(1, ""), (2, ""), (1, "alice"), (3, "")]
+
+
+def test_a_missing_segment_shows_in_the_versions_of_a_path(tmp_path: Path) -> None:
+    journal = PlainJournal(tmp_path)
+    journal.add_stream()
+    journal.commit(HISTORY[:12])
+    lost = journal.commit(HISTORY[12:16])
+    journal.commit(HISTORY[16:])
+    journal.store.delete(lost)
+    with Session(journal) as session, pytest.raises(Damaged, match="events 13 to 16"):
+        versions(session, STREAM, b"/d/stays")
