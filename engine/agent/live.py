@@ -35,6 +35,7 @@ WAIT_SECONDS = 0.2
 AGAIN_SECONDS = 0.05
 BREATHE_SECONDS = 0.005
 HOUSEKEEPING_SECONDS = 1.0
+LET_GO_SECONDS = 0.1
 UNREADABLE_RETRY_SECONDS = 10.0
 UNREADABLE_SHOWN = 20
 STOP_SECONDS = 3.0
@@ -59,7 +60,7 @@ class Live:
         self._outbox.breathe = self._breathe
         self._crash_points = CrashPoints(parts)
         self._priority = Priority(lambda: self._settings.objective_seconds, self._clock.monotonic)
-        self._breathed = 0.0
+        self._breathed = self._let_go_looked = 0.0
         self._kept_house = self._looked_at_stems = self._retried = 0.0
         self._stopping_since = 0.0
         self._busy_since = self._passed_at = 0.0
@@ -219,6 +220,7 @@ class Live:
         if now - self._breathed < BREATHE_SECONDS:
             return
         self._breathed = now
+        self._let_go()
         self._hints.drain()
         self._view.pending = self._waiting()
         if self._view.state == "baseline":
@@ -230,14 +232,21 @@ class Live:
             if self._view.state != "protected" or now - self._stopping_since > PASS_SECONDS_MAX_WHEN_STOPPING:
                 raise Stopped
 
+    def _let_go(self) -> None:
+        """Held, soon after somebody has begun to recover a tree where the source is."""
+        now = self._clock.monotonic()
+        if now - self._let_go_looked >= LET_GO_SECONDS:
+            self._let_go_looked = now
+            taking.refuse_where_recovered(self._settings)
+
     def _housekeeping(self) -> None:
+        self._let_go()
         self._take_acknowledgements()
         view, now = self._view, self._clock.monotonic()
         self._check_shipper()
         if now - self._kept_house < HOUSEKEEPING_SECONDS:
             return
         self._kept_house = now
-        taking.refuse_where_recovered(self._settings)
         taking.keep_house(self._parts)
         if self._parts.reopen():
             view.message = self._shipper.message

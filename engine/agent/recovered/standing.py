@@ -10,7 +10,7 @@ from pathlib import Path
 from engine.drivers.files import Scope, within
 from engine.env import durable
 from engine.fill import documents
-from engine.fill.base import CANCELLED, FAILED, FILLING, FINISHING, FUSE, PREPARING, Place, Recipe
+from engine.fill.base import CANCELLED, FAILED, FILLING, FINISHING, FUSE, LIVING, PREPARING, Place, Recipe
 from engine.fill.documents import State
 from engine.fill.starting import FILLER, ROLE, living
 from engine.model.errors import Damaged
@@ -64,16 +64,24 @@ def standing(home: Path, stream: str, scope: Scope) -> list[Standing]:
 
 
 def why_not(home: Path, stream: str, scope: Scope) -> str:
-    """Why nobody may look at a source now; cheap where there never was a recovery."""
-    return next((why for each in _standing(home, stream, scope) if (why := each.why_not)), "")
+    """Why nobody may look at a source now. Asked often: those that are over are not read again."""
+    return next((why for each in _standing(home, stream, scope, _over) if (why := each.why_not)), "")
 
 
-def _standing(home: Path, stream: str, scope: Scope) -> Iterator[Standing]:
+_over: set[Path] = set()
+"""Places of recoveries that have ended: none begins again."""
+
+
+def _standing(home: Path, stream: str, scope: Scope, over: set[Path] | None = None) -> Iterator[Standing]:
     for place in documents.places(home):
+        if over is not None and place.path in over:
+            continue
         try:
             if (place.path / TAKEN).exists():
                 continue
             state = documents.read_state(place)
+            if over is not None and state.state not in LIVING:
+                over.add(place.path)
             if state.state in (CANCELLED, FAILED):
                 continue
             recipe = documents.read_recipe(place)
