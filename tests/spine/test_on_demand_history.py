@@ -242,3 +242,24 @@ def test_both_branches_are_there(site: Site) -> None:
     versions = site.json("log", f"{ADDRESS}:{source}/dir/f12")
     assert versions
     site.run("recover", "finish", told["id"])
+
+
+def test_in_another_source_it_is_taken_once_it_is_whole(site: Site) -> None:
+    other = site.home.parent / "other"
+    other.mkdir()
+    (other / "own").write_bytes(b"own")
+    site.protect("demo/localhost/other", other)
+    site.wait_protected("demo/localhost/other")
+    done = site.run("restore", ADDRESS, "--to", str(other / "back"), "--on-demand", "--rate", "1KiB", "--json")
+    told = dict(json.loads(done.stdout))
+    assert not told["in_place"] and told["epoch"] is None
+    (other / "own").write_bytes(b"changed")
+    wanted = f"demo/localhost/other:{other}"
+    site.wait(lambda: site.run("cat", f"{wanted}/own", check=False).stdout == b"changed", 60, "capture to go on")
+    progress = documents.read_progress(documents.place_of(site.home, told["id"]))
+    assert progress.bytes_total - progress.bytes_filled > BIG, "capture must not have it filled"
+    assert site.run("cat", f"{wanted}/back/big", check=False).returncode == 5
+    site.run("recover", "finish", told["id"])
+    site.wait(lambda: site.run("ls", f"{wanted}/back/big", check=False).returncode == 0, 60, "the whole file")
+    big = (source_of(site) / "big").read_bytes()
+    site.wait(lambda: site.run("cat", f"{wanted}/back/big", check=False).stdout == big, 60, "its bytes")
