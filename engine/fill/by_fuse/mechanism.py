@@ -20,16 +20,16 @@ from pathlib import Path
 
 from engine.fill import cover as covering
 from engine.fill import exposing
-from engine.fill.base import FUSE, Fills, Place, Recipe
+from engine.fill.base import FUSE, ColdFile, Fills, Place, Recipe
 from engine.fill.by_fuse.behind import Behind
 from engine.fill.by_fuse.carried import pack, unpack
 from engine.fill.by_fuse.filesystem import FillingFilesystem
 from engine.fill.by_fuse.holders import holders
-from engine.fill.by_fuse.nodes import Held, Nodes
+from engine.fill.by_fuse.nodes import Held, Nodes, stale
 from engine.fill.by_fuse.opened import OpenFiles
 from engine.fill.by_fuse.waiting import Waiting
 from engine.fill.conditions import lasting
-from engine.fill.handles import open_handle
+from engine.fill.handles import handle_of, open_handle
 from engine.fuse import device, memory, requests
 from engine.fuse.memory import Memory
 from engine.fuse.working import Working
@@ -176,13 +176,19 @@ class BehindFuse:
             except OSError as error:
                 if error.errno not in (errno.ESTALE, errno.EPERM):  # gone, it seems; root, but not of the machine
                     raise
-        else:
-            with suppress(FileNotFoundError, NotADirectoryError):
-                held = Held(os.open(file.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._nodes.root.fd))
-                if os.fstat(held.fd).st_ino == file.ino:
-                    return _writable(held)
         opened = self._files.one_of(file.ino)
-        return _writable(self._nodes.held(file.ino) if opened is None else opened.held)
+        held = opened.held if opened is not None else self._named(file)
+        if file.handle and handle_of(held.fd) != file.handle:
+            raise stale()  # it is gone, and another has its number
+        return _writable(held)
+
+    def _named(self, file: ColdFile) -> Held:
+        """By the name that it was made with, or by where it is now."""
+        with suppress(OSError):
+            held = Held(os.open(file.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._nodes.root.fd))
+            if os.fstat(held.fd).st_ino == file.ino:
+                return held
+        return self._nodes.held(file.ino)
 
     def whole(self, number: int) -> None:
         """From its next opening on the kernel reads and writes it by itself, where it can."""

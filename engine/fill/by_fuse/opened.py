@@ -14,8 +14,9 @@ import stat
 import struct
 import threading
 
-from engine.fill.base import Fills
+from engine.fill.base import ColdFile, Fills
 from engine.fill.by_fuse.nodes import Held, Nodes, stale
+from engine.fill.handles import handle_of
 from engine.fuse import protocol as fuse
 from engine.fuse import requests
 from engine.fuse.memory import CACHED, PASSED, Memory, Opening
@@ -36,6 +37,11 @@ class OpenFile:
     @property
     def fd(self) -> int:
         return self.held.fd
+
+
+def is_it(held: Held, file: ColdFile) -> bool:
+    """Whether this is the very file, and not another that has its inode number by now."""
+    return not file.handle or handle_of(held.fd) == file.handle
 
 
 class OpenFiles:
@@ -66,7 +72,7 @@ class OpenFiles:
         kept = flags & _KEPT_FLAGS
         if held is None:
             held = self._nodes.held(node, kept)
-        number = self._fills.number_of(self._nodes.dev, node)
+        number = self._cold(node, held)
         unique &= ~requests.RESENT
         with self._lock:
             if again:
@@ -93,9 +99,7 @@ class OpenFiles:
         if opening is None:
             raise stale()
         held = self._nodes.held(opening.node, opening.flags)
-        return self._files.setdefault(
-            handle, OpenFile(held, opening.node, self._fills.number_of(self._nodes.dev, opening.node))
-        )
+        return self._files.setdefault(handle, OpenFile(held, opening.node, self._cold(opening.node, held)))
 
     def one_of(self, node: int) -> OpenFile | None:
         """Some open file of a node, in whatever way it is open."""
@@ -120,6 +124,11 @@ class OpenFiles:
             self._memory.closed(handle)
         if last and self._nodes.is_kept(opening.node):
             self._nodes.let_go(opening.node)
+
+    def _cold(self, node: int, held: Held) -> int | None:
+        """The number of a file that is cold; None too for one that got the inode number of a cold one that is gone."""
+        number = self._fills.number_of(self._nodes.dev, node)
+        return number if number is not None and is_it(held, self._fills.file(number)) else None
 
     def _how(self, node: int, held: Held, number: int | None) -> tuple[int, int]:
         for handle in self._of.get(node, ()):

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not CAN_MOUNT, reason="mounting needs root and /
 
 def _run(directory: Path) -> list[list[object]]:
     done = subprocess.run(
-        [sys.executable, operations.__file__, str(directory)], capture_output=True, check=False, timeout=120
+        [sys.executable, "-m", operations.__name__, str(directory)], capture_output=True, check=False, timeout=120
     )
     assert done.returncode == 0, done.stderr.decode()[-3000:]
     found: list[list[object]] = json.loads(done.stdout)

@@ -75,13 +75,15 @@ def server(base: Path, passes: bool = True, resends: bool = True) -> Iterator[Se
 def test_killed_again_and_again(tmp_path: Path, passes: bool, resends: bool) -> None:
     plain = tmp_path / "plain"
     plain.mkdir()
-    wanted = json.loads(subprocess.check_output([sys.executable, operations.__file__, str(plain)]))
+    wanted = json.loads(subprocess.check_output([sys.executable, "-m", operations.__name__, str(plain)]))
     chance = random.Random(f"{passes}{resends}")
     deaths = 0
     with server(tmp_path, passes, resends) as made:
         os.chmod(made.directory, 0o755)
         running = subprocess.Popen(
-            [sys.executable, operations.__file__, str(made.directory)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [sys.executable, "-m", operations.__name__, str(made.directory)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
         os.set_blocking(running.stdout.fileno(), True)  # type: ignore[union-attr]
         end = time.monotonic() + 15
