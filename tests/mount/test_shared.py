@@ -19,7 +19,7 @@ import pytest
 
 from .conftest import ADDRESS, History, await_it
 
-SAMBA = all(shutil.which(name) for name in ("smbd", "smbclient", "smbpasswd")) and os.geteuid() == 0
+SAMBA = all(shutil.which(name) for name in ("smbd", "smbclient")) and os.geteuid() == 0
 needs_samba = pytest.mark.skipif(not SAMBA, reason="needs root, smbd and smbclient (Debian: samba, smbclient)")
 needs_rsync = pytest.mark.skipif(not shutil.which("rsync"), reason="needs rsync")
 
