@@ -197,13 +197,16 @@ def open_stream_for(
         "cause": opened.cause,
         "through_at": known.through_at if known else 0,
         "batch_version": BATCH_VERSION,
-        "recovery": recovery_of(parts, stream, head),
+        **recovery_of(parts, stream, head),
     }
 
 
-def recovery_of(parts: Parts, stream: str, head: Head) -> str:
-    """The recovery on demand that an epoch without events begins with."""
-    return recovery_at(epochs.epochs(parts.journal.store, stream), head.position) if head.hash == NO_HASH else ""
+def recovery_of(parts: Parts, stream: str, head: Head) -> dict[str, str]:
+    """{recovery}: that on demand which an epoch without events begins with, if there is one."""
+    if head.hash != NO_HASH:
+        return {}
+    found = recovery_at(epochs.epochs(parts.journal.store, stream), head.position)
+    return {"recovery": found} if found else {}
 
 
 def take_batch(parts: Parts, stream: str, body: bytearray) -> Future[Ack]:
