@@ -20,7 +20,7 @@ def command() -> None:
 
     \b
     Example:  bcsctl restore finance/sf-db1/files --at -1h --to scratch --check "test -s ledger.db"
-              bcsctl restore promote 3f2a9c01 --aside
+              bcsctl scratch promote 3f2a9c01 --aside
     """
 
 
