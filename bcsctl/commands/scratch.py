@@ -14,7 +14,7 @@ CHECK_HELP = (
 )
 
 
-@click.group("scratch")
+@click.group("scratch", epilog=exits(4, 5, 6))
 def command() -> None:
     """See, check, promote and discard what `bcsctl restore --to scratch` has made.
 

@@ -122,7 +122,7 @@ def test_where_a_writer_goes_on(node: Node, writer: Writer) -> None:
     assert writer.record == {"epoch": 1, "lsn": 0, "hash": NO_HASH.hex()}
     writer.send(file_of(b"x", kind="baseline"))
     here, lsn = writer.record, writer.lsn
-    assert writer.open(here) == {**here, "cause": "", "through_at": 0, "batch_version": 2, "recovery": ""}
+    assert writer.open(here) == {**here, "cause": "", "through_at": 0, "batch_version": 2}
     assert writer.open({**here, "lsn": 1})["cause"] == "record behind"
     assert writer.record == {"epoch": 2, "lsn": lsn, "hash": NO_HASH.hex()}
     assert Writer(node, writer.address, name="writer-2").open(None)["epoch"] == 3
