@@ -92,8 +92,10 @@ class Working:
             self._idle.discard(number)
             if self._has_waiter(fuse.read_request(left)):
                 self._serve(fuse.read_request(left), True)
-            self._memory.done(slot)
             self._idle.add(number)
+        # Written to before it is read into: a page that is not there yet takes the kernel's long road, on which a
+        # thread that is killed makes it answer EIO.
+        self._memory.done(slot)
         while (count := self._take(slot)) is not None:
             self._begun(number)
             request = fuse.read_request(slot[:count])
