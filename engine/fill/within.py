@@ -13,7 +13,6 @@ import os
 import threading
 
 _STAGE_BYTES = 1 << 20
-_POPULATE_WRITE = 23  # MADV_POPULATE_WRITE of madvise(2), Linux 5.14
 _held = threading.local()
 
 
@@ -46,10 +45,6 @@ def _store(fd: int, offset: int, part: memoryview) -> int:
     except ValueError:  # cut since the look at its size
         return 0
     with mapped, memoryview(mapped) as whole, whole[skip:] as target:
-        try:
-            mapped.madvise(_POPULATE_WRITE)  # all pages at once rather than one after the other
-        except OSError:
-            pass  # an older kernel, or the file has just been cut: what follows finds out
         try:
             return os.preadv(stage, [target], 0)
         except OSError as error:
