@@ -102,7 +102,7 @@ def _plan(given: argparse.Namespace, source: random.Random) -> Plan:
         given.without_pause or (by_chance and source.random() < 0.3),
         tuple(given.trouble or some),
         given.large_bytes if given.large_bytes is not None else large,
-        environment,
+        environment=environment,
     )
 
 

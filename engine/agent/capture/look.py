@@ -326,8 +326,7 @@ class Capture:
 
     def forget_the_left(self) -> None:
         """Forget inodes whose other name has not turned up."""
-        now = self._clock.monotonic()
-        for file_id in [each for each, due in self._limbo.items() if due <= now]:
+        for file_id in [each for each, due in self._limbo.items() if due <= self._clock.monotonic()]:
             del self._limbo[file_id]
             if not self.record.places_of(file_id):
                 self.forget(file_id)
@@ -367,6 +366,8 @@ class Capture:
     def _refresh(self, directory: int) -> None:
         """Bring a directory's own attributes up to date."""
         path, known = self.places.path(directory), self.record.inode(directory)
+        if path is None:  # it is on its way elsewhere, and may come back
+            self.pending.held.update(self.record.places_of(directory))
         if path is None or known is None or (self.unmounted.held and self.unmounted.covers(path)):
             return
         fd = self._opened(directory, path)
