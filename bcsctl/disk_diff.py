@@ -15,7 +15,7 @@ import click
 
 from bcsctl.opening import Named, scene
 from bcsctl.output import progress, say
-from bcsctl.restore_view import point_of
+from bcsctl.restoring.view import point_of
 from bcsctl.settings import Settings
 from engine.model import xattrs
 from engine.model.errors import UsageError

@@ -21,7 +21,7 @@ def command(home: str | None, as_json: bool) -> None:
     \b
     Example:  bcsctl down
     """
-    from engine.fill.recoveries import refuse_while_filling
+    from engine.fill.life.recoveries import refuse_while_filling
     from engine.reconcile.embedded import down
 
     where = settings(home)

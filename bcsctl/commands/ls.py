@@ -14,7 +14,7 @@ from bcsctl.entries import as_of, damage_is_a_difference, inode_json, mode_text,
 from bcsctl.opening import named, scene
 from bcsctl.options import at_option, exits
 from bcsctl.output import DIM, json_option, local_time, print_json, say, table
-from bcsctl.restore_view import unreadable
+from bcsctl.restoring.view import unreadable
 from bcsctl.settings import home_option, settings
 from bcsctl.sites import SiteCommand, site_option
 from engine.model.points import Point

@@ -12,9 +12,9 @@ from bcsctl.options import exits
 from bcsctl.output import BAD, BUSY, DIM, GOOD, json_option, print_json, printable, progress, say, table, tell
 from bcsctl.settings import Settings, home_option, settings
 from engine.env.clock import SYSTEM
-from engine.fill import recoveries
 from engine.fill.base import CANCELLED, FAILED, FILLING, FINISHING, LIVING
-from engine.fill.recoveries import Recovery
+from engine.fill.life import recoveries
+from engine.fill.life.recoveries import Recovery
 from engine.model.errors import Failed, Refused, UsageError
 from engine.model.times import SECOND, format_about, format_size, format_time
 
@@ -98,7 +98,7 @@ def resume(id: str, rate: str | None, home: str | None, as_json: bool) -> None:
     \b
     Example:  bcsctl recover resume 3f2a --rate 50MiB
     """
-    from bcsctl.restore_on_demand import rate_of
+    from bcsctl.restoring.on_demand import rate_of
 
     where = settings(home)
     changes = {"rate_bytes": rate_of(rate)} if rate is not None else {}

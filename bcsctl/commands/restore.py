@@ -12,7 +12,7 @@ from bcsctl.node_client import told_how_to_start
 from bcsctl.opening import Named, path_of
 from bcsctl.options import at_option, exits
 from bcsctl.output import json_option
-from bcsctl.restore_here import Asked, here
+from bcsctl.restoring.here import Asked, here
 from bcsctl.settings import Settings, home_option, settings
 from bcsctl.sites import site_option
 from engine.model.errors import UsageError
@@ -124,20 +124,20 @@ def command(
     if target is None:
         return back(where, asked, exact)
     if target == SCRATCH:
-        from bcsctl.restore_scratch import to_scratch
+        from bcsctl.restoring.scratch import to_scratch
 
         return to_scratch(where, asked, beside, checks, parse_duration(check_timeout) / SECOND, may_write)
     if checks or beside or may_write:
         raise UsageError("--check, --scratch and --may-write are for --to scratch", hint="write --to scratch")
     host, folder = destination(target)
     if target == STREAM:
-        from bcsctl.restore_stream import as_stream
+        from bcsctl.restoring.stream import as_stream
 
         return as_stream(where, asked)
     if on_demand:
         return at_once(where, asked, host, folder, mechanism, rate)
     if host or where.site is not None:
-        from bcsctl.restore_afar import from_afar
+        from bcsctl.restoring.afar import from_afar
 
         of_this_machine(asked, several=True)
         with damage_is_a_difference(), told_how_to_start(where):
@@ -147,7 +147,7 @@ def command(
 
 def at_once(where: Settings, asked: Asked, host: str, folder: str, mechanism: str | None, rate: str | None) -> int:
     """On demand."""
-    from bcsctl.restore_on_demand import on_demand
+    from bcsctl.restoring.on_demand import on_demand
 
     of_this_machine(asked)
     if host:
@@ -159,7 +159,7 @@ def at_once(where: Settings, asked: Asked, host: str, folder: str, mechanism: st
 
 def back(where: Settings, asked: Asked, exact: bool) -> int:
     """In place."""
-    from bcsctl.restore_in_place import in_place
+    from bcsctl.restoring.in_place import in_place
 
     of_this_machine(asked)
     wanted = Named(str(asked.scope), asked.path)

@@ -33,7 +33,7 @@ def list_command(home: str | None, as_json: bool) -> int:
     \b
     Example:  bcsctl restore list
     """
-    from bcsctl.restore_scratch import listed
+    from bcsctl.restoring.scratch import listed
 
     return listed(settings(home), as_json)
 
@@ -55,7 +55,7 @@ def check_command(
     \b
     Example:  bcsctl restore check 3f2a9c01 --check "sqlite3 ledger.db 'PRAGMA integrity_check' | grep -qx ok"
     """
-    from bcsctl.restore_scratch import check
+    from bcsctl.restoring.scratch import check
 
     return check(settings(home), id, commands, parse_duration(check_timeout) / SECOND, may_write, as_json)
 
@@ -77,7 +77,7 @@ def promote_command(id: str, to: str | None, aside: bool, changed: bool, home: s
     \b
     Example:  bcsctl restore promote 3f2a9c01 --to /srv/finance --aside
     """
-    from bcsctl.restore_scratch import promote
+    from bcsctl.restoring.scratch import promote
 
     return promote(settings(home), id, to, aside=aside, changed=changed, as_json=as_json)
 
@@ -92,6 +92,6 @@ def discard_command(id: str, home: str | None, as_json: bool) -> int:
     \b
     Example:  bcsctl restore discard 3f2a9c01
     """
-    from bcsctl.restore_scratch import discard
+    from bcsctl.restoring.scratch import discard
 
     return discard(settings(home), id, as_json)

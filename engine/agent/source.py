@@ -25,7 +25,7 @@ from engine.agent.ship.client import CopyRefused
 from engine.agent.watch.base import WatchRefused
 from engine.env import durable
 from engine.env.niceness import as_usual
-from engine.fill.holding import capturing
+from engine.fill.life.holding import capturing
 from engine.model.errors import BcsError
 from engine.model.points import CRASH
 

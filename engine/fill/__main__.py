@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from engine.fill.base import Place
-from engine.fill.supervisor import supervise
+from engine.fill.life.supervisor import supervise
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser("supervisor")

@@ -2,7 +2,7 @@
 
 A recovery has a state directory (`Place`); who fills is the `filler`, started and outlived by the `supervisor`, which
 holds the descriptor that keeps readers waiting. Contents come from a `Supply`, readers and writers through a
-`Mechanism`; between them stands `engine.fill.filling`, the one way in which bytes come into a cold file.
+`Mechanism`; between them stands `engine.fill.flow.filling`, the one way in which bytes come into a cold file.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class ColdFile:
     """A file whose bytes are to come. `number` counts them from 0; its blocks are those of the map from `first_block`.
 
     `path` is where it was made, below the tree's root, and further names it may have; it may be renamed at any time,
-    while (`dev`, `ino`) and `handle` (as engine.fill.handles gives it; empty where there is none) stay. `file_id` is
-    the journal's; `size`, `mtime_ns` and `xattrs` are those of the moment.
+    while (`dev`, `ino`) and `handle` (as engine.fill.tree.handles gives it; empty where there is none) stay.
+    `file_id` is the journal's; `size`, `mtime_ns` and `xattrs` are those of the moment.
     """
 
     number: int
@@ -120,12 +120,12 @@ class Place:
 
     @property
     def files(self) -> Path:
-        """The table of cold files: engine.fill.table."""
+        """The table of cold files: engine.fill.kept.table."""
         return self.path / "files"
 
     @property
     def names(self) -> Path:
-        """At the source's own place: all its names and inodes then, for capture. See engine.fill.names."""
+        """At the source's own place: all its names and inodes then, for capture. See engine.fill.kept.names."""
         return self.path / "names"
 
     @property
@@ -135,12 +135,12 @@ class Place:
 
     @property
     def sizes(self) -> Path:
-        """(number, smallest size seen) of files that were cut, one after the other; durable: engine.fill.sizes."""
+        """(number, smallest size seen) of files that were cut, one after the other; durable: engine.fill.kept.sizes."""
         return self.path / "sizes"
 
     @property
     def mixed(self) -> Path:
-        """Blocks of which a power cut left a part: engine.fill.rebuild."""
+        """Blocks of which a power cut left a part: engine.fill.kept.rebuild."""
         return self.path / "mixed.json"
 
     @property
@@ -182,7 +182,7 @@ class Supply(Protocol):
 
 
 class Fills(Protocol):
-    """What a mechanism asks: engine.fill.filling.Filling. All of it is safe for several threads."""
+    """What a mechanism asks: engine.fill.flow.filling.Filling. All of it is safe for several threads."""
 
     cutters: set[int]
     """Threads of ours that cut files: nothing stops them."""
@@ -231,8 +231,8 @@ class Mechanism(Protocol):
         """Mark, or pass through, all files that are not whole. Called by each filler before `serve`. Idempotent."""
 
     def expose(self) -> None:
-        """Let the tree be reached at `dir` (engine.fill.exposing.move_up does it for what lies at `hidden`). Called
-        once all is guarded, by each filler. Idempotent."""
+        """Let the tree be reached at `dir` (engine.fill.tree.exposing.move_up does it for what lies at `hidden`).
+        Called once all is guarded, by each filler. Idempotent."""
 
     def serve(self) -> None:
         """Answer readers, in threads of its own; returns at once."""

@@ -17,7 +17,7 @@ from typing import Any
 
 import engine
 from engine.env.clock import Clock
-from engine.fill.recoveries import recoveries
+from engine.fill.life.recoveries import recoveries
 from engine.journal import control
 from engine.journal.open import Journal
 from engine.model.errors import BcsError

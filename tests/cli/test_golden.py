@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bcsctl import restore_view
 from bcsctl.commands import check, diff, history, log, ls, plan, points, query, search
 from bcsctl.entries import when
 from bcsctl.output import fail
+from bcsctl.restoring import view as restore_view
 from engine.journal.findings import Affected, CheckError, Report
 from engine.model.errors import NothingThere, PolicyInvalid
 from engine.model.events import Inode

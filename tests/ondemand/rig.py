@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.env import processes
-from engine.fill import documents, map, skeleton, starting, table
 from engine.fill.base import ENDED, FILLING, FINISHING, Place, Recipe
-from engine.fill.documents import Progress, State, Wanted
-from engine.fill.skeleton import Node
-from engine.fill.supervisor import BOOT_ID
+from engine.fill.kept import documents, map, table
+from engine.fill.kept.documents import Progress, State, Wanted
+from engine.fill.life import starting
+from engine.fill.life.supervisor import BOOT_ID
+from engine.fill.tree import skeleton
+from engine.fill.tree.skeleton import Node
 from engine.tree.attributes import read_attributes
 from engine.tree.compare import compare
 from engine.tree.sparse import data_ranges

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from engine.fill.base import Away, ColdFile, Place, Recipe
-from engine.fill.process import main
+from engine.fill.life.process import main
 from engine.model.errors import Damaged
 from engine.tree.sparse import data_ranges
 

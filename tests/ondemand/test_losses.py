@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.fill import starting
+from engine.fill.life import starting
 from tests.ondemand.rig import Like, Recovery, recovery
 
 BLOCK = 8192

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from engine.fill.choosing import why_not
+from engine.fill.life.choosing import why_not
 from tests.embedded import Site
 from tests.fidelity.walker import differences, walk
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from engine.fill import documents
 from engine.fill.base import LIVING
-from engine.fill.recoveries import revive
-from engine.fill.starting import FILLER, ROLE, living
+from engine.fill.kept import documents
+from engine.fill.life.recoveries import revive
+from engine.fill.life.starting import FILLER, ROLE, living
 from tests.embedded import Site
 from tests.fidelity.walker import differences, walk
 

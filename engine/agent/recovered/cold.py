@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from engine.agent.capture.content import BLOCK_BYTES, CHUNK_BLOCKS, DIGEST_BYTES, HOLE
 from engine.agent.kept.record import Record
 from engine.agent.recovered.standing import MOUNTED, Standing
-from engine.fill import base, table
-from engine.fill.handles import handle_of
-from engine.fill.map import Map, digest
+from engine.fill import base
+from engine.fill.kept import table
+from engine.fill.kept.map import Map, digest
+from engine.fill.tree.handles import handle_of
 
 ASK = base.WARM
 """In the record's digests: nothing was said of this block since the recovery. To the map: nothing is known of it."""

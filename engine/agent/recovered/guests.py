@@ -9,8 +9,8 @@ import os
 from collections.abc import Sequence
 
 from engine.agent.recovered.standing import Standing
-from engine.fill import table
-from engine.fill.map import Map
+from engine.fill.kept import table
+from engine.fill.kept.map import Map
 
 AGAIN_SECONDS = 5.0
 

@@ -13,8 +13,8 @@ from engine.agent.kept.record import Known, Record, signed
 from engine.agent.recovered.standing import MOUNTED, Standing
 from engine.agent.ship.client import Head
 from engine.drivers.files import Scope, within
-from engine.fill import names, table
-from engine.fill.names import Name
+from engine.fill.kept import names, table
+from engine.fill.kept.names import Name
 from engine.model.events import FILE, ROOT_ID
 from engine.model.ids import parse_position
 from engine.tree.attributes import TYPES

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from engine.drivers.files import Scope, within
 from engine.env import durable
-from engine.fill import documents
 from engine.fill.base import CANCELLED, FAILED, FILLING, FINISHING, FUSE, LIVING, PREPARING, Place, Recipe
-from engine.fill.documents import State
-from engine.fill.starting import FILLER, ROLE, living
+from engine.fill.kept import documents
+from engine.fill.kept.documents import State
+from engine.fill.life.starting import FILLER, ROLE, living
 from engine.model.errors import Damaged
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

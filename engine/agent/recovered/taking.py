@@ -19,8 +19,8 @@ from engine.agent.recovered.standing import Standing, standing, why_not
 from engine.agent.settings import Settings
 from engine.agent.ship.client import Head, Node, OutOfOrder
 from engine.agent.ship.opening import claim
-from engine.fill import documents
 from engine.fill.base import LIVING
+from engine.fill.kept import documents
 from engine.model.errors import BcsError, Refused
 from engine.model.ids import parse_position
 from engine.wire.batch import NO_HASH

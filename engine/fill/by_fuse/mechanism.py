@@ -18,8 +18,6 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-from engine.fill import cover as covering
-from engine.fill import exposing
 from engine.fill.base import FUSE, ColdFile, Fills, Place, Recipe
 from engine.fill.by_fuse.behind import Behind
 from engine.fill.by_fuse.carried import pack, unpack
@@ -28,8 +26,10 @@ from engine.fill.by_fuse.holders import holders
 from engine.fill.by_fuse.nodes import Held, Nodes, stale
 from engine.fill.by_fuse.opened import OpenFiles
 from engine.fill.by_fuse.waiting import Waiting
-from engine.fill.conditions import lasting
-from engine.fill.handles import handle_of, open_handle
+from engine.fill.tree import cover as covering
+from engine.fill.tree import exposing
+from engine.fill.tree.conditions import lasting
+from engine.fill.tree.handles import handle_of, open_handle
 from engine.fuse import device, memory, requests
 from engine.fuse.memory import Memory
 from engine.fuse.working import Working

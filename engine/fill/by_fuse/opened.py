@@ -16,7 +16,7 @@ import threading
 
 from engine.fill.base import ColdFile, Fills
 from engine.fill.by_fuse.nodes import Held, Nodes, stale
-from engine.fill.handles import handle_of
+from engine.fill.tree.handles import handle_of
 from engine.fuse import protocol as fuse
 from engine.fuse import requests
 from engine.fuse.memory import CACHED, PASSED, Memory, Opening

@@ -11,14 +11,14 @@ import errno
 import os
 from contextlib import suppress
 
-from engine.fill import cover as covers
 from engine.fill.base import PRE_ACCESS, Fills, Place, Recipe
-from engine.fill.exposing import move_down, move_up
-from engine.fill.handles import handle_of
 from engine.fill.pre_access import fanotify as fan
 from engine.fill.pre_access.private import Private
 from engine.fill.pre_access.serving import Serving
 from engine.fill.pre_access.taken import Slots
+from engine.fill.tree import cover as covers
+from engine.fill.tree.exposing import move_down, move_up
+from engine.fill.tree.handles import handle_of
 
 COSTS = "about 30 µs for each read or write of a file that is not whole yet; nothing afterwards"
 
@@ -71,12 +71,12 @@ def let_go(place: Place, recipe: Recipe, fd: int) -> None:
 
 
 def cover(place: Place, recipe: Recipe) -> None:
-    """See engine.fill.cover."""
+    """See engine.fill.tree.cover."""
     covers.cover(os.fsencode(recipe.dir), recipe.id)
 
 
 def uncover(place: Place, recipe: Recipe) -> None:
-    """See engine.fill.cover."""
+    """See engine.fill.tree.cover."""
     covers.uncover(os.fsencode(recipe.dir), recipe.id)
 
 
@@ -103,7 +103,7 @@ class PreAccess:
                 self._mark(file.number, fan.FAN_MARK_ADD)
 
     def expose(self) -> None:
-        """See engine.fill.exposing.move_up; what lies under a cover waits until that is gone."""
+        """See engine.fill.tree.exposing.move_up; what lies under a cover waits until that is gone."""
         if not covers.is_covered(os.fsencode(self._recipe.dir), self._recipe.id):
             move_up(self._recipe)
 
@@ -125,7 +125,7 @@ class PreAccess:
         return []
 
     def withdraw(self) -> int:
-        """See engine.fill.exposing.move_down."""
+        """See engine.fill.tree.exposing.move_down."""
         return move_down(self._recipe)
 
     def close(self) -> None:

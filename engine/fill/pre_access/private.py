@@ -14,13 +14,13 @@ from __future__ import annotations
 import os
 import threading
 
-from engine.fill.handles import open_handle
 from engine.fill.pre_access import fanotify
 from engine.fill.pre_access.fanotify import EVENT_BYTES, event_of
+from engine.fill.tree.handles import open_handle
 
 
 class Private:
-    """The way to the tree on `mount_fd` (engine.fill.cover.beneath), which it takes over. Safe for several threads."""
+    """The way to the tree on `mount_fd` (engine.fill.tree.cover.beneath), which it takes over. For many threads."""
 
     def __init__(self, mount_fd: int) -> None:
         try:

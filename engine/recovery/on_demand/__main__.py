@@ -6,10 +6,10 @@ import os
 import sys
 import traceback
 
-from engine.fill import documents
 from engine.fill.base import Place, Recipe
-from engine.fill.process import main
-from engine.fill.starting import home_of
+from engine.fill.kept import documents
+from engine.fill.life.process import main
+from engine.fill.life.starting import home_of
 from engine.model.errors import BcsError
 from engine.recovery.acts import record_act
 from engine.recovery.on_demand.supply import LocalSupply

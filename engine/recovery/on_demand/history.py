@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from engine.fill.names import Name
+from engine.fill.kept.names import Name
 from engine.journal import control
 from engine.journal.open import Journal
 from engine.query.session import Session

@@ -24,13 +24,14 @@ from engine.env import durable
 from engine.env.clock import SYSTEM, Clock
 from engine.env.processes import is_root
 from engine.env.randomness import token_hex
-from engine.fill import conditions, documents, map, names, skeleton, table
 from engine.fill.base import FUSE, Place, Recipe
-from engine.fill.choosing import choose, why_not
-from engine.fill.conditions import BOOT_ID
-from engine.fill.holding import holding
-from engine.fill.recoveries import begin
-from engine.fill.skeleton import Node, Skeleton
+from engine.fill.kept import documents, map, names, table
+from engine.fill.life.choosing import choose, why_not
+from engine.fill.life.holding import holding
+from engine.fill.life.recoveries import begin
+from engine.fill.tree import conditions, skeleton
+from engine.fill.tree.conditions import BOOT_ID
+from engine.fill.tree.skeleton import Node, Skeleton
 from engine.model.errors import Refused
 from engine.plan.restore import Made
 from engine.query import asof, sql

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.fill import map
 from engine.fill.base import BLOCK_BYTES, COLD, DIGEST_BYTES, WARM
-from engine.fill.map import Map, digest, digests, zero_digests
+from engine.fill.kept import map
+from engine.fill.kept.map import Map, digest, digests, zero_digests
 
 
 @pytest.fixture

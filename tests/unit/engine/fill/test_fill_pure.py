@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.fill import table
 from engine.fill.base import BLOCK_BYTES, ColdFile
-from engine.fill.chunks import FIRST_BLOCKS, MOST_BLOCKS, free_around, overlapping, wished
-from engine.fill.order import HALF_LIFE, order
-from engine.fill.sizes import Sizes
-from engine.fill.storing import PAGE_BYTES, assembled, holes_of, without
+from engine.fill.flow.chunks import FIRST_BLOCKS, MOST_BLOCKS, free_around, overlapping, wished
+from engine.fill.flow.order import HALF_LIFE, order
+from engine.fill.flow.storing import PAGE_BYTES, assembled, holes_of, without
+from engine.fill.kept import table
+from engine.fill.kept.sizes import Sizes
 from engine.model.errors import Damaged
 from engine.model.times import DAY
 

@@ -19,12 +19,12 @@ from engine.agent.kept.record import Known, Record
 from engine.agent.recovered import compare, taking
 from engine.agent.recovered.cold import Cold
 from engine.agent.recovered.standing import Standing
-from engine.fill import map, table
 from engine.fill.base import BLOCK_BYTES, COLD, ColdFile, Place, Recipe
-from engine.fill.documents import State
-from engine.fill.handles import handle_of
-from engine.fill.sizes import Sizes
-from engine.fill.skeleton import allocate
+from engine.fill.kept import map, table
+from engine.fill.kept.documents import State
+from engine.fill.kept.sizes import Sizes
+from engine.fill.tree.handles import handle_of
+from engine.fill.tree.skeleton import allocate
 from engine.tree.sparse import make_hole
 from tests.unit.engine.agent.capture.test_content import Image
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.fill import cover
-from engine.fill.handles import handle_of
 from engine.fill.pre_access import fanotify as fan
 from engine.fill.pre_access import mechanism
 from engine.fill.pre_access.private import Private
+from engine.fill.tree import cover
+from engine.fill.tree.handles import handle_of
 
 FAN_MODIFY, FAN_CLOSE_WRITE = 0x2, 0x8
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.fill import map, rebuild
 from engine.fill.base import BLOCK_BYTES, COLD, WARM, ColdFile
-from engine.fill.map import Map
-from engine.fill.sizes import Sizes
-from engine.fill.skeleton import allocate
+from engine.fill.kept import map, rebuild
+from engine.fill.kept.map import Map
+from engine.fill.kept.sizes import Sizes
+from engine.fill.tree.skeleton import allocate
 from engine.tree.extents import UNWRITTEN, extents
 from engine.tree.sparse import make_hole
 

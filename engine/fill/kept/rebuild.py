@@ -14,8 +14,8 @@ from pathlib import Path
 
 from engine.env import durable
 from engine.fill.base import BLOCK_BYTES, ColdFile
-from engine.fill.map import Map
-from engine.fill.sizes import Sizes
+from engine.fill.kept.map import Map
+from engine.fill.kept.sizes import Sizes
 from engine.tree.extents import UNWRITTEN, Extent, extents
 
 Span = tuple[int, int]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from bcsctl.entries import damage_is_a_difference
 from bcsctl.opening import Scene, scenes
 from bcsctl.output import BAD, BUSY, DIM, GOOD, local_time, print_json, printable, say, table, tell
-from bcsctl.restore_acts import act
-from bcsctl.restore_here import Asked, bring, code_of, goes_on, ready, shown, shown_plan, terms_of
+from bcsctl.restoring.acts import act
+from bcsctl.restoring.here import Asked, bring, code_of, goes_on, ready, shown, shown_plan, terms_of
 from bcsctl.settings import Settings
 from engine.env.clock import SYSTEM
 from engine.model.errors import BcsError, NothingThere, Refused, UsageError

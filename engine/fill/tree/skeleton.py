@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from engine.fill.base import BLOCK_BYTES, ColdFile
-from engine.fill.handles import handle_of
+from engine.fill.tree.handles import handle_of
 from engine.model.errors import Refused
 from engine.tree.apply import CannotMake, Shortfall, create_file, deepest_first, finish, link, make
 from engine.tree.attributes import Attributes

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.fill.holding import capturing, holding
+from engine.fill.life.holding import capturing, holding
 from engine.model.errors import Refused
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from bcsctl.entries import damage_is_a_difference
 from bcsctl.opening import Scene, master_key, scenes
 from bcsctl.output import BUSY, local_time, print_json, printable, progress, say
-from bcsctl.restore_acts import BEGUN, ENDED, record
-from bcsctl.restore_owners import Ownership, ownership
-from bcsctl.restore_view import render, render_plan, render_plans, render_several
+from bcsctl.restoring.acts import BEGUN, ENDED, record
+from bcsctl.restoring.owners import Ownership, ownership
+from bcsctl.restoring.view import render, render_plan, render_plans, render_several
 from bcsctl.settings import Settings
 from engine.env.clock import SYSTEM
 from engine.model.errors import BcsError, NothingThere, UsageError

@@ -6,7 +6,7 @@ import os
 import threading
 from pathlib import Path
 
-from engine.fill.within import write_within
+from engine.fill.tree.within import write_within
 
 
 def opened(path: Path, content: bytes) -> int:

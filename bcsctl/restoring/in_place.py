@@ -10,8 +10,8 @@ from bcsctl.entries import as_of, damage_is_a_difference, point_json
 from bcsctl.node_client import told_how_to_start
 from bcsctl.opening import Named, Scene, scene
 from bcsctl.output import BAD, BUSY, DIM, GOOD, print_json, printable, progress, say, tell
-from bcsctl.restore_acts import BEGUN, ENDED, record_of
-from bcsctl.restore_view import point_of
+from bcsctl.restoring.acts import BEGUN, ENDED, record_of
+from bcsctl.restoring.view import point_of
 from bcsctl.settings import Settings
 from engine.env.clock import SYSTEM
 from engine.env.randomness import token_hex
@@ -21,7 +21,7 @@ from engine.model.times import format_size
 from engine.tree.paths import failures_json
 
 if TYPE_CHECKING:
-    from bcsctl.restore_remote import Asked
+    from bcsctl.restoring.remote import Asked
     from engine.env.endpoint import Endpoint
     from engine.model.points import Point
     from engine.recovery.in_place.carry_out import Outcome
@@ -63,7 +63,7 @@ def _on_its_host(
     where: Settings, wanted: Named, at: str, *, exact: bool, dry_run: bool, verify: bool, as_json: bool
 ) -> int:
     """The node plans and sends, the agent of the source's host carries out."""
-    from bcsctl import restore_remote
+    from bcsctl.restoring import remote as restore_remote
     from engine.recovery.acts import who_acts
 
     endpoint, address = where.endpoint, parse_address(wanted.address)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from engine.fill import names
-from engine.fill.names import Name
+from engine.fill.kept import names
+from engine.fill.kept.names import Name
 from engine.model.errors import Damaged
 
 _numbers, _bytes = some.integers(0, 2**32 - 1), some.binary(max_size=50)

@@ -17,14 +17,16 @@ from typing import NoReturn
 
 from engine.env import processes
 from engine.env.clock import SYSTEM, Clock
-from engine.fill import documents, exposing, order, rebuild, table
-from engine.fill.background import Background
 from engine.fill.base import BLOCK_BYTES, FAILED, FILLING, FINISHING, PREPARING, Mechanism, Place, Recipe, Supply
-from engine.fill.documents import Progress, State
-from engine.fill.filling import Filling
-from engine.fill.map import Map
-from engine.fill.sizes import Sizes
-from engine.fill.starting import NEVER_CAME_UP, WHOLE, WITHDRAWN, module_of, start_supervisor
+from engine.fill.flow import order
+from engine.fill.flow.background import Background
+from engine.fill.flow.filling import Filling
+from engine.fill.kept import documents, rebuild, table
+from engine.fill.kept.documents import Progress, State
+from engine.fill.kept.map import Map
+from engine.fill.kept.sizes import Sizes
+from engine.fill.life.starting import NEVER_CAME_UP, WHOLE, WITHDRAWN, module_of, start_supervisor
+from engine.fill.tree import exposing
 from engine.model.errors import BcsError
 from engine.tree.apply import finish
 from engine.tree.attributes import Attributes

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.env.clock import SYSTEM, Clock
-from engine.fill import documents
 from engine.fill.base import CANCELLED, FAILED, FINISHING, LIVING, PREPARING, Place, Recipe
-from engine.fill.conditions import BOOT_ID, lasting
-from engine.fill.documents import Progress, State, Wanted
-from engine.fill.starting import FILLER, ROLE, living, start_supervisor
+from engine.fill.kept import documents
+from engine.fill.kept.documents import Progress, State, Wanted
+from engine.fill.life.starting import FILLER, ROLE, living, start_supervisor
+from engine.fill.tree.conditions import BOOT_ID, lasting
 from engine.model.errors import BcsError, Failed, NothingThere, Refused
 from engine.model.times import DAY
 

@@ -11,14 +11,25 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from engine.env.clock import SYSTEM, Clock
 from engine.fill.base import BLOCK_BYTES, COLD, DIGEST_BYTES, WARM, Away, ColdFile, Mechanism, Supply
-from engine.fill.chunks import MOST_BLOCKS, Blocks, free_around, overlapping, wished
-from engine.fill.map import Map, digests
-from engine.fill.sizes import Sizes
-from engine.fill.storing import ALONE, CAREFUL, WATCHING, Part, Span, assembled, blocks_of, holes_of, store, without
+from engine.fill.flow.asked import Asked
+from engine.fill.flow.chunks import MOST_BLOCKS, Blocks, free_around, overlapping, wished
+from engine.fill.flow.storing import (
+    ALONE,
+    CAREFUL,
+    WATCHING,
+    Part,
+    Span,
+    assembled,
+    blocks_of,
+    holes_of,
+    store,
+    without,
+)
+from engine.fill.kept.map import Map, digests
+from engine.fill.kept.sizes import Sizes
 from engine.model.errors import Damaged
 
 AGAIN_SECONDS = 0.2
@@ -26,22 +37,6 @@ AHEAD_BLOCKS = 4 * MOST_BLOCKS
 """So far before one who reads on is fetched for him."""
 
 _GONE = (errno.ENOENT, errno.ESTALE)
-
-
-@dataclass(slots=True)
-class _File:
-    """What is known of a file that somebody asked for. `limit`: never filled past it; `left`: cold blocks."""
-
-    limit: int
-    left: int
-    flights: list[Blocks] = field(default_factory=list)
-    next: int = -1
-    run: int = 0
-    ahead_to: int = 0
-    ahead: bool = False
-    seen: int = 0
-    careful: bool = False
-    changed: threading.Condition = field(default_factory=lambda: threading.Condition(threading.RLock()))
 
 
 class Filling:
@@ -73,9 +68,9 @@ class Filling:
 
     def count(self, mixed: Mapping[tuple[int, int], Sequence[Span]]) -> None:
         """Take over what the map says, before anybody asks. `mixed` are blocks of which a part is there and stays:
-        spans in bytes of the file by (number, block), see engine.fill.rebuild."""
+        spans in bytes of the file by (number, block), see engine.fill.kept.rebuild."""
         self._mixed = dict(mixed)
-        self._known: dict[int, _File] = {}
+        self._known: dict[int, Asked] = {}
         self._left = [self._map.count_cold(file.first_block, file.first_block + file.blocks) for file in self._files]
         self.blocks_left = sum(self._left)
         self.files_left = sum(1 for left in self._left if left)
@@ -202,12 +197,12 @@ class Filling:
         finally:
             os.close(fd)
 
-    def _of(self, number: int) -> _File:
+    def _of(self, number: int) -> Asked:
         known = self._known.get(number)
         if known is None:
             with self._lock:
                 limit = min(self._files[number].size, self._sizes.smallest.get(number, self._files[number].size))
-                known = self._known.setdefault(number, _File(limit, self._left[number]))
+                known = self._known.setdefault(number, Asked(limit, self._left[number]))
         return known
 
     def _range(self, number: int, limit: int, offset: int, length: int) -> Blocks:
@@ -216,7 +211,7 @@ class Filling:
         end = limit if length <= 0 else min(limit, offset + length)
         return base + offset // BLOCK_BYTES, base + max(offset // BLOCK_BYTES, -(-end // BLOCK_BYTES))
 
-    def _read_on(self, number: int, known: _File, end: int) -> None:
+    def _read_on(self, number: int, known: Asked, end: int) -> None:
         """Somebody has read up to here: see that what follows is fetched in time."""
         known.seen = end
         if known.run >= MOST_BLOCKS and not known.ahead and end + AHEAD_BLOCKS // 2 > known.ahead_to:
@@ -261,7 +256,7 @@ class Filling:
         self._when_whole(number)
         return chunk[1]
 
-    def _alone(self, file: ColdFile, known: _File, chunk: Blocks, demand: bool) -> int:
+    def _alone(self, file: ColdFile, known: Asked, chunk: Blocks, demand: bool) -> int:
         """One block of a chunk in which something is damaged."""
         try:
             parts = self._fetch(file, chunk, demand)
@@ -275,7 +270,7 @@ class Filling:
         self._when_whole(file.number)
         return chunk[1]
 
-    def _chunk(self, file: ColdFile, known: _File, block: int, end: int, demand: bool) -> Blocks:
+    def _chunk(self, file: ColdFile, known: Asked, block: int, end: int, demand: bool) -> Blocks:
         blocks = -(-known.limit // BLOCK_BYTES)
         if demand:
             known.run = known.run * 2 if block == known.next else 0
@@ -310,7 +305,7 @@ class Filling:
                 return parts
 
     def _store(
-        self, file: ColdFile, known: _File, chunk: Blocks, parts: Sequence[Part], needed: Blocks, last: bool
+        self, file: ColdFile, known: Asked, chunk: Blocks, parts: Sequence[Part], needed: Blocks, last: bool
     ) -> None:
         """Bring a chunk into the file as far as it still goes; the file's lock is held."""
         try:
@@ -341,7 +336,7 @@ class Filling:
         finally:
             os.close(fd)
 
-    def _way(self, known: _File) -> str:
+    def _way(self, known: Asked) -> str:
         if self.mechanism.sees_truncation:
             return ALONE
         self.cutters.add(threading.get_native_id())
@@ -353,7 +348,7 @@ class Filling:
             return []
         return [span for block in range(*chunk) for span in self._mixed.get((file.number, block), ())]
 
-    def _filled(self, file: ColdFile, known: _File, first: int, data: memoryview, empty: Sequence[int]) -> None:
+    def _filled(self, file: ColdFile, known: Asked, first: int, data: memoryview, empty: Sequence[int]) -> None:
         """Note what is there now; blocks that are `empty` are left for later."""
         entries = digests(data)
         count = len(entries) // DIGEST_BYTES
@@ -366,7 +361,7 @@ class Filling:
         self._map.set(file.first_block + first, entries)
         self._less(file.number, known, count - len(empty))
 
-    def _warm(self, number: int, known: _File, first: int, end: int) -> None:
+    def _warm(self, number: int, known: Asked, first: int, end: int) -> None:
         """Nothing is to be filled there any more."""
         base = self._files[number].first_block
         count = self._map.count_cold(base + first, base + end)
@@ -374,7 +369,7 @@ class Filling:
             self._map.set_warm(begins, ends)
         self._less(number, known, count)
 
-    def _less(self, number: int, known: _File, count: int) -> None:
+    def _less(self, number: int, known: Asked, count: int) -> None:
         if not count:
             return
         known.left -= count

@@ -9,8 +9,8 @@ from typing import Any
 from bcsctl.entries import damage_is_a_difference
 from bcsctl.opening import scenes
 from bcsctl.output import BUSY, GOOD, printable, progress, say
-from bcsctl.restore_acts import BEGUN, ENDED, record
-from bcsctl.restore_here import Asked, prepared_parts, shown_plan
+from bcsctl.restoring.acts import BEGUN, ENDED, record
+from bcsctl.restoring.here import Asked, prepared_parts, shown_plan
 from bcsctl.settings import Settings
 from engine.model.errors import UsageError
 from engine.model.times import format_size

@@ -6,11 +6,11 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bcsctl import restore_remote
 from bcsctl.node_client import get
 from bcsctl.output import BUSY, print_json, say
-from bcsctl.restore_here import Asked, with_command
-from bcsctl.restore_view import render, render_plan, render_plans, render_several
+from bcsctl.restoring import remote as restore_remote
+from bcsctl.restoring.here import Asked, with_command
+from bcsctl.restoring.view import render, render_plan, render_plans, render_several
 from bcsctl.settings import Settings
 from engine.model.errors import NothingThere, UsageError
 from engine.model.ids import Address, parse_address

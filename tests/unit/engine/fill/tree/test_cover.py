@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.fill import cover
+from engine.fill.tree import cover
 
 
 @pytest.fixture

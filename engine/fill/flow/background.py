@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from engine.env.clock import SYSTEM, Clock
 from engine.fill.base import BLOCK_BYTES, Away
-from engine.fill.filling import Filling
+from engine.fill.flow.filling import Filling
 from engine.model.errors import Damaged
 
 YIELD_SECONDS = 0.002

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.fill import at_boot
+from engine.fill.life import at_boot
 from engine.model.errors import Failed
 
 

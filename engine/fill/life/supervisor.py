@@ -17,11 +17,12 @@ from pathlib import Path
 
 from engine.env import processes
 from engine.env.clock import SYSTEM, Clock
-from engine.fill import at_boot, documents
 from engine.fill.base import CANCELLED, ENDED, FAILED, PREPARING, MechanismModule, Place, Recipe
-from engine.fill.conditions import BOOT_ID
-from engine.fill.documents import State
-from engine.fill.starting import FILLER, NEVER_CAME_UP, ROLE, WHOLE, WITHDRAWN, environment, module_of
+from engine.fill.kept import documents
+from engine.fill.kept.documents import State
+from engine.fill.life import at_boot
+from engine.fill.life.starting import FILLER, NEVER_CAME_UP, ROLE, WHOLE, WITHDRAWN, environment, module_of
+from engine.fill.tree.conditions import BOOT_ID
 from engine.model.errors import BcsError
 
 BACK_OFF_SECONDS = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)

@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 from engine.env import durable, processes
-from engine.fill.cover import OPTIONS, name
+from engine.fill.tree.cover import OPTIONS, name
 from engine.model.errors import Failed
 
 DIRECTORY = Path("/etc/systemd/system")

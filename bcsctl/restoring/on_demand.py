@@ -10,8 +10,8 @@ from bcsctl.entries import as_of, damage_is_a_difference
 from bcsctl.node_client import post
 from bcsctl.opening import Named, Scene, scene
 from bcsctl.output import BUSY, GOOD, print_json, printable, say, tell
-from bcsctl.restore_acts import BEGUN, record
-from bcsctl.restore_view import point_of, render_plan, unreadable
+from bcsctl.restoring.acts import BEGUN, record
+from bcsctl.restoring.view import point_of, render_plan, unreadable
 from bcsctl.settings import Settings
 from engine.model.errors import BcsError, UsageError
 from engine.model.times import format_about, format_size, parse_size

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from engine.fill.base import BLOCK_BYTES
-from engine.fill.within import write_within
+from engine.fill.tree.within import write_within
 from engine.tree.apply import write_extent
 from engine.tree.sparse import make_hole
 

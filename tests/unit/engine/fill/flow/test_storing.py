@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from engine.fill import storing
-from engine.fill.storing import ALONE, CAREFUL, WATCHING, store
+from engine.fill.flow import storing
+from engine.fill.flow.storing import ALONE, CAREFUL, WATCHING, store
 
 SIZE = 100_000
 CONTENT = os.urandom(SIZE)

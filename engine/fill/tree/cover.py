@@ -1,7 +1,7 @@
 """The cover: an empty read-only mount over a tree whose cold files nobody guards, so that nobody reads zeros there.
 
-It is laid before anything can reach the tree after a reboot (engine.fill.at_boot has systemd do that) and taken away
-once all files are guarded again. Sources: mount(2), umount(2), proc(5) mountinfo, mount_namespaces(7).
+It is laid before anything can reach the tree after a reboot (engine.fill.life.at_boot has systemd do that) and taken
+away once all files are guarded again. Sources: mount(2), umount(2), proc(5) mountinfo, mount_namespaces(7).
 """
 
 from __future__ import annotations

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from engine.fill import map
-from engine.fill.background import Background
 from engine.fill.base import BLOCK_BYTES, Away, ColdFile
-from engine.fill.filling import Filling
-from engine.fill.map import Map
-from engine.fill.sizes import Sizes
-from engine.fill.skeleton import allocate
-from engine.fill.storing import without
+from engine.fill.flow.background import Background
+from engine.fill.flow.filling import Filling
+from engine.fill.flow.storing import without
+from engine.fill.kept import map
+from engine.fill.kept.map import Map
+from engine.fill.kept.sizes import Sizes
+from engine.fill.tree.skeleton import allocate
 from engine.model.errors import Damaged
 
 BLOCKS = 200

@@ -1,0 +1,1 @@
+"""What `bcsctl restore` does, a module for each way."""
