@@ -1,7 +1,7 @@
 """What differs between two positions of a stream: added, removed, changed, renamed.
 
-Paths are compared, so what lies below a renamed directory is renamed with it. Content differs
-when the pieces do: bytes written again as they were may count as changed, changed ones always do.
+Paths are compared, so what lies below a renamed directory is renamed with it. Contents differ when their bytes do
+(engine.query.same_bytes): written again as they were, they are no change.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from typing import Any
 
 import pyarrow as pa
 
+from engine.journal.data import DataReader
 from engine.model.errors import NothingThere
 from engine.model.events import Inode
-from engine.model.extents import Piece
 from engine.model.ids import Position
 from engine.model.lineage import Lineage
 from engine.query import asof, sql
 from engine.query.asof import whole_line
 from engine.query.extents import pieces
+from engine.query.same_bytes import Contents
 from engine.query.session import Session
 from engine.query.tree import TREE, tree_table
 
@@ -112,17 +113,14 @@ def _with_content(
     doubtful = [c for c in changes if c.content and c.left and c.right and c.left.size == c.right.size]
     old = pieces(session, stream, left, [c.left.file_id for c in doubtful if c.left]) if doubtful else {}
     new = pieces(session, stream, right, [c.right.file_id for c in doubtful if c.right]) if doubtful else {}
+    contents = Contents(DataReader(session.journal), stream)
     equal = {
         c.path
         for c in doubtful
-        if c.left and c.right and _content(old[c.left.file_id]) == _content(new[c.right.file_id])
+        if c.left and c.right and contents.same(c.right.size, old[c.left.file_id], new[c.right.file_id])
     }
     judged = [replace(c, content=False) if c.path in equal else c for c in changes]
     return [c for c in judged if c.kind != CHANGED or c.content or c.attributes]
-
-
-def _content(found: list[Piece]) -> list[tuple[int, int, int, int, bytes]]:
-    return [(piece.offset, piece.length, piece.skip, piece.extent_length, piece.hash) for piece in found]
 
 
 def _with_renames(changes: list[Change]) -> list[Change]:

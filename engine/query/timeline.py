@@ -2,7 +2,7 @@
 
 A path is followed through the history of every directory on its way, so what happened above it
 (a directory renamed or replaced) shows as well. What came to it by a rename is followed back to
-where it was. Changes between two points make one version.
+where it was. Changes between two points make one version; where they left all that is kept as it was, none.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from engine.journal.data import DataReader
 from engine.model.errors import NothingThere
-from engine.model.events import ROOT_ID, Inode
+from engine.model.events import FILE, ROOT_ID, Inode
 from engine.model.ids import Position
 from engine.model.points import Point
 from engine.query import sql
 from engine.query.asof import incomplete, is_covered, whole_line
+from engine.query.extents import pieces
 from engine.query.points import points, table_of
 from engine.query.restores import restores
+from engine.query.same_bytes import Contents
 from engine.query.session import Session
 
 CREATED, CHANGED, ATTRIBUTES, REMOVED = "created", "changed", "attributes", "removed"
@@ -85,6 +88,17 @@ class _History:
         return found if found.inode else _Held()
 
 
+@dataclass(frozen=True, slots=True)
+class _Reads:
+    """What the versions of a stream's paths are read from: its `events` and the `line` of its points, as SQL."""
+
+    session: Session
+    stream: str
+    events: str
+    line: str
+    contents: Contents
+
+
 def versions(session: Session, stream: str, path: bytes, follow: bool = True) -> list[Version]:
     """Every version of a path along the current lineage, oldest first. NothingThere when it never was.
 
@@ -101,10 +115,12 @@ def versions(session: Session, stream: str, path: bytes, follow: bool = True) ->
             if count != kept[-1].position.lsn:
                 raise incomplete(session, stream, kept[-1].position, events, 0)
         path_there = b"/" + path.strip(b"/")
-        line = table_of(session, stream)
-        found = _at_path(session, events, line, kept, path_there)
+        reads = _Reads(
+            session, stream, events, table_of(session, stream), Contents(DataReader(session.journal), stream)
+        )
+        found = _at_path(reads, kept, path_there)
         if follow:
-            found = _with_past(session, events, line, kept, found)
+            found = _with_past(reads, kept, found)
         found = _with_restorers(session, stream, found)
         if not found:
             text = path.decode("utf-8", "backslashreplace")
@@ -114,14 +130,12 @@ def versions(session: Session, stream: str, path: bytes, follow: bool = True) ->
     return session.reading(read)
 
 
-def _at_path(session: Session, events: str, line: str, kept: Sequence[Point], path: bytes) -> list[Version]:
-    found = _versions(session, events, line, kept, _stays(session, events, path))
+def _at_path(reads: _Reads, kept: Sequence[Point], path: bytes) -> list[Version]:
+    found = _versions(reads, kept, _stays(reads.session, reads.events, path))
     return [replace(version, path=path) for version in found]
 
 
-def _with_past(
-    session: Session, events: str, line: str, kept: Sequence[Point], found: Sequence[Version]
-) -> list[Version]:
+def _with_past(reads: _Reads, kept: Sequence[Point], found: Sequence[Version]) -> list[Version]:
     """The versions, and before each that came by a rename the file's earlier ones at its other names."""
     known: dict[bytes, list[Version]] = {}
     whole: list[Version] = []
@@ -130,7 +144,7 @@ def _with_past(
         at = version
         while at.change == RENAMED_FROM and at.other is not None and len(lives) < _NAMES_MAX:
             if at.other not in known:
-                known[at.other] = _at_path(session, events, line, kept, at.other)
+                known[at.other] = _at_path(reads, kept, at.other)
             life = _life_before(known[at.other], at.position.lsn)
             if not life or life[-1].file_id != at.file_id:
                 break
@@ -176,9 +190,11 @@ def _stays(session: Session, events: str, path: bytes) -> list[_Stay]:
     return stays
 
 
-def _versions(session: Session, events: str, line: str, kept: Sequence[Point], stays: Sequence[_Stay]) -> list[Version]:
+def _versions(reads: _Reads, kept: Sequence[Point], stays: Sequence[_Stay]) -> list[Version]:
+    session, events = reads.session, reads.events
     lsns = [point.position.lsn for point in kept]
-    histories = {file_id: _history(session, events, line, file_id) for file_id in {stay.file_id for stay in stays}}
+    files = {stay.file_id for stay in stays}
+    histories = {file_id: _history(session, events, reads.line, file_id) for file_id in files}
     looks: set[int] = set()
     for stay in stays:
         first, end = bisect_left(lsns, stay.first), bisect_left(lsns, stay.end)
@@ -190,11 +206,41 @@ def _versions(session: Session, events: str, line: str, kept: Sequence[Point], s
     for index in sorted(look for look in looks if look < len(kept)):
         now = _held(stays, histories, lsns[index])
         last = lsns[index - 1] if index else 0
+        if index and _same_content(reads, kept[index - 1].position, before, kept[index].position, now):
+            before = _with_content_of(before, now)
         version = _version(session, events, kept[index], before, now, last)
         if version:
             found.append(version)
         before = now
     return found
+
+
+def _same_content(reads: _Reads, earlier: Position, before: _Held, later: Position, now: _Held) -> bool:
+    """Whether what was written again, or put back under another inode, left the content as it was.
+
+    Asked of files only that have the size and the time that they had: others have been worked on.
+    """
+    old, new = before.inode, now.inode
+    if (
+        old is None
+        or new is None
+        or old.type != new.type
+        or (old.file_id, before.written) == (new.file_id, now.written)
+    ):
+        return False
+    if new.type != FILE:
+        return True
+    if (old.size, old.mtime_ns) != (new.size, new.mtime_ns):
+        return False
+    left = pieces(reads.session, reads.stream, earlier, [old.file_id])[old.file_id]
+    right = pieces(reads.session, reads.stream, later, [new.file_id])[new.file_id]
+    return reads.contents.same(new.size, left, right)
+
+
+def _with_content_of(before: _Held, now: _Held) -> _Held:
+    """What was there before, as the very file that is there now."""
+    assert before.inode is not None and now.inode is not None
+    return _Held(replace(before.inode, file_id=now.inode.file_id, size=now.inode.size), now.written)
 
 
 def _history(session: Session, events: str, line: str, file_id: int) -> _History:

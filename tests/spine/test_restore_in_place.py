@@ -204,3 +204,21 @@ def test_damage_leaves_the_file_as_it_was(site: Site) -> None:
 @pytest.mark.parametrize("more", [["--to", "/tmp/x", "--in-place"], [], ["--to", "/tmp/x", "--exact"]])
 def test_one_way_at_a_time(site: Site, more: list[str]) -> None:
     assert site.run("restore", ADDRESS, *more, check=False).returncode == 2
+
+
+def test_bytes_that_are_back_as_they_were_are_no_difference(site: Site) -> None:
+    large = _source(site) / "large"
+    (before,) = site.json("mark", "demo", "--label", "whole")["marks"]
+    assert before["done"]
+    at = _changed(site, lambda source: _dirtied(source / "large"))
+    assert _back(site, "mark:whole")["verified"]
+    site.json("mark", "demo", "--label", "back")
+    for one, other in (("mark:whole", "mark:back"), (at, "mark:back")):
+        told = site.json("diff", f"{ADDRESS}:{large}", "--from", one, "--to", other)
+        assert told["entries"] == [], (one, other)
+
+
+def _dirtied(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(1_000_001)
+        file.write(b"xyz")
