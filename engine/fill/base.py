@@ -144,6 +144,11 @@ class Place:
         return self.path / "mixed.json"
 
     @property
+    def unguarded(self) -> Path:
+        """Paths of files that were written to while nobody guarded the tree, a line each; durable."""
+        return self.path / "unguarded"
+
+    @property
     def mechanism(self) -> Path:
         """A directory of the mechanism's own, made with the place."""
         return self.path / "mechanism"

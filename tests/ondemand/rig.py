@@ -15,8 +15,8 @@ from engine.fill.base import ENDED, FILLING, FINISHING, Place, Recipe
 from engine.fill.kept import documents, map, table
 from engine.fill.kept.documents import Progress, State, Wanted
 from engine.fill.life import starting
-from engine.fill.life.supervisor import BOOT_ID
 from engine.fill.tree import skeleton
+from engine.fill.tree.conditions import BOOT_ID
 from engine.fill.tree.skeleton import Node
 from engine.tree.attributes import read_attributes
 from engine.tree.compare import compare

@@ -28,6 +28,7 @@ from engine.fill.flow.storing import (
     store,
     without,
 )
+from engine.fill.flow.suspects import Suspects
 from engine.fill.kept.map import Map, digests
 from engine.fill.kept.sizes import Sizes
 from engine.model.errors import Damaged
@@ -66,10 +67,10 @@ class Filling:
         self.away = False
         self.count({})
 
-    def count(self, mixed: Mapping[tuple[int, int], Sequence[Span]]) -> None:
+    def count(self, mixed: Mapping[tuple[int, int], Sequence[Span]], suspects: Suspects | None = None) -> None:
         """Take over what the map says, before anybody asks. `mixed` are blocks of which a part is there and stays:
         spans in bytes of the file by (number, block), see engine.fill.kept.rebuild."""
-        self._mixed = dict(mixed)
+        self._mixed, self._suspects = dict(mixed), suspects
         self._known: dict[int, Asked] = {}
         self._left = [self._map.count_cold(file.first_block, file.first_block + file.blocks) for file in self._files]
         self.blocks_left = sum(self._left)
@@ -324,6 +325,8 @@ class Filling:
                 return
             data = assembled(parts, start, end)
             kept = self._kept(file, chunk)
+            if self._suspects is not None:
+                self._suspects.compare(file, fd, kept, start, data)
             holes = holes_of(parts, start, end) if not kept else []
             punched = [] if not last else holes
             cut = store(fd, start, data, without([(start, end)], [*kept, *holes]), punched, self._way(known))

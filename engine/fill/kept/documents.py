@@ -6,6 +6,7 @@ What decides is replaced durably, so that it holds after a power cut; progress i
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -129,6 +130,26 @@ def write_progress(place: Place, progress: Progress) -> None:
     beside = place.progress.with_suffix(".new")
     beside.write_bytes(_encoded(progress))
     beside.replace(place.progress)
+
+
+def note_unguarded(place: Place, path: bytes) -> None:
+    """A file was written to while nobody guarded the tree: durable before it returns."""
+    fd = os.open(place.unguarded, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, json.dumps(os.fsdecode(path)).encode() + b"\n")
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    durable.sync_directory(place.path)
+
+
+def read_unguarded(place: Place) -> list[str]:
+    """The paths that files had when the tree was made, each once."""
+    try:
+        lines = place.unguarded.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    return sorted({json.loads(line) for line in lines if line.endswith(b"\n")})
 
 
 def _read(kind: type[_Document], path: Path) -> _Document:

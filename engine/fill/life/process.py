@@ -17,10 +17,22 @@ from typing import NoReturn
 
 from engine.env import processes
 from engine.env.clock import SYSTEM, Clock
-from engine.fill.base import BLOCK_BYTES, FAILED, FILLING, FINISHING, PREPARING, Mechanism, Place, Recipe, Supply
+from engine.fill.base import (
+    BLOCK_BYTES,
+    FAILED,
+    FILLING,
+    FINISHING,
+    PREPARING,
+    ColdFile,
+    Mechanism,
+    Place,
+    Recipe,
+    Supply,
+)
 from engine.fill.flow import order
 from engine.fill.flow.background import Background
 from engine.fill.flow.filling import Filling
+from engine.fill.flow.suspects import Suspects
 from engine.fill.kept import documents, rebuild, table
 from engine.fill.kept.documents import Progress, State
 from engine.fill.kept.map import Map
@@ -88,12 +100,11 @@ def _begin(place: Place, recipe: Recipe, fd: int, guard: str, began: State, supp
     filling = Filling(files, map, sizes, supply, recipe.away_seconds, clock)
     mechanism = module_of(recipe).attach(place, recipe, fd, filling)
     filling.mechanism = mechanism
-    mixed = rebuild.read_mixed(place.mixed)
     if began.guard not in ("", guard):
         believed = began.guard.partition(":")[0] == guard.partition(":")[0]
-        mixed |= rebuild.rebuild(files, map, sizes, lambda file: mechanism.open(file.number), believed)
-        rebuild.write_mixed(place.mixed, mixed)
-    filling.count(mixed)
+        _map_anew(place, files, map, sizes, mechanism, believed)
+    suspects = Suspects(rebuild.read_suspects(place.mixed), lambda file: documents.note_unguarded(place, file.path))
+    filling.count(rebuild.read_mixed(place.mixed), suspects)
     mechanism.guard()
     mechanism.serve()
     mechanism.expose()
@@ -104,6 +115,21 @@ def _begin(place: Place, recipe: Recipe, fd: int, guard: str, began: State, supp
     if began.guard != guard:
         documents.write_state(place, State(FILLING if began.state == PREPARING else began.state, guard=guard))
     return filling
+
+
+def _map_anew(
+    place: Place, files: Sequence[ColdFile], map: Map, sizes: Sizes, mechanism: Mechanism, believed: bool
+) -> None:
+    """Nobody guarded the tree for a while: see engine.fill.kept.rebuild."""
+    mixed, suspects = rebuild.read_mixed(place.mixed), rebuild.read_suspects(place.mixed)
+    found = rebuild.rebuild(files, map, sizes, lambda file: mechanism.open(file.number), believed)
+    if believed:
+        suspects |= rebuild.suspects_of(found, mixed)
+    else:
+        for number in {number for number, _ in suspects}:  # what is filled by now nobody can tell any more
+            documents.note_unguarded(place, files[number].path)
+        suspects = set()
+    rebuild.write_mixed(place.mixed, mixed | found, suspects)
 
 
 def _finish_root(place: Place, recipe: Recipe) -> None:

@@ -13,13 +13,17 @@ from engine.fill.life.starting import home_of
 from engine.model.errors import BcsError
 from engine.recovery.acts import record_act
 from engine.recovery.on_demand.supply import LocalSupply
-from engine.recovery.on_demand.told import act_of
+from engine.recovery.on_demand.told import NAMED_MAX, UNGUARDED, act_of
 
 
 def record(place: Place, recipe: Recipe) -> None:
-    """The end of the restore, as an act of who began it: every byte was compared with its hash on its way in."""
+    """The end of the restore, as an act of who began it: every byte was compared with its hash on its way in, but what
+    was written to while nobody guarded the tree."""
     seconds = round((documents.read_progress(place).at - recipe.begun_at) / 1e6, 3)
-    told = {**act_of(recipe), "seconds": seconds, "verified": True, "failures": 0}
+    unguarded = documents.read_unguarded(place)
+    told = {**act_of(recipe), "seconds": seconds, "verified": not unguarded, "failures": len(unguarded)}
+    if unguarded:
+        told |= {"error": f"{len(unguarded)} files {UNGUARDED}", "unguarded": unguarded[:NAMED_MAX]}
     try:
         record_act(home_of(place), "restore", recipe.by, told)
     except (OSError, BcsError):

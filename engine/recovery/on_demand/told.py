@@ -9,6 +9,9 @@ from engine.fill.base import Recipe
 from engine.model.times import format_time
 from engine.tree.paths import path_json
 
+UNGUARDED = "written to while nobody guarded the tree"
+NAMED_MAX = 100
+
 
 def act_of(recipe: Recipe) -> dict[str, Any]:
     """What was restored, where to and how: of its beginning, of its end, of whatever was asked meanwhile."""

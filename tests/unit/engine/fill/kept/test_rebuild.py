@@ -92,6 +92,28 @@ def test_a_map_that_is_believed_keeps_what_it_knows(cold: tuple[ColdFile, Path])
     assert build(file, path)[0].entry(3) == COLD
 
 
+def test_what_a_believed_map_calls_cold_and_is_written_is_a_suspect(cold: tuple[ColdFile, Path]) -> None:
+    """It stays cold, with what is there: all of a block, or some pages of it; a hole as well. Past a cut all is warm."""
+    file, path = cold
+    write(path, 7 * BLOCK_BYTES + 4096, 3)
+    write(path, 20 * BLOCK_BYTES, 2 * BLOCK_BYTES)
+    with path.open("r+b") as opened:
+        make_hole(opened.fileno(), 40 * BLOCK_BYTES, BLOCK_BYTES)
+    os.truncate(path, 60 * BLOCK_BYTES + 10)
+    known, _, mixed = build(file, path, believed=True)
+    assert list(known.cold_runs(0, BLOCKS)) == [(0, 61)]
+    assert {block for _, block in mixed} >= {7, 20, 21, 40}
+    assert mixed[0, 7][-1] == (7 * BLOCK_BYTES + 4096, 8 * BLOCK_BYTES)
+    assert mixed[0, 40] == [(40 * BLOCK_BYTES, 41 * BLOCK_BYTES)]
+    assert (0, 3) not in mixed
+    known_before = {(0, 7): mixed[0, 7], (0, 20): [(0, 1)]}
+    suspects = rebuild.suspects_of(mixed, known_before)
+    assert (0, 7) not in suspects and (0, 20) in suspects
+    rebuild.write_mixed(path.parent / "mixed.json", mixed, suspects)
+    assert rebuild.read_mixed(path.parent / "mixed.json") == mixed
+    assert rebuild.read_suspects(path.parent / "mixed.json") == suspects
+
+
 def test_a_file_that_was_cut_is_never_filled_past_it(cold: tuple[ColdFile, Path]) -> None:
     file, path = cold
     os.truncate(path, 10 * BLOCK_BYTES)
