@@ -12,6 +12,7 @@ from bcsctl.node_client import told_how_to_start
 from bcsctl.opening import Named, path_of
 from bcsctl.options import at_option, exits
 from bcsctl.output import json_option
+from bcsctl.restoring.fitting import AFAR, IN_PLACE, ON_DEMAND, SCRATCH, STREAM, refuse_misfits, way_of
 from bcsctl.restoring.here import Asked, here
 from bcsctl.settings import Settings, home_option, settings
 from bcsctl.sites import site_option
@@ -19,12 +20,8 @@ from engine.model.errors import UsageError
 from engine.model.times import SECOND, parse_duration
 from engine.plan.scope import parse_scope
 
-STREAM = "-"
-"""What --to calls standard output."""
-SCRATCH = "scratch"
-"""What --to calls a place of the restore's own."""
-
-
+LONGEST = "1h"
+"""How long a check may take, unless something else is said."""
 OF_SCRATCH = ("list", "check", "promote", "discard")
 """`bcsctl restore promote ID` and so on are those of `bcsctl scratch`. A group of such a name is written `list/*`."""
 
@@ -56,6 +53,7 @@ class Restore(click.Command):
 @click.option("--verify", is_flag=True, help="Read everything back from the disk afterwards and compare.")
 @click.option("--overwrite", is_flag=True, help="Into a directory that holds things: replace what is in the way.")
 @click.option("--aside", is_flag=True, help="Keep what is replaced or of another type, as NAME.before-ID.")
+@click.option("--into-protected", is_flag=True, help="Let it land in what is protected on this machine.")
 @click.option("--owners", default="", metavar="HOW", help="Whose files are: keep, none, or map:FILE with a table.")
 @click.option("--selector", default="", metavar="LABELS", help="Sources by their group's labels: key=value,...")
 @click.option("--partial", is_flag=True, help="Of several sources leave out those that have nothing there then.")
@@ -66,7 +64,7 @@ class Restore(click.Command):
 @click.option("--rate", metavar="SIZE", help="With --on-demand: fill so much a second, 100MiB say, or `unlimited`.")
 @click.option("--scratch", "beside", metavar="DIR", help="With --to scratch: on the file system of this directory.")
 @click.option("--check", "checks", multiple=True, metavar="COMMAND", help=CHECK_HELP)
-@click.option("--check-timeout", default="1h", show_default=True, metavar="DURATION", help="How long each may take.")
+@click.option("--check-timeout", show_default=LONGEST, metavar="DURATION", help="How long each may take.")
 @click.option("--may-write", is_flag=True, help="What a check changes in the tree counts as checked.")
 @site_option
 @home_option
@@ -82,7 +80,7 @@ def command(
     rate: str | None,
     beside: str | None,
     checks: tuple[str, ...],
-    check_timeout: str,
+    check_timeout: str | None,
     may_write: bool,
     home: str | None,
     **how: Any,
@@ -115,31 +113,35 @@ def command(
               bcsctl restore finance/sf-db1/files --at -1h --to - | tar -tvf -
               bcsctl restore finance/sf-db1/files --at -1h --in-place --exact --dry-run
     """
-    if on_demand != bool(on_demand or mechanism or rate):
-        raise UsageError("--mechanism and --rate say how a tree is filled", hint="say --on-demand with them")
-    if in_place == (target is not None) or (exact and not in_place):
-        raise UsageError("a restore goes --to one place, or comes back --in-place", hint="--exact is for --in-place")
     name, path = path_of(address)
     asked, where = Asked(parse_scope(name, how.pop("selector")), path, at, **how), settings(home)
-    if target is None:
+    host, folder = destination(target) if target is not None else ("", "")
+    way = way_of(target, in_place, on_demand, bool(host) or where.site is not None)
+    told: dict[str, Any] = {
+        "exact": exact,
+        "on_demand": on_demand,
+        "mechanism": mechanism,
+        "rate": rate,
+        "scratch": beside,
+    }
+    told |= {"check": checks, "check_timeout": check_timeout, "may_write": may_write, **how}
+    given = [f"--{option.replace('_', '-')}" for option, value in told.items() if value]
+    refuse_misfits(way, given, one=asked.scope.one)
+    if way == IN_PLACE:
         return back(where, asked, exact)
-    if target == SCRATCH:
+    if way == SCRATCH:
         from bcsctl.restoring.scratch import to_scratch
 
-        return to_scratch(where, asked, beside, checks, parse_duration(check_timeout) / SECOND, may_write)
-    if checks or beside or may_write:
-        raise UsageError("--check, --scratch and --may-write are for --to scratch", hint="write --to scratch")
-    host, folder = destination(target)
-    if target == STREAM:
+        return to_scratch(where, asked, beside, checks, parse_duration(check_timeout or LONGEST) / SECOND, may_write)
+    if way == STREAM:
         from bcsctl.restoring.stream import as_stream
 
         return as_stream(where, asked)
-    if on_demand:
+    if way == ON_DEMAND:
         return at_once(where, asked, host, folder, mechanism, rate)
-    if host or where.site is not None:
+    if way == AFAR:
         from bcsctl.restoring.afar import from_afar
 
-        of_this_machine(asked, several=True)
         with damage_is_a_difference(), told_how_to_start(where):
             return from_afar(where, asked, host, folder)
     return here(where, asked, folder)
@@ -149,32 +151,21 @@ def at_once(where: Settings, asked: Asked, host: str, folder: str, mechanism: st
     """On demand."""
     from bcsctl.restoring.on_demand import on_demand
 
-    of_this_machine(asked)
     if host:
         raise UsageError(f"on demand is for this machine, not for {host}", hint="run it there, on its own journal")
     wanted = Named(str(asked.scope), asked.path)
     how: dict[str, Any] = {"mechanism": mechanism, "rate": rate, "dry_run": asked.dry_run, "as_json": asked.as_json}
-    return on_demand(where, wanted, asked.at, folder, **how)
+    return on_demand(where, wanted, asked.at, folder, into_protected=asked.into_protected, **how)
 
 
 def back(where: Settings, asked: Asked, exact: bool) -> int:
     """In place."""
     from bcsctl.restoring.in_place import in_place
 
-    of_this_machine(asked)
     wanted = Named(str(asked.scope), asked.path)
     return in_place(
         where, wanted, asked.at, exact=exact, dry_run=asked.dry_run, verify=asked.verify, as_json=asked.as_json
     )
-
-
-def of_this_machine(asked: Asked, *, several: bool = False) -> None:
-    """UsageError for what only a restore to a directory of this machine knows; unless `several`, for more than one."""
-    for name in ("overwrite", "aside", "owners"):
-        if getattr(asked, name):
-            raise UsageError(f"--{name} is for a directory of this machine, from its own journal", hint="leave it out")
-    if not several and not asked.scope.one:
-        raise UsageError(f"{asked.scope} is not the address of one source", hint="this is done source by source")
 
 
 def destination(target: str) -> tuple[str, str]:

@@ -65,9 +65,12 @@ def check_command(
 @click.option("--to", metavar="DIR", help="What it is to become; by default it goes where it came from.")
 @click.option("--aside", is_flag=True, help="Keep what stands there, as NAME.before-ID.")
 @click.option("--changed", is_flag=True, help="Take it though it is not as it was checked, or a check failed.")
+@click.option("--into-protected", is_flag=True, help="Let it land in what is protected on this machine.")
 @home_option
 @json_option
-def promote_command(id: str, to: str | None, aside: bool, changed: bool, home: str | None, as_json: bool) -> int:
+def promote_command(
+    id: str, to: str | None, aside: bool, changed: bool, into_protected: bool, home: str | None, as_json: bool
+) -> int:
     """Put the very bytes that were checked in their place.
 
     All of it is read and compared with what was checked, then renamed into place, in one step where something stands
@@ -79,7 +82,8 @@ def promote_command(id: str, to: str | None, aside: bool, changed: bool, home: s
     """
     from bcsctl.restoring.scratch import promote
 
-    return promote(settings(home), id, to, aside=aside, changed=changed, as_json=as_json)
+    how = {"aside": aside, "changed": changed, "into_protected": into_protected}
+    return promote(settings(home), id, to, **how, as_json=as_json)
 
 
 @command.command("discard", epilog=exits(4, 5))

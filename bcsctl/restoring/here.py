@@ -39,6 +39,7 @@ class Asked:
     aside: bool = False
     partial: bool = False
     owners: str = ""
+    into_protected: bool = False
     as_json: bool = False
 
     @property
@@ -167,8 +168,12 @@ def ready(
 ) -> list[Part]:
     """All that is about to be done, and what stands in its way. Nothing is touched."""
     from engine.recovery.errand import look
+    from engine.recovery.own_history import refuse_into_protected
 
-    return look(prepared_parts(found, asked, os.fsencode(target), terms.begun, owned), target, terms)
+    prepared = prepared_parts(found, asked, os.fsencode(target), terms.begun, owned)
+    if not asked.into_protected:
+        refuse_into_protected(found[0].journal, [one for _, one in prepared], asked.path, os.fsencode(target))
+    return look(prepared, target, terms)
 
 
 def prepared_parts(

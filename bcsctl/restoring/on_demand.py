@@ -34,11 +34,13 @@ def on_demand(
     rate: str | None,
     dry_run: bool,
     as_json: bool,
+    into_protected: bool = False,
 ) -> int:
     """Make the tree, and return when it can be used."""
     from engine.recovery.acts import who_acts
     from engine.recovery.on_demand import making
     from engine.recovery.on_demand.history import touched
+    from engine.recovery.own_history import refuse_into_protected
     from engine.recovery.restoring import prepare
     from engine.recovery.told import plan_json, point_json
 
@@ -51,6 +53,8 @@ def on_demand(
     with damage_is_a_difference(), scene(where, wanted.address) as there:
         point = there.point(at)
         prepared = prepare(there.journal, there.session, there.stream, point, wanted.path, target)
+        if not into_protected:
+            refuse_into_protected(there.journal, [prepared], wanted.path, prepared.plan.target)
         plan = plan_json(prepared, prepared.plan.target)
         answer: dict[str, Any] = {"address": wanted.address, **point_json(point), "plan": plan}
         if dry_run:

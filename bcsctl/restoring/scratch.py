@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bcsctl.entries import damage_is_a_difference
-from bcsctl.opening import Scene, scenes
+from bcsctl.opening import Scene, journal, scenes
 from bcsctl.output import BAD, BUSY, DIM, GOOD, local_time, print_json, printable, say, table, tell
 from bcsctl.restoring.acts import act
 from bcsctl.restoring.here import Asked, bring, code_of, goes_on, ready, shown, shown_plan, terms_of
@@ -38,9 +38,7 @@ def to_scratch(
 
     if where.site is not None:
         raise UsageError("scratch is on the machine that has the journal", hint="run it on the site's node")
-    if asked.overwrite or asked.aside:
-        raise UsageError("a scratch restore overwrites nothing", hint="--aside is for `bcsctl restore promote`")
-    asked = replace(asked, verify=True)
+    asked = replace(asked, verify=True, into_protected=True)  # of one beside the live files it is said
     with damage_is_a_difference(), scenes(where, asked.scope) as found:
         wanted = {**asked.again(), "beside": beside}
         if asked.dry_run:
@@ -98,13 +96,17 @@ def check(where: Settings, id: str, commands: Sequence[str], seconds: float, may
     return 0 if checked["passed"] else FAILED_CHECK
 
 
-def promote(where: Settings, id: str, to: str | None, *, aside: bool, changed: bool, as_json: bool) -> int:
+def promote(
+    where: Settings, id: str, to: str | None, *, aside: bool, changed: bool, into_protected: bool, as_json: bool
+) -> int:
     """Put a scratch restore in its place."""
     from engine.recovery import unfinished
     from engine.recovery.scratch import place
     from engine.recovery.scratch.promote import promote as put_in_place
 
     scratch = place.read(where.home, id)
+    if to is not None and not into_protected:
+        _refuse_protected(where, scratch, Path(to))
     begun = _act(where, scratch, PROMOTING, {"to": to, "aside": aside, "changed": changed})
     with unfinished.alone(where.home, Path(scratch.tree)):
         try:
@@ -209,6 +211,15 @@ def _warn_when_protected(found: Sequence[Scene], folder: Path | None) -> None:
             inside = [path for path in source["paths"] if place.is_relative_to(path)]
             if inside and address.split("/")[1] == EMBEDDED_HOST:
                 say(f"{folder} belongs to {address}: what is restored there is captured too, until it is gone", BUSY)
+
+
+def _refuse_protected(where: Settings, scratch: Scratch, to: Path) -> None:
+    """Refused when it would become new history of what is protected there; where it came from it may go."""
+    from engine.recovery.own_history import refuse_protected
+    from engine.recovery.scratch.promote import planned
+
+    origins = [os.fsencode(origin) for _, origin in scratch.roots]
+    refuse_protected(journal(where), [(target, origins) for _, target in planned(scratch, to)])
 
 
 def _known(found: Sequence[Scene], asked: Asked, scratch: Scratch, answer: Mapping[str, Any], state: str) -> Scratch:

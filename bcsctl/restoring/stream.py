@@ -22,8 +22,6 @@ def as_stream(where: Settings, asked: Asked) -> int:
         raise UsageError("a site's history is packed where its journal is", hint="run it on the site's node")
     if asked.as_json and not asked.dry_run:
         raise UsageError("standard output is the tar stream's", hint="leave out --json")
-    if asked.overwrite or asked.aside:
-        raise UsageError("a tar stream replaces nothing", hint="leave out --overwrite and --aside; see tar(1)")
     if sys.stdout.isatty() and not asked.dry_run:
         raise UsageError("a tar stream is nothing for a terminal", hint="add: | tar -xf - -C DIR, or > FILE")
     with damage_is_a_difference(), scenes(where, asked.scope) as found:

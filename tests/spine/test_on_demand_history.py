@@ -250,7 +250,8 @@ def test_in_another_source_it_is_taken_once_it_is_whole(site: Site) -> None:
     (other / "own").write_bytes(b"own")
     site.protect("demo/localhost/other", other)
     site.wait_protected("demo/localhost/other")
-    done = site.run("restore", ADDRESS, "--to", str(other / "back"), "--on-demand", "--rate", "1KiB", "--json")
+    back = ["--to", str(other / "back"), "--into-protected"]
+    done = site.run("restore", ADDRESS, *back, "--on-demand", "--rate", "1KiB", "--json")
     told = dict(json.loads(done.stdout))
     assert not told["in_place"] and told["epoch"] is None
     (other / "own").write_bytes(b"changed")

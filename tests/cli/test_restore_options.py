@@ -1,0 +1,103 @@
+"""Options of `bcsctl restore`: one that would do nothing is refused; what is protected here is not doubled."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import ADDRESS, PlainSite, Run
+
+IGNORED = [
+    (("--in-place", "--on-demand"), "--on-demand"),
+    (("--in-place", "--on-demand", "--dry-run"), "--on-demand"),
+    (("--in-place", "--overwrite"), "--overwrite"),
+    (("--in-place", "--check", "true"), "--check"),
+    (("--in-place", "--into-protected"), "--into-protected"),
+    (("--to", "scratch", "--on-demand"), "--on-demand"),
+    (("--to", "scratch", "--overwrite"), "--overwrite"),
+    (("--to", "scratch", "--may-write"), "--check"),
+    (("--to", "scratch", "--check-timeout", "5s"), "--check"),
+    (("--to", "-", "--on-demand"), "--on-demand"),
+    (("--to", "-", "--verify"), "--verify"),
+    (("--to", "-", "--aside"), "--aside"),
+    (("--to", "DIR", "--rate", "1MiB"), "--on-demand"),
+    (("--to", "DIR", "--mechanism", "fuse"), "--on-demand"),
+    (("--to", "DIR", "--on-demand", "--verify"), "--verify"),
+    (("--to", "DIR", "--on-demand", "--owners", "none"), "--owners"),
+    (("--to", "DIR", "--exact"), "--exact is not for"),
+    (("--to", "DIR", "--check", "true"), "--check"),
+    (("--to", "DIR", "--check-timeout", "5s"), "--check-timeout"),
+    (("--to", "DIR", "--scratch", "."), "--scratch"),
+    (("--to", "DIR", "--partial"), "--partial"),
+    (("--to", "DIR", "--in-place"), "exclude each other"),
+    (("--to", "h:/x", "--overwrite"), "--overwrite"),
+    (("--to", "h:/x", "--into-protected"), "--into-protected"),
+    ((), "not said where"),
+    (("--exact",), "not said where"),
+]
+
+
+@pytest.mark.parametrize(("options", "named"), IGNORED, ids=[" ".join(options) for options, _ in IGNORED])
+def test_no_option_is_ignored(run: Run, site: PlainSite, tmp_path: Path, options: tuple[str, ...], named: str) -> None:
+    done = run("restore", ADDRESS, *options, home=site.home, cwd=tmp_path)
+    assert done.code == 2 and named in done.err, done.err
+    assert not (tmp_path / "DIR").exists() and not (site.home / "scratch").exists()
+
+
+def test_what_is_in_place_or_on_demand_is_one_source(run: Run, site: PlainSite) -> None:
+    for options in (("--in-place",), ("--to", "back", "--on-demand")):
+        done = run("restore", "docs", *options, home=site.home)
+        assert done.code == 2 and "one source at a time" in done.err
+
+
+@pytest.fixture
+def protecting(site: PlainSite, tmp_path: Path) -> tuple[Path, Path]:
+    """A home whose policy protects a directory of this machine too; that directory."""
+    from engine.journal import control
+    from engine.journal.open import open_local
+    from engine.model.ids import Address, stream_id
+    from tests.cli.conftest import applied_policy
+
+    home, live = tmp_path / "protecting", tmp_path / "live"
+    shutil.copytree(site.home, home)
+    (live / "left-out").mkdir(parents=True)
+    journal = open_local(home / "journal", b"\x5a" * 32)
+    policy = applied_policy(stream_id(Address(*ADDRESS.split("/"))), site.third)
+    own = policy["sources"][ADDRESS]
+    more = {**own, "stream": "0" * 20, "address": "docs/localhost/live", "paths": [str(live)], "exclude": ["left-out"]}
+    policy["sources"]["docs/localhost/live"] = more
+    control.follow(journal.store, control.POLICIES, 1, policy)
+    return home, live
+
+
+def test_into_what_is_protected_is_refused(run: Run, protecting: tuple[Path, Path], tmp_path: Path) -> None:
+    home, live = protecting
+    (live / "there").write_text("there")
+    link = tmp_path / "link"
+    link.symlink_to(live)
+    for more in (
+        ("--to", live / "sub"),
+        ("--to", f"localhost:{live}/sub"),
+        ("--to", link / "sub"),
+        ("--to", live, "--overwrite"),
+        ("--to", live / "sub", "--dry-run"),
+        ("--to", live / "sub", "--on-demand"),
+    ):
+        refused = run("restore", ADDRESS, *more, home=home)
+        assert refused.code == 4 and "docs/localhost/live" in refused.err, (more, refused.err)
+    assert sorted(path.name for path in live.iterdir()) == ["left-out", "there"]
+    assert run("restore", ADDRESS, "--to", live / "left-out" / "x", home=home).code == 0
+    assert run("restore", ADDRESS, "--to", tmp_path / "beside", home=home).code == 0
+    assert run("restore", ADDRESS, "--to", live / "sub", "--into-protected", home=home).code == 0
+    assert (live / "sub" / "renamed.txt").read_text() == "two!"
+
+
+def test_a_promotion_into_what_is_protected_is_refused(run: Run, protecting: tuple[Path, Path]) -> None:
+    home, live = protecting
+    id = run("restore", ADDRESS, "--to", "scratch", "--json", home=home).json["scratch"]["id"]
+    refused = run("restore", "promote", id, "--to", live / "sub", home=home)
+    assert refused.code == 4 and "docs/localhost/live" in refused.err
+    assert run("restore", "promote", id, "--to", live / "sub", "--into-protected", home=home).code == 0
+    assert (live / "sub" / "renamed.txt").read_text() == "two!"
