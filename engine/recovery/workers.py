@@ -1,7 +1,8 @@
 """Restore workers: processes that fill files side by side, since one interpreter uses one core.
 
 A worker is this module run as a program. It gets its work on standard input (pickled: it
-comes from our own parent through a pipe of our own) and answers a line of JSON a file.
+comes from our own parent through a pipe of our own) and answers a line of JSON a file. When the parent has died, it
+ends without a word: nobody is there who would want one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.env.processes import end_with
 from engine.env.selecting import lines_of
 from engine.journal.data import DataReader
 from engine.journal.open import Journal, open_local
@@ -25,6 +27,8 @@ from engine.model.events import DataRef, Inode
 from engine.model.extents import Piece
 from engine.recovery.fill import FileTask, Filled, fill, fill_all
 
+_PARENT = "BCS_RESTORE_PARENT"
+_ORPHANED = 1
 ALONE_BELOW_FILES = 500
 SMALL_BYTES = 1 << 20
 """Files below this cost mostly the interpreter's time, which only another process adds to."""
@@ -80,7 +84,7 @@ def _start() -> subprocess.Popen[bytes]:
         [sys.executable, "-m", "engine.recovery.workers"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": root},
+        env={**os.environ, "PYTHONPATH": root, _PARENT: str(os.getpid())},
     )
 
 
@@ -121,6 +125,21 @@ def _task(flat: tuple[Any, ...]) -> FileTask:
     return FileTask(target, Inode(*inode), found, part, mend)
 
 
+def _main() -> None:
+    """Work, until the work is done or the parent has gone. Ends at once then: buffers have no reader."""
+    parent = int(os.environ[_PARENT])
+    try:
+        if not end_with(parent):
+            os._exit(_ORPHANED)
+        _run()
+    except (BrokenPipeError, KeyboardInterrupt):
+        os._exit(_ORPHANED)
+    except (EOFError, pickle.UnpicklingError):
+        if os.getppid() != parent:
+            os._exit(_ORPHANED)
+        raise
+
+
 def _run() -> None:
     root, master_key, stream, owners, flat = pickle.load(sys.stdin.buffer)
     journal = open_local(Path(root), master_key)
@@ -156,4 +175,4 @@ def _answer(rows: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    _run()
+    _main()
