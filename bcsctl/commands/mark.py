@@ -8,13 +8,13 @@ from typing import Any
 import click
 
 from bcsctl.node_client import START_HINT
-from bcsctl.options import exits
+from bcsctl.options import exits, of_group
 from bcsctl.output import BAD, GOOD, json_option, print_json, tell
 from bcsctl.settings import home_option, settings
 from bcsctl.sites import site_option
 from engine.env.clock import SYSTEM
-from engine.model.errors import Unreachable, UsageError
-from engine.model.points import CRASH
+from engine.model.errors import Unreachable
+from engine.model.points import CRASH, check_label
 
 
 @click.command("mark", epilog=exits(4, 5))
@@ -26,30 +26,37 @@ from engine.model.points import CRASH
     type=click.Choice([CRASH]),
     help="The class of point it must be on: else nothing is marked. By default the best there is.",
 )
+@click.option("--again", is_flag=True, help="Though there is a mark of this label: mark:LABEL then means the new one.")
 @click.option("--why", is_flag=True, help="Say of each point that is no crash point why it is none.")
 @click.option("--wait", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds to wait for it.")
 @site_option
 @home_option
 @json_option
 def command(
-    group: str, label: str, point_class: str | None, why: bool, wait: float, home: str | None, as_json: bool
+    group: str,
+    label: str,
+    point_class: str | None,
+    again: bool,
+    why: bool,
+    wait: float,
+    home: str | None,
+    as_json: bool,
 ) -> int:
     """Set a named point over every source of a group.
 
     It is a crash point, taken under a snapshot or a short freeze, where file system and policy
     allow one (consistency: {freeze: allowed}); else quiet or fuzzy, and --why says why. Exits
-    with 1 when a mark could not be set.
+    with 1 when a mark could not be set, and with 4 when the group was marked so before.
 
     \b
     Example:  bcsctl mark finance --label before-upgrade
     """
     from engine.reconcile.marking import mark
 
-    if not label.strip() or not label.isprintable():
-        raise UsageError(f"'{label}' can't be a label", hint="write letters, digits and dashes: before-upgrade")
-    at = settings(home)
+    group, at = of_group(group), settings(home)
+    check_label(label)
     try:
-        marks = mark(at.endpoint, group, label, SYSTEM, wait, lambda done, count: None, point_class or "")
+        marks = mark(at.endpoint, group, label, SYSTEM, wait, lambda done, count: None, point_class or "", again=again)
     except Unreachable as error:
         if at.site is not None:
             raise

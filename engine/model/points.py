@@ -15,6 +15,7 @@ from engine.model.ids import Position, parse_position
 from engine.model.times import format_time, parse_time
 
 APPLICATION, CRASH, QUIET, FUZZY = "application", "crash", "quiet", "fuzzy"
+LABEL_CHARS_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,19 @@ class Moment:
     label: str | None = None
 
 
+def check_label(text: str) -> str:
+    """A mark's label as it is. UsageError unless it is of letters, digits, dashes, dots and underscores, which a shell,
+    a path and a directory of a mount can all show."""
+    plain = all(char.isalnum() or char in "-_." for char in text)
+    if not plain or not text[:1].isalnum() or len(text) > LABEL_CHARS_MAX:
+        raise UsageError(
+            f"{text[: 2 * LABEL_CHARS_MAX]!r} can't be a label",
+            hint=f"up to {LABEL_CHARS_MAX} letters, digits, dashes, dots and underscores, a letter or digit first: "
+            "before-upgrade",
+        )
+    return text
+
+
 def parse_moment(text: str, now: int) -> Moment:
     """`latest`, a time as `engine.model.times.parse_time` reads it, `point:3.1234`, `mark:LABEL`."""
     if text == "latest":
@@ -62,7 +76,11 @@ def parse_moment(text: str, now: int) -> Moment:
         if not label:
             raise UsageError("'mark:' names no mark", hint="write mark:LABEL; `bcsctl points` lists the labels")
         return Moment(text, label=label)
-    return Moment(text, at=parse_time(text, now))
+    try:
+        return Moment(text, at=parse_time(text, now))
+    except UsageError as error:
+        hint = "write latest, now, -5m, 2026-11-22T10:00:00Z, a local time without a zone, point:1.1234 or mark:LABEL"
+        raise UsageError(error.message.replace("not a time", "no moment"), hint=hint) from None
 
 
 def choose(points: Sequence[Point], gaps: Sequence[Gap], moment: Moment, now: int) -> Point:
@@ -101,7 +119,7 @@ def _at_position(points: Sequence[Point], position: Position) -> Point:
         if point.position == position:
             return point
     index = bisect_right(points, position.lsn, key=lambda point: point.position.lsn)
-    raise _nothing(f"no recovery point ends at {position}, or none any more", points, index)
+    raise _nothing(f"no recovery point ends at point:{position}, or none any more", points, index)
 
 
 def _at_label(points: Sequence[Point], label: str) -> Point:

@@ -48,6 +48,8 @@ class MarkRequest:
     point_class: str = ""
     """That of the point it was set on; "" when it is done: it was not set, for the `reason`."""
     reason: str = ""
+    until: int = 0
+    """Site time after which nobody waits for it any more: it is not set then; 0 for never."""
 
 
 @dataclass(slots=True)
@@ -100,11 +102,15 @@ class Desired:
         self.notifications = notifications_in(applied.get("documents") or {})
         self.agent = settings_of(applied.get("documents") or {}, self.site)
 
-    async def ask_marks(self, group: str, label: str, wanted: str = "") -> list[MarkRequest]:
+    def streams_of(self, group: str) -> list[str]:
+        """The streams of a group's sources, by address."""
+        return [source["stream"] for address, source in sorted(self.sources.items()) if address.split("/")[0] == group]
+
+    async def ask_marks(self, group: str, label: str, wanted: str = "", until: int = 0) -> list[MarkRequest]:
         """Ask for a mark on every stream of a group; none where there is no such group. `wanted` is the one class of
-        point that will do, "" for the best to be had."""
+        point that will do, "" for the best to be had; after `until`, site time, it is not set any more; 0 for ever."""
         asked = [
-            MarkRequest(randomness.token_hex(8), source["stream"], address, label, wanted=wanted)
+            MarkRequest(randomness.token_hex(8), source["stream"], address, label, wanted=wanted, until=until)
             for address, source in sorted(self.sources.items())
             if address.split("/")[0] == group
         ]
@@ -155,7 +161,7 @@ class Desired:
             "agent": self.agent.as_json(),
             "sources": [for_agent(address, source) for address, source in sorted(mine.items())],
             "marks": [
-                {"id": mark.id, "stream": mark.stream, "label": mark.label, "class": mark.wanted}
+                {"id": mark.id, "stream": mark.stream, "label": mark.label, "class": mark.wanted, "until": mark.until}
                 for mark in self.marks.values()
                 if mark.stream in streams and not mark.done
             ],

@@ -140,7 +140,7 @@ def test_a_drill_that_is_due_is_made_by_the_node_and_not_again_after_a_restart(o
     own.wait_protected(ADDRESS)
     begun = "SELECT count(*) AS n FROM audit WHERE what = 'drilling'"
     for _ in range(3):  # several rounds of the job, each seen by an act of its own
-        own.json("mark", GROUP, "--label", "later")
+        own.json("mark", GROUP, "--label", "later", "--again")
     assert own.json("query", begun)["rows"] == [[1]]
     assert drilled(own)["last"]["id"] == first["id"]
     # Other policies void it, and it is made once more under them.

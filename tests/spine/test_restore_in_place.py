@@ -213,6 +213,8 @@ def test_bytes_that_are_back_as_they_were_are_no_difference(site: Site) -> None:
     at = _changed(site, lambda source: _dirtied(source / "large"))
     assert _back(site, "mark:whole")["verified"]
     site.json("mark", "demo", "--label", "back")
+    taken = site.run("mark", "demo", "--label", "whole", "--json", check=False)
+    assert taken.returncode == 4 and json.loads(taken.stdout)["error"]["details"]["set_at"]
     for one, other in (("mark:whole", "mark:back"), (at, "mark:back")):
         told = site.json("diff", f"{ADDRESS}:{large}", "--from", one, "--to", other)
         assert told["entries"] == [], (one, other)

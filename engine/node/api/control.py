@@ -10,8 +10,8 @@ from starlette.routing import Route
 
 from engine.journal import control
 from engine.model.errors import NothingThere, Refused, UsageError
-from engine.model.points import CRASH
-from engine.model.times import format_time
+from engine.model.points import CRASH, check_label
+from engine.model.times import SECOND, format_time
 from engine.node.api import fields
 from engine.node.api.web import Answer, answering, read_json
 from engine.node.applied import read_applied
@@ -28,12 +28,15 @@ from engine.node.callers.access import (
     with_origin,
 )
 from engine.node.expected import expected_since, hosts_in
+from engine.node.labels import first_set, refuse_taken
 from engine.node.monitoring.overview import site_status
 from engine.node.parts import Parts
 from engine.recovery.drill.vouched import vouch
 
 POLICIES_BYTES_MAX = 64 << 20
 AUDIT_BYTES_MAX = 1 << 20
+WAIT_SECONDS_MAX = 86_400
+"""Who waits longer for a mark waits for ever."""
 
 
 def routes(parts: Parts, version: str) -> list[Route]:
@@ -95,12 +98,18 @@ def routes(parts: Parts, version: str) -> list[Route]:
 
     async def marks(request: Request) -> Response:
         body = await read_json(request, parts.bodies)
-        group, label = fields.text(body, "group", chars_max=200), fields.label(body, "label")
+        group, label = fields.text(body, "group", chars_max=200), check_label(fields.label(body, "label"))
         need_group(request, "operator", group)
         wanted = fields.text(body, "class", "", chars_max=20)
         if wanted not in ("", CRASH):
             raise UsageError(f"a mark of class '{wanted}' can't be asked for", hint=f"{CRASH}, or none")
-        asked = await parts.desired.ask_marks(group, label, wanted)
+        if body.get("again") is not True:
+            streams = parts.desired.streams_of(group)
+            set_at = await asyncio.wrap_future(parts.readers.submit(first_set, parts.journal, streams, label))
+            refuse_taken(label, group, set_at, parts.desired.marks.values(), parts.clock.now())
+        wait = fields.whole(body, "wait_seconds", 0, high=fields.COUNT_MAX)
+        until = parts.clock.now() + wait * SECOND if 0 < wait <= WAIT_SECONDS_MAX else 0
+        asked = await parts.desired.ask_marks(group, label, wanted, until)
         await asyncio.to_thread(parts.kept_marks.write, dict(parts.desired.marks))
         if not asked:
             raise NothingThere(f"no group '{group}' is protected", hint="`bcsctl status` lists the groups")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.model.errors import UsageError
+from engine.model.points import check_label
 from engine.node.desired import MarkRequest
 from engine.node.marks import KEPT_MAX, KeptMarks
 from tests.nodes import HOST, in_process_node
@@ -61,7 +63,7 @@ def test_what_kind_of_point_a_mark_is_on(tmp_path: Path) -> None:
     with in_process_node(tmp_path) as node:
         apply_policies(node, of_policy(f"g/{HOST}/s"))
         asked = [
-            node.call("POST", "/v1/marks", {"group": "g", "label": "x", **extra}).json["marks"][0]["id"]
+            node.call("POST", "/v1/marks", {"group": "g", "label": "x", "again": True, **extra}).json["marks"][0]["id"]
             for extra in ({}, {"class": "crash"}, {"class": "crash"})
         ]
         wanted = node.call("GET", f"/v1/agents/{HOST}/desired").json["marks"]
@@ -82,3 +84,27 @@ def test_what_kind_of_point_a_mark_is_on(tmp_path: Path) -> None:
         assert node.call("POST", "/v1/marks", {"group": "g", "label": "x", "class": "quiet"}).status == 400
         wrong = {**done, "marks_told": {asked[0]: "crash"}}
         assert node.call("POST", f"/v1/agents/{HOST}/status", wrong).status == 400
+
+
+def test_a_label_is_taken_once_unless_told(tmp_path: Path) -> None:
+    asked = {"group": "g", "label": "before-upgrade"}
+    with in_process_node(tmp_path) as node:
+        apply_policies(node, of_policy(f"g/{HOST}/s"), of_policy(f"other/{HOST}/s"))
+        (first,) = node.call("POST", "/v1/marks", asked).json["marks"]
+        refused = node.call("POST", "/v1/marks", asked)
+        assert (refused.status, refused.error["code"]) == (403, "refused")
+        assert "yet to set it" in refused.error["message"] and "--again" in refused.error["hint"]
+        assert node.call("POST", "/v1/marks", {**asked, "group": "other"}).status == 201
+        assert node.call("POST", "/v1/marks", {**asked, "again": True}).status == 201
+        failed = {"class": "", "reason": "no freeze"}
+        marks = [each["id"] for each in node.call("GET", f"/v1/agents/{HOST}/desired").json["marks"]]
+        told = {"version": "1", "sources": [], "marks_done": marks, "marks_told": dict.fromkeys(marks, failed)}
+        assert node.call("POST", f"/v1/agents/{HOST}/status", {**told, "generation": 1}).status == 200
+        assert node.call("GET", f"/v1/marks/{first['id']}").json["reason"] == "no freeze"
+        assert node.call("POST", "/v1/marks", asked).status == 201  # what was never set holds no name
+
+
+@pytest.mark.parametrize("label", ["a b/c", "../../etc", "..", "-x", "a\tb", "tonight\u202e", "ü" * 101])
+def test_a_label_that_no_path_can_show_is_refused(label: str) -> None:
+    with pytest.raises(UsageError, match="can't be a label"):
+        check_label(label)
