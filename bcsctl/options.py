@@ -40,6 +40,15 @@ def at_option(command: _Command) -> _Command:
     )(command)
 
 
+def of_group(text: str) -> str:
+    """The name of a group as it was given. UsageError for the address of a source, naming its group."""
+    group, slash, rest = text.partition("/")
+    if not slash:
+        return text
+    what = "a source" if "/" in rest else "a host of a group"
+    raise UsageError(f"'{text}' is {what}; its group is {group}", hint=f"write {group}: this is done group by group")
+
+
 def period(from_at: str | None, to_at: str | None, now: int) -> tuple[int | None, int | None]:
     """`--from` and `--to` as times, microseconds, None for one not given. UsageError when they are reversed."""
     first, last = (parse_time(text, now) if text else None for text in (from_at, to_at))

@@ -9,7 +9,7 @@ import click
 
 from bcsctl.drill_view import render, told_of
 from bcsctl.opening import journal, master_key
-from bcsctl.options import exits
+from bcsctl.options import exits, of_group
 from bcsctl.output import BAD, BUSY, json_option, print_json, progress, say
 from bcsctl.settings import Settings, home_option, settings
 from bcsctl.sites import SiteCommand, site_option
@@ -43,7 +43,7 @@ def command(group: str, at: str | None, checks: tuple[str, ...], home: str | Non
     Example:  bcsctl drill finance
               bcsctl drill finance --at -1d --check checksums
     """
-    made = carried_out(settings(home), group, at, checks, as_json)
+    made = carried_out(settings(home), of_group(group), at, checks, as_json)
     told = told_of([one.as_json() for one in made])
     if as_json:
         print_json(told)
