@@ -233,11 +233,11 @@ class Live:
                 raise Stopped
 
     def _let_go(self) -> None:
-        """Held, soon after somebody has begun to recover a tree where the source is."""
+        """Held, soon after somebody has begun to recover a tree where the source is, or nobody guards one any more."""
         now = self._clock.monotonic()
         if now - self._let_go_looked >= LET_GO_SECONDS:
             self._let_go_looked = now
-            taking.refuse_where_recovered(self._settings)
+            self._outbox.sure()
 
     def _housekeeping(self) -> None:
         self._let_go()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.agent.capture.outbox import Outbox
 from engine.agent.kept.record import Record
-from engine.agent.settings import Begun, Marked
+from engine.agent.settings import Begun
 from engine.agent.ship.shipper import Parcel
 from engine.model.events import BASELINE, BOOKMARK, GAP
 from engine.model.points import CRASH, QUIET
@@ -16,7 +16,8 @@ class Marks:
     """One session's marks. `last_class` and `last_lsn` are of the latest."""
 
     def __init__(self, begun: Begun, record: Record, outbox: Outbox) -> None:
-        self._asked, self._view, self._record, self._outbox = begun.asked, begun.view, record, outbox
+        self._begun, self._record, self._outbox = begun, record, outbox
+        self._asked, self._view = begun.asked, begun.view
         self._now = begun.settings.site_clock.now
         self.last_class = QUIET
         self.last_lsn = outbox.builder.lsn_next - 1
@@ -28,7 +29,9 @@ class Marks:
 
     @property
     def asked(self) -> bool:
-        """Whether someone waits for a bookmark."""
+        """Whether someone waits for a bookmark. Who does no more, after a while, gets none."""
+        for mark in [mark for mark in self._asked if not mark.lsn and 0 < mark.until < self._now()]:
+            self._begun.tell_mark(mark, "the agent came to it too late")
         return any(not mark.lsn for mark in self._asked)
 
     def gap(self, at: int, reason: str, gap_from: int) -> None:
@@ -56,7 +59,7 @@ class Marks:
             if self.last_class != CRASH and asked.wants_crash:
                 continue  # it came when this pass had begun: a crash point is still to be tried
             if self.last_class != CRASH and asked.must_crash:
-                self._tell(asked)
+                self._begun.tell_mark(asked)
                 continue
             asked.tries += 1
             if settle or asked.tries >= BOOKMARK_TRIES:
@@ -72,12 +75,13 @@ class Marks:
         self._view.acknowledged_at = self._now()
         self.note_baseline()
         for mark in [mark for mark in self._asked if 0 < mark.lsn <= parcel.lsn_last]:
-            self._tell(mark)
+            self._begun.tell_mark(mark)
 
-    def _tell(self, mark: Marked) -> None:
-        self._asked.remove(mark)
-        self._view.marks_told[mark.id] = {"class": mark.point_class, "reason": mark.reason}
-        self._view.marks_done.append(mark.id)
+    def drop_unclosed(self) -> None:
+        """The session ends: bookmarks in a batch that was not closed were not set."""
+        for mark in self._asked:
+            if mark.lsn >= self._outbox.builder.lsn_first:
+                mark.lsn, mark.point_class = 0, ""
 
     def note_baseline(self) -> None:
         """Show that the baseline is restorable, once it is."""

@@ -246,7 +246,7 @@ class Agent:
             for mark in desired.get("marks", ()):
                 protected = self._sources.get(mark["stream"])
                 if protected is not None and protected.source is not None:
-                    protected.source.ask_mark(mark["id"], mark["label"], mark.get("class", ""))
+                    protected.source.ask_mark(mark["id"], mark["label"], mark.get("class", ""), mark.get("until", 0))
             self._generation = desired.get("generation", UNKNOWN)
         self._follow_restores(desired)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Executor
 
 from engine.agent.capture.outbox import Outbox
@@ -29,7 +30,9 @@ NODE_LOST = "the node has lost what it had acknowledged"
 class Session:
     """From opening the record to the next failure. Everything it opens, it closes."""
 
-    def __init__(self, begun: Begun, executor: Executor) -> None:
+    def __init__(self, begun: Begun, executor: Executor, sure: Callable[[], None] = lambda: None) -> None:
+        """`sure` raises what ends the session when the source may not be looked at any more."""
+        self._sure = sure
         self._begun, self._settings, self._view = begun, begun.settings, begun.view
         self._executor = executor
         self._opened = False
@@ -67,13 +70,13 @@ class Session:
     def _with_shipper(self) -> None:
         settings, view, record = self._settings, self._view, self._record
         view.state = "opening"
-        recovered = taking.begin(settings, record, self._spool, self._node)
+        recovered = taking.begin(settings, record, self._spool, self._node, self._sure)
         self._begun.reason = recovered or self._begun.reason
         # Without the node only a record that needs nothing from it may go on: one whose batches are all in the spool.
         must = not record.fact("epoch") or any(each.place.segment < 0 for each in record.sent())
         self._open_at_node(must=must)
         outbox = Outbox(settings.stream, record, self._spool, self._shipper, settings.site_clock, self._executor)
-        outbox.spool_room = lambda: settings.spool_room_bytes
+        outbox.spool_room, outbox.sure = lambda: settings.spool_room_bytes, self._sure
         last = ([None, *record.sent()])[-1]
         lsn, hash = (last.lsn_last, last.hash) if last else (record.fact("acked_lsn"), record.fact("acked_hash"))
         outbox.begin(record.fact("epoch"), lsn, hash, record.fact("at", 0))
@@ -100,6 +103,7 @@ class Session:
             self._begun.reason = ""
             live.run()
         finally:
+            parts.marks.drop_unclosed()
             taking.close(parts)
             parts.capture.under_way.drop()  # open files would keep their file system from being unmounted
             writes.close()

@@ -33,6 +33,8 @@ class Marked:
     reason: str = ""
     """Why it is none."""
     point_class: str = ""
+    until: int = 0
+    """Site time after which nobody waits for it any more; 0 for never."""
 
 
 @dataclass(slots=True)
@@ -136,3 +138,9 @@ class Begun:
     weaker_than: str | None = None
     spool_lost: bool = False
     reason: str = ""
+
+    def tell_mark(self, mark: Marked, reason: str = "") -> None:
+        """A mark is settled: set, or with a `reason` of its own why it was not."""
+        self.asked.remove(mark)
+        self.view.marks_told[mark.id] = {"class": mark.point_class, "reason": reason or mark.reason}
+        self.view.marks_done.append(mark.id)

@@ -18,7 +18,7 @@ from engine.agent.capture.outbox import SpoolFull
 from engine.agent.endings import Held, Resync, Stopped
 from engine.agent.kept.spool import SpoolDamaged
 from engine.agent.log import ERROR, log
-from engine.agent.recovered.taking import home_of, refuse_where_recovered
+from engine.agent.recovered.lookout import Lookout, home_of
 from engine.agent.session import Session
 from engine.agent.settings import Begun, Marked, Settings
 from engine.agent.ship.client import CopyRefused
@@ -50,10 +50,11 @@ class Source:
     def start(self) -> None:
         self._thread.start()
 
-    def ask_mark(self, id: str, label: str, point_class: str = "") -> None:
+    def ask_mark(self, id: str, label: str, point_class: str = "", until: int = 0) -> None:
         """Take a pass and put a bookmark on it; its id shows in `view.marks_done` once the node has it.
 
-        A crash point if one can be had; with `point_class` `crash` nothing else.
+        A crash point if one can be had; with `point_class` `crash` nothing else. After `until`, site time, and while
+        capture stands still, none is set: a mark belongs to its moment. 0 for ever.
 
         Once an id: an answer of the node that was on its way when it heard of the mark still asks for it. One that was
         stopped before it could keep what it heard asks again, and is told again.
@@ -65,7 +66,12 @@ class Source:
         self._ids[id] = False
         if len(self._ids) > IDS_KEPT:
             del self._ids[next(iter(self._ids))]
-        self._begun.asked.append(Marked(id, label, must_crash=point_class == CRASH))
+        self._begun.asked.append(Marked(id, label, must_crash=point_class == CRASH, until=until))
+
+    def _refuse_marks(self, reason: str) -> None:
+        """A mark belongs to its moment: what can't be set now is not set later."""
+        for mark in [mark for mark in self._begun.asked if not mark.lsn]:
+            self._begun.tell_mark(mark, reason)
 
     def forget_marks(self, ids: Iterable[str]) -> None:
         """The node has heard of these marks."""
@@ -128,12 +134,18 @@ class Source:
         try:
             durable.make_directories(self.settings.directory)
             with capturing(home_of(self.settings), self.settings.stream) as free:
-                refuse_where_recovered(self.settings, free)
-                Session(self._begun, executor).run()
+                lookout = Lookout(self.settings)
+                try:
+                    lookout.begin(free)
+                    Session(self._begun, executor, lookout.check).run()
+                finally:
+                    lookout.close()
         except Stopped:
             return
         except Held as held:
             view.state, view.message, self._begun.reason = "opening", str(held), str(held)
+            view.gap_from, view.gap_reason = view.gap_from or view.through_at, view.gap_reason or str(held)
+            self._refuse_marks(f"capture stands still: {held}")
             self._begun.stopping.wait(HELD_SECONDS)
             return
         except Resync as asked:

@@ -55,6 +55,8 @@ class Outbox:
         self.at = 0
         self.builder: BatchBuilder
         self.breathe: Callable[[], None] = lambda: None
+        self.sure: Callable[[], None] = lambda: None
+        """Asked before a batch is closed: raises when what was gathered may not be what there is."""
 
     def begin(self, epoch: int, lsn: int, hash: bytes, at: int) -> None:
         """Go on after a position whose last event was at `at`."""
@@ -95,6 +97,7 @@ class Outbox:
         builder = self.builder
         if not len(builder):
             return
+        self.sure()
         if not self.direct and self._spool.size_bytes > (room := self.spool_room()):
             raise SpoolFull(
                 f"the spool holds {self._spool.size_bytes} bytes, its limit is {room}",

@@ -11,6 +11,7 @@ import os
 import struct
 from array import array
 from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from engine.agent.capture.content import BLOCK_BYTES, CHUNK_BLOCKS, DIGEST_BYTES
 from engine.agent.kept.record import Record
 from engine.agent.recovered.standing import MOUNTED, Standing
 from engine.fill import base
-from engine.fill.kept import table
+from engine.fill.kept import rebuild, table
 from engine.fill.kept.map import Map, digest
 from engine.fill.tree.handles import handle_of
 
@@ -60,6 +61,9 @@ class Cold:
         self._handles = [b"" if self.mounted else file.handle for file in files]
         self._cut: dict[int, int] = {}
         self._read_to = 0
+        self._suspects: dict[int, list[int]] = {}
+        for number, block in sorted(rebuild.read_suspects(standing.place.mixed)):
+            self._suspects.setdefault(number, []).append(block)
         if self.mounted and standing.dev:
             self._move_to(standing.dev)  # it may have been mounted anew, under another number
 
@@ -114,10 +118,12 @@ class Cold:
     def cold_runs(self, file: File) -> list[tuple[int, int]]:
         """(first, end) of the runs of blocks that are cold, in blocks of the file, ascending."""
         base_block = file.first_block
-        return [
+        found = [
             (first - base_block, end - base_block)
             for first, end in self._map.cold_runs(base_block, base_block + file.end)
         ]
+        # Somebody may have written there while nobody guarded the tree: reading has it filled around that.
+        return list(between(found, self._suspects.get(file.number, ())))
 
     def known(self, file: File, chunk: int, count: int) -> bytes:
         """What the node has in the `count` first blocks of a chunk: digests, ASK where only reading it would tell."""
@@ -163,6 +169,18 @@ class Cold:
             for number, size in _SIZE.iter_unpack(data[:whole]):
                 self._cut[number] = min(size, self._cut.get(number, size))
             self._read_to += whole
+
+
+def between(runs: Iterable[tuple[int, int]], points: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """What of the runs is left without some points; all ascend."""
+    for first, end in runs:
+        at = first
+        for point in points[bisect_left(points, first) : bisect_left(points, end)]:
+            if point > at:
+                yield at, point
+            at = point + 1
+        if at < end:
+            yield at, end
 
 
 def alike(known: bytes, new: bytes, length: int) -> bytes:

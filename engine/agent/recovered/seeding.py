@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat as st
+from collections.abc import Callable
 
 from engine.agent.kept.record import Known, Record, signed
 from engine.agent.recovered.standing import MOUNTED, Standing
@@ -27,9 +28,12 @@ _NOWHERE = (-1, -1)
 """The number of an inode that can't be found: whatever has its name now is another one."""
 
 
-def seed(record: Record, standing: Standing, head: Head, scope: Scope, now: int) -> None:
+def seed(
+    record: Record, standing: Standing, head: Head, scope: Scope, now: int, sure: Callable[[], None] = lambda: None
+) -> None:
     """Make the record that of the recovered tree, durably. `head` is where the node goes on from: the point recovered.
-    `now` is site time: what happened before it is in the look that follows."""
+    `now` is site time: what happened before it is in the look that follows. `sure` raises what ends it, with nothing
+    done, when it was not the tree that was looked at."""
     recipe, position = standing.recipe, parse_position(standing.recipe.position)
     kept = {name: record.fact(name, 0) for name in ("batch_version",)}
     record.clear()
@@ -50,6 +54,7 @@ def seed(record: Record, standing: Standing, head: Head, scope: Scope, now: int)
     }
     for fact, value in facts.items():
         record.set_fact(fact, value)
+    sure()
     record.acknowledge(head.lsn, head.hash)
     record.commit()
 

@@ -12,10 +12,10 @@ from engine.env import durable
 from engine.fill.base import CANCELLED, FAILED, FILLING, FINISHING, FUSE, LIVING, PREPARING, Place, Recipe
 from engine.fill.kept import documents
 from engine.fill.kept.documents import State
-from engine.fill.life.starting import FILLER, ROLE, living
+from engine.fill.life.guarding import guarded
+from engine.fill.tree.cover import covering
 from engine.model.errors import Damaged
 
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 TAKEN = "captured"
 """A file in the place of a recovery: capture knows by itself what the map knew."""
 
@@ -42,10 +42,7 @@ class Standing:
         after a reboot, so that they would read zeros. Empty when it can be used."""
         if self.state.state == PREPARING:
             return f"recovery {self.recipe.id} is being made"
-        same_boot = self.state.guard.partition(":")[0] == BOOT_ID.read_text().strip()
-        if self.fills and not (same_boot and (living(self.place, ROLE) or living(self.place, FILLER))):
-            return f"recovery {self.recipe.id} is not guarded: `bcsctl apply` brings its filler back"
-        return ""
+        return _not_guarded(self.recipe.id) if self.fills and not guarded(self.place, self.state) else ""
 
     @property
     def dev(self) -> int | None:
@@ -63,9 +60,19 @@ def standing(home: Path, stream: str, scope: Scope) -> list[Standing]:
     return sorted(_standing(home, stream, scope), key=lambda each: each.recipe.begun_at)
 
 
-def why_not(home: Path, stream: str, scope: Scope) -> str:
-    """Why nobody may look at a source now. Asked often: those that are over are not read again."""
-    return next((why for each in _standing(home, stream, scope, _over) if (why := each.why_not)), "")
+def living_at(home: Path, stream: str, scope: Scope) -> Iterator[Standing]:
+    """Those that may be in the way. Asked often: those that are over are not read again."""
+    return _standing(home, stream, scope, _over)
+
+
+def why_covered(scope: Scope) -> str:
+    """Why nobody may look at a source over which a cover lies, whosesoever it is; empty when none does."""
+    recovery = covering(os.path.realpath(root) for root in scope.roots)
+    return _not_guarded(recovery) if recovery else ""
+
+
+def _not_guarded(recovery: str) -> str:
+    return f"recovery {recovery} is not guarded: `bcsctl apply` brings its filler back"
 
 
 _over: set[Path] = set()

@@ -1,21 +1,21 @@
-"""A session and the recoveries that stand where its source is: held back while they are made, its record begun with the
-tree of its own, asked about what is cold, and rid of them when all is there."""
+"""A session and the recoveries that stand where its source is: its record begun with the tree of its own, asked about
+what is cold, and rid of them when all is there."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 from engine.agent.capture.content import BLOCK_BYTES, CHUNK_BLOCKS, DIGEST_BYTES
-from engine.agent.endings import Held
 from engine.agent.kept.record import UNKNOWN_SIZE, Record
 from engine.agent.kept.spool import Spool, SpoolDamaged
 from engine.agent.log import INFO, log
 from engine.agent.parts import Parts
 from engine.agent.recovered.cold import ASK, Cold
 from engine.agent.recovered.guests import Guests
+from engine.agent.recovered.lookout import home_of
 from engine.agent.recovered.seeding import RECOVERY, seed
-from engine.agent.recovered.standing import Standing, standing, why_not
+from engine.agent.recovered.standing import Standing, standing
 from engine.agent.settings import Settings
 from engine.agent.ship.client import Head, Node, OutOfOrder
 from engine.agent.ship.opening import claim
@@ -26,20 +26,10 @@ from engine.model.ids import parse_position
 from engine.wire.batch import NO_HASH
 
 
-def home_of(settings: Settings) -> Path:
-    return settings.directory.parents[1]
-
-
-def refuse_where_recovered(settings: Settings, free: bool = True) -> None:
-    """Held while nobody may look at the source; `free` says that nobody makes a tree there just now."""
-    why = why_not(home_of(settings), settings.stream, settings.scope)
-    if why or not free:
-        raise Held(why or "a recovery is being made")
-
-
-def begin(settings: Settings, record: Record, spool: Spool, node: Node) -> str:
+def begin(settings: Settings, record: Record, spool: Spool, node: Node, sure: Callable[[], None]) -> str:
     """Begin the record anew with a tree that was brought back on demand, if there is one and the node goes on from it;
-    why changes may have been missed then, "" if nothing was done. Unreachable when the node can't be asked."""
+    why changes may have been missed then, "" if nothing was done. Unreachable when the node can't be asked. `sure`
+    raises Held when what was looked at was not the tree."""
     mine = _own(settings)
     if mine is None or record.fact(RECOVERY) == mine.recipe.id or not mine.place.names.exists():
         return ""
@@ -47,7 +37,7 @@ def begin(settings: Settings, record: Record, spool: Spool, node: Node) -> str:
     head = node.open_stream(settings.stream, settings.host, settings.writer, claim(record))
     if not _is_the_beginning(head, mine):
         return ""
-    seed(record, mine, head, settings.scope, settings.site_clock.now())
+    seed(record, mine, head, settings.scope, settings.site_clock.now(), sure)
     spool.drop()
     log("goes on from a tree recovered on demand", settings.clock, level=INFO, recovery=mine.recipe.id)
     return f"brought back on demand as of point {mine.recipe.position}"

@@ -21,8 +21,8 @@ from engine.fill.base import CANCELLED, ENDED, FAILED, PREPARING, MechanismModul
 from engine.fill.kept import documents
 from engine.fill.kept.documents import State
 from engine.fill.life import at_boot
+from engine.fill.life.guarding import life_of
 from engine.fill.life.starting import FILLER, NEVER_CAME_UP, ROLE, WHOLE, WITHDRAWN, environment, module_of
-from engine.fill.tree.conditions import BOOT_ID
 from engine.model.errors import BcsError
 
 BACK_OFF_SECONDS = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)
@@ -55,7 +55,7 @@ def supervise(place: Place, held: int | None = None, guard: str = "", clock: Clo
             _clear(place, recipe)
         return 1
     os.set_inheritable(held, True)
-    return _keep_filling(place, recipe, module, held, guard or _life(), clock)
+    return _keep_filling(place, recipe, module, held, guard or life_of(os.getpid()), clock)
 
 
 def _keep_filling(place: Place, recipe: Recipe, module: MechanismModule, held: int, guard: str, clock: Clock) -> int:
@@ -93,12 +93,6 @@ def _start_filler(place: Place, recipe: Recipe, held: int, guard: str) -> subpro
             stderr=log,
             pass_fds=(held,),
         )
-
-
-def _life() -> str:
-    """Boot, process and its start: no other supervisor has the same."""
-    started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
-    return f"{BOOT_ID.read_text().strip()}:{os.getpid()}:{started}"
 
 
 def _spare_me() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from engine.env import detached
@@ -19,6 +19,7 @@ _MNT_DETACH = 2
 _CLONE_NEWNS = 0x20000
 _ESCAPED = {b" ": rb"\040", b"\t": rb"\011", b"\n": rb"\012"}
 
+_PREFIX = "bcs-cover-"
 OPTIONS = "size=4k,nr_inodes=2,mode=0555"
 """Of tmpfs: room for nothing but its root."""
 
@@ -73,20 +74,46 @@ def beneath(directory: bytes, recovery: str) -> int:
 
 def name(recovery: str) -> str:
     """What the table of mounts says of it, as its source."""
-    return f"bcs-cover-{recovery}"
+    return f"{_PREFIX}{recovery}"
+
+
+def covering(directories: Iterable[bytes]) -> str:
+    """The recovery whose cover lies at, above or below one of these real paths; empty when none does."""
+    table = _table()
+    if _PREFIX.encode() not in table:
+        return ""
+    wanted = [_escaped(directory).rstrip(b"/") + b"/" for directory in directories]
+    for line in table.splitlines():
+        before, _, after = line.partition(b" - ")
+        kind, source = after.split()[:2]
+        point = before.split()[4].rstrip(b"/") + b"/"
+        # Others may call what they mount as they like, but not a tmpfs.
+        ours = kind == b"tmpfs" and source.startswith(_PREFIX.encode())
+        if ours and any(each.startswith(point) or point.startswith(each) for each in wanted):
+            return os.fsdecode(source[len(_PREFIX) :])
+    return ""
 
 
 def uppermost(directory: bytes) -> bytes:
     """The source of the mount that was laid last at exactly this directory; empty when none is."""
-    wanted = _real(directory)
-    for plain, escaped in ((b"\\", rb"\134"), *_ESCAPED.items()):
-        wanted = wanted.replace(plain, escaped)
+    wanted = _escaped(_real(directory))
     source = b""
-    for line in Path("/proc/thread-self/mountinfo").read_bytes().splitlines():
+    for line in _table().splitlines():
         before, _, after = line.partition(b" - ")
         if before.split()[4] == wanted:
             source = after.split()[1]
     return source
+
+
+def _table() -> bytes:
+    return Path("/proc/thread-self/mountinfo").read_bytes()
+
+
+def _escaped(path: bytes) -> bytes:
+    """A path as the table has it."""
+    for plain, escaped in ((b"\\", rb"\134"), *_ESCAPED.items()):
+        path = path.replace(plain, escaped)
+    return path
 
 
 def _real(directory: bytes) -> bytes:
