@@ -41,7 +41,9 @@ def lines(found: Mapping[str, Any], *, hosts: bool = False, traffic: bool = Fals
     if not found["groups"] and not said and not (hosts and found.get("hosts")):
         return ["nothing is protected yet: see `bcsctl apply`"]
     rows = [row for group in found["groups"] for row in group["sources"]]
-    drawn = [painted(said or answer(found["groups"], local_time), _mood(rows)), ""]
+    drawn = [painted(said or answer(found["groups"], local_time), _mood(rows))]
+    drawn += [painted(f"But {each['address']} is {each['danger']}", BAD) for each in found.get("unguarded") or []]
+    drawn.append("")
     if hosts:
         return drawn + host_lines(found.get("hosts") or [])
     if traffic:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -13,12 +14,16 @@ from bcsctl.output import BAD, BUSY, DIM, GOOD, json_option, print_json, printab
 from bcsctl.settings import Settings, home_option, settings
 from engine.env.clock import SYSTEM
 from engine.fill.base import CANCELLED, FAILED, FILLING, FINISHING, LIVING
+from engine.fill.kept.documents import UNGUARDED
 from engine.fill.life import recoveries
 from engine.fill.life.recoveries import Recovery
 from engine.model.errors import Failed, Refused, UsageError
 from engine.model.times import SECOND, format_about, format_size, format_time
+from engine.node.monitoring.summary import counted
 
 COLOURS = {FILLING: BUSY, FINISHING: BUSY, recoveries.PAUSED: BUSY, recoveries.UNGUARDED: BAD, FAILED: BAD}
+COLOURS |= {recoveries.CUT_OFF: BAD}
+WRITTEN_SHOWN = 20
 LOOK_SECONDS = 0.2
 HELD_SECONDS = 2.0
 """So long is waited, once all is filled, for those who hold the mount; then they are named."""
@@ -49,12 +54,12 @@ def _of_one(function: _Command) -> _Command:
 @home_option
 @json_option
 def listed(ended: bool, home: str | None, as_json: bool) -> None:
-    """List what is being filled, and how far it is.
+    """List what is being filled, and how far it is, and for a week what was written to while nobody guarded it.
 
     \b
     Example:  bcsctl recover list --all
     """
-    found = [each for each in recoveries.recoveries(settings(home).home) if ended or each.living]
+    found = [each for each in recoveries.recoveries(settings(home).home) if ended or each.living or each.written]
     if as_json:
         print_json({"recoveries": [told(each) for each in found]})
         return
@@ -73,7 +78,11 @@ def listed(ended: bool, home: str | None, as_json: bool) -> None:
                 BAD,
             )
         if each.word == recoveries.UNGUARDED:
-            say(f"{each.recipe.id}: nobody fills {printable(each.recipe.dir)}: `bcsctl apply` begins it again", BAD)
+            say(f"{each.recipe.id}: {each.danger}", BAD)
+        if each.word == recoveries.CUT_OFF:
+            text = f"was cut off while it was made: `bcsctl recover cancel {each.recipe.id}` takes it away"
+            say(f"{each.recipe.id}: {printable(each.recipe.dir)} {text}", BAD)
+        say_written(each)
         if each.living and each.progress.away:
             say(f"{each.recipe.id}: the contents can't be reached; readers wait", BUSY)
 
@@ -86,6 +95,12 @@ def pause(id: str, home: str | None, as_json: bool) -> None:
     \b
     Example:  bcsctl recover pause 3f2a
     """
+    found = recoveries.find(settings(home).home, id)
+    if found.word == recoveries.UNGUARDED:
+        raise Refused(
+            f"nobody fills {found.recipe.dir}, so there is nothing to pause: {found.danger}",
+            hint=f"`bcsctl recover resume {found.recipe.id}` guards it again; pause it then",
+        )
     _wanted(settings(home), id, as_json, "pause", paused=True, finish=False)
 
 
@@ -123,10 +138,12 @@ def cancel(id: str, yes: bool, home: str | None, as_json: bool) -> None:
         _ask(found)
     recoveries.want(found)
     state = recoveries.cancel(found)
+    stays = found.word == recoveries.CUT_OFF and os.path.isdir(found.recipe.dir)
     _record(where, found, "cancel")
     if state.state != CANCELLED:
         raise Failed(f"recovery {found.recipe.id} ended before it could be cancelled", hint="its tree is whole")
-    _answer(where, found.recipe.id, as_json, f"{found.recipe.dir} is removed")
+    text = "is removed" if not stays else "stays: what was made in it is removed, what others put there is not"
+    _answer(where, found.recipe.id, as_json, f"{found.recipe.dir} {text}")
 
 
 @command.command("finish", epilog=exits(4, 5, 6))
@@ -147,9 +164,29 @@ def finish(id: str, home: str | None, as_json: bool) -> int:
     if found.state.state in (FAILED, CANCELLED):
         raise Refused(f"recovery {found.recipe.id} has ended: {found.state.state}", hint=found.state.error)
     damaged = found.progress.damaged if found.living else []
-    word = f"{found.recipe.dir} is whole" if not damaged else f"{len(damaged)} files can't be filled"
-    _answer(where, found.recipe.id, as_json, word, BAD if damaged else GOOD)
-    return 6 if damaged else 0
+    word = f"{found.recipe.dir} is whole"
+    if damaged:
+        word = f"{counted(len(damaged), 'file')} can't be filled"
+    elif found.written:
+        were = "was" if len(found.written) == 1 else "were"
+        word = f"{found.recipe.dir} is filled; {counted(len(found.written), 'file')} {were} {UNGUARDED}"
+    bad = bool(damaged or found.written)
+    _answer(where, found.recipe.id, as_json, word, BAD if bad else GOOD)
+    say_written(found)
+    return 6 if bad else 0
+
+
+def say_written(found: Recovery) -> None:
+    """Files of which not all is as it should be, since nobody guarded them while they were written to."""
+    for path in found.written[:WRITTEN_SHOWN]:
+        back = f"{found.recipe.address}:{os.path.join(found.recipe.base, path)}"
+        say(
+            f"{found.recipe.id}: {printable(path)} was {UNGUARDED}: between its written bytes it holds zeros; "
+            f"`bcsctl restore {printable(back)} --at point:{found.recipe.position} --to DIR` brings back what it was",
+            BAD,
+        )
+    if len(found.written) > WRITTEN_SHOWN:
+        say(f"{found.recipe.id}: and {len(found.written) - WRITTEN_SHOWN:,} more; --json has all", BAD)
 
 
 def revived(where: Settings) -> None:
@@ -243,6 +280,7 @@ def told(found: Recovery) -> dict[str, Any]:
         "away": now.away,
         "damaged": now.damaged,
         "holds": now.holds,
+        "written_unguarded": list(found.written),
         "lasting": recipe.lasting,
         "error": found.state.error,
     }

@@ -17,6 +17,7 @@ from bcsctl.settings import Settings, home_option, settings
 from bcsctl.sites import site_option
 from bcsctl.status_view import lines, moment
 from engine.env.clock import SYSTEM
+from engine.fill.life.recoveries import unguarded_sources
 from engine.model.errors import NothingThere, Unreachable, UsageError
 from engine.node.monitoring.hosts import STATES
 from engine.node.monitoring.summary import answer, host_of, summary
@@ -97,6 +98,11 @@ def site(at: Settings, group: str | None = None) -> dict[str, Any]:
         from engine.node.monitoring.offline import status_of
 
         found = status_of(journal(at), SYSTEM.now())
+    if at.site is None:
+        found["unguarded"] = [
+            {"address": each.recipe.address, "id": each.recipe.id, "danger": each.danger}
+            for each in unguarded_sources(at.home)
+        ]
     if group is not None:
         names = [one["name"] for one in found["groups"]]
         if group not in names:

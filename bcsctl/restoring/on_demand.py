@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ def on_demand(
     into_protected: bool = False,
 ) -> int:
     """Make the tree, and return when it can be used."""
+    from engine.fill.life.recoveries import clear
     from engine.recovery.acts import who_acts
     from engine.recovery.on_demand import making
     from engine.recovery.on_demand.history import touched
@@ -52,6 +54,8 @@ def on_demand(
     target = Path(folder).expanduser().absolute()
     with damage_is_a_difference(), scene(where, wanted.address) as there:
         point = there.point(at)
+        if not dry_run:
+            clear(where.home, os.path.realpath(target))
         prepared = prepare(there.journal, there.session, there.stream, point, wanted.path, target)
         if not into_protected:
             refuse_into_protected(there.journal, [prepared], wanted.path, prepared.plan.target)

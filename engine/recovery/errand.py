@@ -26,7 +26,7 @@ from engine.recovery.restoring import Outcome, Prepared, carry_out, prepare_for
 from engine.recovery.standing import refuse, survey
 from engine.recovery.unfinished import Begun
 from engine.tree.paths import shown
-from engine.tree.target import first_entry
+from engine.tree.target import first_entry, refuse_cut_off
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,8 @@ def nothing_of(missing: Mapping[str, NothingThere], count: int) -> NothingThere:
 def look(ready: Sequence[tuple[str, Prepared]], target: Path, terms: Terms) -> list[Part]:
     """What stands where all of it goes. Refused, with the numbers, for what is in the way and was not told to go."""
     holds, begun = first_entry(target), terms.begun
+    if holds:
+        refuse_cut_off(target)
     again = begun is not None
     if not holds:
         onto = Onto(Standing(), terms.id, terms.overwrite, terms.aside, again, begun is not None and begun.made)

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
 
 from engine.model.errors import Refused, UsageError
+
+_MADE = re.compile(r"\.bcs-([0-9a-f]{12})")
 
 
 def check_target(target: Path) -> bool:
     """Whether the directory has to be made. Refused when something is in it; it is never emptied."""
     first = first_entry(target)
     if first:
+        refuse_cut_off(target)
         raise Refused(
             f"{target} is not empty: it holds {first}",
             hint="name an empty directory, or one that is not there yet",
         )
     return first is None
+
+
+def refuse_cut_off(target: Path) -> None:
+    """Refused where a tree on demand is being made, or was when its maker died: it is `.bcs-ID` there."""
+    with suppress(OSError):
+        for name in os.listdir(target):
+            if found := _MADE.fullmatch(name):
+                raise Refused(
+                    f"{target} holds {name}: a recovery on demand is, or was, being made there",
+                    hint=f"`bcsctl recover list` shows it, `bcsctl recover cancel {found[1]}` takes it away",
+                )
 
 
 def first_entry(target: Path) -> str | None:

@@ -199,6 +199,85 @@ def test_without_guard_it_is_begun_again(site: Site, mechanism: str, tmp_path: P
     assert differences(walk(source), walk(target)) == []
 
 
+def words(answer: subprocess.CompletedProcess[bytes]) -> str:
+    """All that a command said, on one line."""
+    return " ".join((answer.stdout + answer.stderr).decode().split())
+
+
+def kill_all(site: Site, id: str) -> None:
+    for what in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in processes_of(site, id):
+            os.kill(pid, what)
+    site.wait(lambda: not processes_of(site, id), 30, "supervisor and filler to end")
+
+
+def test_what_is_written_without_guard_is_said_again_and_again(site: Site, mechanism: str, tmp_path: Path) -> None:
+    """It holds zeros round what was written; behind a mount nobody reaches it, so nothing is to be said."""
+    target, source = tmp_path / "back", source_of(site)
+    name = "dir/7/file"
+    told = begin(site, mechanism, target, "--rate", "1KiB")
+    kill_all(site, told["id"])
+    said = words(site.run("recover", "list"))
+    assert f"`bcsctl recover resume {told['id']}`" in said and "UNGUARDED" in said
+    assert ("reads give zeros" in said) == (mechanism == "pre-access")
+    paused = site.run("recover", "pause", told["id"], check=False)
+    assert paused.returncode == 4 and "nobody fills" in words(paused)
+    if mechanism == "pre-access":
+        with (target / name).open("r+b") as file:
+            file.seek(5000)
+            file.write(b"new")
+    site.run("recover", "resume", told["id"])
+    finished = site.run("recover", "finish", told["id"], check=False)
+    written = [name] if mechanism == "pre-access" else []
+    assert finished.returncode == (6 if written else 0)
+    assert one(site, told["id"])["written_unguarded"] == written
+    query = "SELECT details FROM audit WHERE what = 'restore' AND json_extract_string(details, '$.id') = '{}'"
+    [(details,)] = site.json("query", query.format(told["id"]))["rows"]
+    end = json.loads(details) if isinstance(details, str) else details
+    assert (end["verified"], end["failures"]) == (not written, len(written))
+    if written:
+        back = f"{ADDRESS}:{source / name}"
+        assert f"bcsctl restore {back} --at point:{told_point(site, told['id'])} --to DIR" in words(finished)
+        assert (target / name).read_bytes()[5000:5003] == b"new"
+        assert [each["id"] for each in site.json("recover", "list")["recoveries"]] == [told["id"]]
+        (site.home / "recoveries" / told["id"] / "unguarded").unlink()
+
+
+def told_point(site: Site, id: str) -> str:
+    return str(one(site, id)["point"])
+
+
+def test_a_maker_that_was_killed_leaves_nothing_in_the_way(site: Site, mechanism: str, tmp_path: Path) -> None:
+    """The same command again clears what it left; until then nothing else goes there, and `cancel` takes it away."""
+    target = tmp_path / "back"
+    first, second = os.urandom(6).hex(), os.urandom(6).hex()
+    cut_off(site, mechanism, target, first)
+    assert one(site, first)["state"] == "cut off"
+    refused = site.run("restore", ADDRESS, "--to", str(target), "--overwrite", check=False)
+    assert refused.returncode == 4 and f"recover cancel {first}" in words(refused)
+    told = begin(site, mechanism, target, "--rate", "1KiB")
+    assert one(site, first)["state"] == "cancelled"
+    site.run("recover", "cancel", told["id"], "--yes")
+    cut_off(site, mechanism, target, second)
+    (target / "mine").write_text("mine")
+    assert "stays" in words(site.run("recover", "cancel", second, "--yes"))
+    assert [each.name for each in target.iterdir()] == ["mine"]
+    assert target.stat().st_mode & 0o777 != 0o700
+
+
+def cut_off(site: Site, mechanism: str, target: Path, id: str) -> None:
+    """As a maker leaves it who is killed before the tree is guarded."""
+    example = begin(site, mechanism, target.parent / "example", "--rate", "1KiB")
+    recipe = json.loads((site.home / "recoveries" / example["id"] / "recipe.json").read_text())
+    site.run("recover", "cancel", example["id"], "--yes")
+    place = site.home / "recoveries" / id
+    place.mkdir()
+    (target / f".bcs-{id}" / "dir").mkdir(parents=True)
+    target.chmod(0o700)
+    changed = {"id": id, "dir": str(target), "hidden": f"{target}/.bcs-{id}", "made_dir": True}
+    (place / "recipe.json").write_text(json.dumps({**recipe, **changed}))
+
+
 def test_refusals(site: Site, tmp_path: Path) -> None:
     before = site.json("recover", "list")
     (tmp_path / "full").mkdir()

@@ -18,6 +18,8 @@ from engine.fill.base import PREPARING, Place, Recipe
 from engine.model.errors import Damaged
 
 RECOVERIES = "recoveries"
+UNGUARDED = "written to while nobody guarded the tree"
+"""Of files: see `note_unguarded`."""
 _Document = TypeVar("_Document")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from engine.env import durable
 from engine.env.clock import SYSTEM, Clock
+from engine.fill.base import Place
 from engine.model.errors import Refused
 
 SECONDS = 60.0
@@ -46,6 +47,30 @@ def holding(home: Path, streams: Iterable[str], seconds: float = SECONDS, clock:
                     )
                 clock.sleep(_LOOK_SECONDS)
         yield
+
+
+@contextmanager
+def making(place: Place) -> Iterator[None]:
+    """For who makes a tree: within, `being_made` tells others that he lives."""
+    with _open(_maker(place)) as fd:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+
+
+def being_made(place: Place) -> bool:
+    """Whether the maker of this tree still lives."""
+    try:
+        fd = os.open(_maker(place), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _taken(fd, fcntl.LOCK_SH)
+    finally:
+        os.close(fd)
+
+
+def _maker(place: Place) -> Path:
+    return place.path / "maker.lock"
 
 
 @contextmanager

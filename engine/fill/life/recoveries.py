@@ -5,15 +5,17 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.env.clock import SYSTEM, Clock
-from engine.fill.base import CANCELLED, FAILED, FINISHING, LIVING, PREPARING, Place, Recipe
+from engine.fill.base import CANCELLED, FAILED, FINISHING, FUSE, LIVING, PREPARING, Place, Recipe
 from engine.fill.kept import documents
 from engine.fill.kept.documents import Progress, State, Wanted
+from engine.fill.life.holding import being_made
 from engine.fill.life.starting import FILLER, ROLE, living, start_supervisor
 from engine.fill.tree.conditions import BOOT_ID, lasting
 from engine.model.errors import BcsError, Failed, NothingThere, Refused
@@ -24,12 +26,13 @@ LOOK_SECONDS = 0.01
 KEPT = 7 * DAY
 """What was recovered stays listed for so long after its end."""
 
-PAUSED, UNGUARDED = "paused", "unguarded"
+PAUSED, UNGUARDED, CUT_OFF = "paused", "unguarded", "cut off"
 
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """One recovery as it is now. `guarded` says that a process holds what keeps readers waiting."""
+    """One recovery as it is now. `guarded` says that a process holds what keeps readers waiting, or that its maker
+    lives. `written` are files that were written to while nobody guarded the tree, by the path they had at first."""
 
     place: Place
     recipe: Recipe
@@ -37,6 +40,7 @@ class Recovery:
     wanted: Wanted
     progress: Progress
     guarded: bool
+    written: tuple[str, ...] = ()
 
     @property
     def living(self) -> bool:
@@ -44,10 +48,21 @@ class Recovery:
 
     @property
     def word(self) -> str:
-        """The state for people: as recorded, or PAUSED, or UNGUARDED when nobody holds what has to be held."""
+        """The state for people: as recorded, or PAUSED, or UNGUARDED when nobody holds what has to be held, or
+        CUT_OFF when its maker died."""
         if self.living and not self.guarded:
-            return UNGUARDED
+            return CUT_OFF if self.state.state == PREPARING else UNGUARDED
         return PAUSED if self.living and self.wanted.paused and self.state.state != FINISHING else self.state.state
+
+    @property
+    def danger(self) -> str:
+        """What UNGUARDED means to who reads there, and what to do; empty for any other state."""
+        if self.word != UNGUARDED:
+            return ""
+        resume = f"`bcsctl recover resume {self.recipe.id}`"
+        if self.recipe.mechanism == FUSE:
+            return f"UNGUARDED: reads fail until {resume}"
+        return f"UNGUARDED: reads give zeros where it is not filled: stop the application, then {resume}"
 
     @property
     def seconds_left(self) -> float | None:
@@ -66,8 +81,25 @@ def recoveries(home: Path) -> list[Recovery]:
 def look(place: Place) -> Recovery:
     return Recovery(
         *(place, documents.read_recipe(place), documents.read_state(place), documents.read_wanted(place)),
-        *(documents.read_progress(place), living(place, ROLE) is not None or living(place, FILLER) is not None),
+        *(documents.read_progress(place), _guarded(place), tuple(documents.read_unguarded(place))),
     )
+
+
+def unguarded_sources(home: Path) -> list[Recovery]:
+    """Those at their source's own place whose trees give zeros, or errors, where they are not filled."""
+    return [each for each in recoveries(home) if each.word == UNGUARDED and each.recipe.base == each.recipe.dir]
+
+
+def clear(home: Path, directory: str) -> None:
+    """Take away what a maker who died has left where another tree is to be made."""
+    with _one_at_a_time(home):
+        for recovery in recoveries(home):
+            if recovery.word == CUT_OFF and recovery.recipe.dir == directory:
+                _drop(recovery)
+
+
+def _guarded(place: Place) -> bool:
+    return living(place, ROLE) is not None or living(place, FILLER) is not None or being_made(place)
 
 
 def find(home: Path, id: str) -> Recovery:
@@ -193,12 +225,25 @@ def _drop(recovery: Recovery) -> State:
     """Take away what was being made when its maker died; nobody could reach it."""
     shutil.rmtree(recovery.recipe.hidden, ignore_errors=True)
     if recovery.recipe.made_dir:
-        with suppress(OSError):
+        try:
             os.rmdir(recovery.recipe.dir)
+        except FileNotFoundError:
+            pass
+        except OSError:  # others have put something there
+            with suppress(OSError):
+                _open_to_others(recovery.recipe.dir)
     shutil.rmtree(recovery.place.supply, ignore_errors=True)
     state = State(CANCELLED, error="it was being made when its maker died")
     documents.write_state(recovery.place, state)
     return state
+
+
+def _open_to_others(directory: str) -> None:
+    """It was shut for the time of the making: now as a directory is made."""
+    if stat.S_IMODE(os.stat(directory).st_mode) == 0o700:
+        mask = os.umask(0o077)
+        os.umask(mask)
+        os.chmod(directory, 0o777 & ~mask)
 
 
 def _last_line(place: Place) -> str:

@@ -13,7 +13,7 @@ from engine.fill.life.starting import home_of
 from engine.model.errors import BcsError
 from engine.recovery.acts import record_act
 from engine.recovery.on_demand.supply import LocalSupply
-from engine.recovery.on_demand.told import NAMED_MAX, UNGUARDED, act_of
+from engine.recovery.on_demand.told import NAMED_MAX, act_of
 
 
 def record(place: Place, recipe: Recipe) -> None:
@@ -23,7 +23,7 @@ def record(place: Place, recipe: Recipe) -> None:
     unguarded = documents.read_unguarded(place)
     told = {**act_of(recipe), "seconds": seconds, "verified": not unguarded, "failures": len(unguarded)}
     if unguarded:
-        told |= {"error": f"{len(unguarded)} files {UNGUARDED}", "unguarded": unguarded[:NAMED_MAX]}
+        told |= {"error": f"{len(unguarded)} files were {documents.UNGUARDED}", "unguarded": unguarded[:NAMED_MAX]}
     try:
         record_act(home_of(place), "restore", recipe.by, told)
     except (OSError, BcsError):

@@ -27,7 +27,7 @@ from engine.env.randomness import token_hex
 from engine.fill.base import FUSE, Place, Recipe
 from engine.fill.kept import documents, map, names, table
 from engine.fill.life.choosing import choose, why_not
-from engine.fill.life.holding import holding
+from engine.fill.life.holding import holding, making
 from engine.fill.life.recoveries import begin
 from engine.fill.tree import conditions, skeleton
 from engine.fill.tree.conditions import BOOT_ID
@@ -102,17 +102,18 @@ def make(session: Session, prepared: Prepared, address: str, terms: Terms, clock
     for directory in (place.path, place.mechanism, place.supply):
         durable.make_directories(directory)
     recipe = _recipe(prepared, address, terms, place, mechanism, made_dir, lasting, clock)
-    documents.write_recipe(place, recipe)
     built = False
     try:
-        with holding(terms.home, terms.touched.streams, clock=clock):
-            made = _build(session, prepared, place, recipe, sparse)
-            if terms.touched.own:
-                names.write(place.names, names_then(session, prepared))
-            built = True
-            begin(place, clock)
-            if terms.touched.own:
-                terms.go_on(recipe)
+        with making(place):
+            documents.write_recipe(place, recipe)
+            with holding(terms.home, terms.touched.streams, clock=clock):
+                made = _build(session, prepared, place, recipe, sparse)
+                if terms.touched.own:
+                    names.write(place.names, names_then(session, prepared))
+                built = True
+                begin(place, clock)
+                if terms.touched.own:
+                    terms.go_on(recipe)
     except BaseException:
         if not built:
             _take_back(recipe, place)

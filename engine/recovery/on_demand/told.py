@@ -9,7 +9,6 @@ from engine.fill.base import Recipe
 from engine.model.times import format_time
 from engine.tree.paths import path_json
 
-UNGUARDED = "written to while nobody guarded the tree"
 NAMED_MAX = 100
 
 
