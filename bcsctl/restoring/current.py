@@ -11,7 +11,7 @@ from typing import Any
 
 from bcsctl.node_client import get
 from bcsctl.settings import Settings
-from engine.fill.life.recoveries import recoveries
+from engine.fill.life.recoveries import CUT_OFF, recoveries
 from engine.model.errors import Refused, Unreachable
 from engine.recovery.word import SILENCE
 
@@ -37,7 +37,7 @@ def _refuse_while_filling(where: Settings, addresses: Collection[str], paths: Se
     for each in recoveries(where.home):
         place = each.recipe.dir
         own = each.recipe.address in addresses and place == each.recipe.base
-        if not each.living or not (own or any(_touch(place, path) for path in paths)):
+        if not each.living or each.word == CUT_OFF or not (own or any(_touch(place, path) for path in paths)):
             continue
         id = each.recipe.id
         hint = f"`bcsctl recover finish {id}` fills the rest; then what differs can be brought back"

@@ -11,11 +11,12 @@ from bcsctl.node_client import told_how_to_start
 from bcsctl.opening import Named, Scene, scene
 from bcsctl.output import BAD, BUSY, DIM, GOOD, print_json, printable, progress, say, tell
 from bcsctl.restoring.acts import BEGUN, ENDED, record_of
+from bcsctl.restoring.current import STATUS_HINT, refuse_unless_current
 from bcsctl.restoring.view import point_of
 from bcsctl.settings import Settings
 from engine.env.clock import SYSTEM
 from engine.env.randomness import token_hex
-from engine.model.errors import BcsError, Failed, NotAuthorised
+from engine.model.errors import BcsError, Failed, NotAuthorised, Refused
 from engine.model.ids import parse_address
 from engine.model.times import format_size
 from engine.tree.paths import failures_json
@@ -42,6 +43,7 @@ def in_place(
         from engine.recovery.in_place.prepare import check, prepare
         from engine.recovery.in_place.told import in_place_json
 
+        refuse_unless_current(where, {wanted.address, str(there.stream.address)})
         point = there.point(at)
         label = _new_label()
         now = there.point("latest") if dry_run else _marked(where, there, label)
@@ -67,6 +69,7 @@ def _on_its_host(
     from engine.recovery.acts import who_acts
 
     endpoint, address = where.endpoint, parse_address(wanted.address)
+    refuse_unless_current(where, {wanted.address})
     label = _new_label()
     before = "latest" if dry_run else f"mark:{label}"
     asked = restore_remote.Asked(
@@ -114,7 +117,10 @@ def _set_mark(endpoint: Endpoint, group: str, addresses: set[str], label: str) -
             f"no mark could be set before the restore: {error.message}",
             hint="start node and agent with `bcsctl apply`, or restore to an empty directory with --to",
         ) from None
-    if not any(one["done"] for one in marks if one["address"] in addresses):
+    mine = [one for one in marks if one["address"] in addresses]
+    if not any(one["done"] for one in mine):
+        if mine and mine[0]["reason"]:
+            raise Refused(f"no mark could be set before the restore: {mine[0]['reason']}", hint=STATUS_HINT)
         raise Failed(
             f"the agent has not set a mark within {MARK_SECONDS:g} s, so there would be no way back",
             hint="see `bcsctl status`; a restore to an empty directory with --to needs no agent",

@@ -13,6 +13,7 @@ from engine.fill.base import CANCELLED, FAILED, FILLING, FINISHING, FUSE, LIVING
 from engine.fill.kept import documents
 from engine.fill.kept.documents import State
 from engine.fill.life.guarding import guarded
+from engine.fill.life.holding import being_made
 from engine.fill.tree.cover import covering
 from engine.model.errors import Damaged
 
@@ -41,7 +42,9 @@ class Standing:
         """Why nobody may look at the tree now: it is being made, or nothing keeps readers of cold bytes waiting, as
         after a reboot, so that they would read zeros. Empty when it can be used."""
         if self.state.state == PREPARING:
-            return f"recovery {self.recipe.id} is being made"
+            if being_made(self.place):
+                return f"recovery {self.recipe.id} is being made"
+            return f"recovery {self.recipe.id} was cut off while it was made: `bcsctl apply` clears it away"
         return _not_guarded(self.recipe.id) if self.fills and not guarded(self.place, self.state) else ""
 
     @property
