@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import click
 
-from bcsctl.output import fail
+from bcsctl.output import fail, printable
 from engine.model.errors import BcsError, Failed, UsageError
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{printable(os.fsdecode(error.filename))}: " if isinstance(error.filename, (str, bytes)) else ""
         sys.exit(fail(Failed(f"{where}{error.strerror or error}"), as_json))
     except Exception as error:
         sys.exit(fail(fault_of(error), as_json))

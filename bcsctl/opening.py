@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from bcsctl.output import BUSY, local_time, say
 from bcsctl.settings import Settings
 from engine.env.clock import SYSTEM
-from engine.model.errors import NothingThere, Refused, UsageError
+from engine.model.errors import BcsError, NothingThere, Refused, UsageError
 from engine.model.ids import parse_address, split_path
 from engine.model.points import Point, parse_moment
 from engine.model.times import MINUTE
 from engine.plan.access import EVERYTHING, Sight
-from engine.plan.scope import Scope, chosen
+from engine.plan.scope import Scope, chosen, parse_scope
 
 if TYPE_CHECKING:
     from bcsctl.open_gaps import Word
@@ -67,6 +67,12 @@ class Scene:
             say(f"nothing is known after {local_time(known, 6)}{why}: this is the last point before it", BUSY)
         return found
 
+    def path(self, point: Point, path: bytes) -> bytes:
+        """A path as it was given, or as it was shown, with escapes for bytes."""
+        from engine.query.tree import as_named
+
+        return as_named(self.session, self.stream.id, point.position, path)
+
     def word(self) -> Word | None:
         """What the node knows of the source beyond its journal; None when it is not running."""
         from bcsctl.open_gaps import ask
@@ -79,6 +85,22 @@ def named(text: str) -> Named:
     address, path = path_of(text)
     parse_address(address)
     return Named(address, path)
+
+
+def source_named(settings: Settings, text: str) -> Named:
+    """`named`; what names several sources is refused with their addresses."""
+    try:
+        return named(text)
+    except UsageError as error:
+        address, _ = split_path(text)
+        if not 0 < len(address.split("/")) < 3:
+            raise
+        try:
+            with scenes(settings, parse_scope(address)) as found:
+                known = ", ".join(there.address for there in found[:8])
+        except BcsError:
+            raise error from None
+        raise UsageError(f"'{address}' is not the address of one source", hint=f"it stands for {known}") from None
 
 
 def path_of(text: str) -> tuple[str, bytes | None]:

@@ -8,7 +8,7 @@ import sys
 import click
 
 from bcsctl.entries import as_of, damage_is_a_difference, inode_json, path_json, point_json
-from bcsctl.opening import named, scene
+from bcsctl.opening import scene, source_named
 from bcsctl.options import at_option, exits
 from bcsctl.output import DIM, json_option, print_json, say
 from bcsctl.settings import home_option, settings
@@ -30,14 +30,16 @@ def command(address: str, at: str, home: str | None, as_json: bool) -> None:
     \b
     Example:  bcsctl cat finance/sf-db1/files:/srv/finance/q3.ods --at -1h > q3.ods
     """
-    wanted = named(address)
+    where = settings(home)
+    wanted = source_named(where, address)
     if wanted.path is None:
         raise UsageError("cat needs a path", hint=f"write {wanted.address}:/the/file")
-    with damage_is_a_difference(), scene(settings(home), wanted.address) as there:
+    with damage_is_a_difference(), scene(where, wanted.address) as there:
         from engine.query.content import content
 
         point = there.point(at)
-        entry, parts = content(there.session, there.journal, there.stream, point.position, wanted.path)
+        path = there.path(point, wanted.path)
+        entry, parts = content(there.session, there.journal, there.stream, point.position, path)
         if as_json:
             text = base64.b64encode(b"".join(parts)).decode("ascii")
             row = {**path_json(entry.path), **inode_json(entry.inode), "content_base64": text}

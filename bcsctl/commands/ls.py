@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bcsctl.entries import as_of, damage_is_a_difference, inode_json, mode_text, path_json, point_json
-from bcsctl.opening import named, scene
+from bcsctl.opening import scene, source_named
 from bcsctl.options import at_option, exits
 from bcsctl.output import DIM, json_option, local_time, print_json, say, table
 from bcsctl.restoring.view import unreadable
@@ -43,8 +43,9 @@ def command(address: str, at: str, recursive: bool, hashed: bool, home: str | No
     \b
     Example:  bcsctl ls finance/sf-db1/files:/srv/finance --at -10m
     """
-    wanted = named(address)
-    with damage_is_a_difference(), scene(settings(home), wanted.address) as there:
+    where = settings(home)
+    wanted = source_named(where, address)
+    with damage_is_a_difference(), scene(where, wanted.address) as there:
         from engine.query.applied import paths_of, source_of
         from engine.query.listing import directory_listed, listing
         from engine.query.unreadable import stale
@@ -53,13 +54,14 @@ def command(address: str, at: str, recursive: bool, hashed: bool, home: str | No
 
         point = there.point(at)
         own = paths_of(there.journal, there.stream.id, point.at)
-        found = listing(there.session, there.stream.id, point.position, wanted.path, own, recursive)
+        path = None if wanted.path is None else there.path(point, wanted.path)
+        found = listing(there.session, there.stream.id, point.position, path, own, recursive)
         pairs = ((entry.path, entry.inode) for entry in found)
         older = unreadable_json(stale(there.session, there.stream.id, point.position, pairs))
         inodes = [entry.inode for entry in found]
         sums = hashes(there.session, there.journal, there.stream.id, point.position, inodes) if hashed else {}
         if as_json:
-            top = directory_listed(there.session, there.stream.id, point.position, wanted.path, own)
+            top = directory_listed(there.session, there.stream.id, point.position, path, own)
             source = source_of(there.journal, there.stream.id, point.at) or {}
     if as_json:
         print_json(

@@ -17,7 +17,7 @@ from bcsctl.restoring.owners import Ownership, ownership
 from bcsctl.restoring.view import render, render_plan, render_plans, render_several
 from bcsctl.settings import Settings
 from engine.env.clock import SYSTEM
-from engine.model.errors import BcsError, NothingThere, UsageError
+from engine.model.errors import BcsError, Failed, NothingThere, UsageError
 from engine.plan.scope import Scope
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def here(where: Settings, asked: Asked, folder: str) -> int:
             return shown_plan(asked, parts, str(target))
         with unfinished.alone(where.home, target):
             terms = terms_of(where, asked, target)
-            with goes_on():
+            with goes_on(), made_or_forgotten(where, target):
                 answer, outcomes = bring(where, found, asked, target, terms)
             if all(outcome.verified for outcome in outcomes):
                 unfinished.end(where.home, target)
@@ -90,15 +90,33 @@ def goes_on() -> Iterator[None]:
 
 
 @contextmanager
-def recording(broken_off: Callable[[str], None]) -> Iterator[None]:
-    """What ends a restore before its time is recorded too."""
+def made_or_forgotten(where: Settings, target: Path) -> Iterator[None]:
+    """Within it a target that can't be made is said to be that, and nothing is left to go on with."""
+    from engine.recovery import unfinished
+
+    try:
+        yield
+    except OSError as error:
+        if os.path.lexists(target):
+            raise
+        unfinished.end(where.home, target)
+        raise Failed(
+            f"{printable(str(target))} can't be made: {os.strerror(error.errno or 0)}",
+            hint="name a directory on a file system that can be written to",
+        ) from None
+
+
+@contextmanager
+def recording(broken_off: Callable[[str, str], None]) -> Iterator[None]:
+    """What ends a restore before its time is recorded too: why, and the error's code."""
     try:
         yield
     except KeyboardInterrupt:
-        broken_off("broken off")
+        broken_off("broken off", "cancelled")
         raise
     except (BcsError, OSError) as error:
-        broken_off(error.message if isinstance(error, BcsError) else os.strerror(error.errno or 0))
+        known = isinstance(error, BcsError)
+        broken_off(error.message if known else os.strerror(error.errno or 0), error.code if known else Failed.code)
         raise
 
 
@@ -139,11 +157,11 @@ def bring(
         row = {"address": part.address, **point_json(part.prepared.point), "plan": plans[part.address], **told}
         sources.append(row)
 
-    def broken_off(why: str) -> None:
+    def broken_off(why: str, code: str) -> None:
         ended = {row["address"] for row in sources}
         for part in parts:
             if part.address not in ended:
-                told = {**_how(asked, terms), "verified": False, "error": why}
+                told = {**_how(asked, terms), "verified": False, "error": why, "code": code}
                 record(where, scene_of[part.address], part.prepared, ENDED, told)
 
     with progress(asked.as_json) as drawn, recording(broken_off):

@@ -48,7 +48,7 @@ def in_place(
         label = _new_label()
         now = there.point("latest") if dry_run else _marked(where, there, label)
         own = paths_of(there.journal, there.stream.id, point.at)
-        paths = [wanted.path] if wanted.path is not None else list(own)
+        paths = [there.path(point, wanted.path)] if wanted.path is not None else list(own)
         prepared = prepare(there.session, there.stream, now, point, paths, exact)
         answer = {"address": wanted.address, **point_json(point), "plan": in_place_json(prepared), "exact": exact}
         if dry_run:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bcsctl.commands.validate import counted
 from bcsctl.entries import damage_is_a_difference
 from bcsctl.opening import Scene, journal, scenes
 from bcsctl.output import BAD, BUSY, DIM, GOOD, local_time, print_json, printable, say, table, tell
@@ -87,6 +88,9 @@ def check(where: Settings, id: str, commands: Sequence[str], seconds: float, may
     if not commands:
         raise UsageError("there is nothing to check", hint='say --check "COMMAND", as often as needed')
     scratch = place.read(where.home, id)
+    if scratch.changed:
+        changed = counted(scratch.changed, "path")
+        say(f"an earlier check changed {changed} of this tree, and so it still is: restore anew to undo that", BUSY)
     with unfinished.alone(where.home, Path(scratch.tree)):
         scratch, checked = _check(where, scratch, commands, seconds, may_write)
     if as_json:
@@ -112,7 +116,7 @@ def promote(
         try:
             moved = put_in_place(where.home, scratch, Path(to) if to else None, aside=aside, changed=changed)
         except BcsError as error:
-            _act(where, scratch, PROMOTED, {"verified": False, "error": error.message})
+            _act(where, scratch, PROMOTED, {"verified": False, "error": error.message, "code": error.code})
             raise
     done = {"target": ", ".join(move["to"] for move in moved), "moves": moved, "changed": changed}
     counts = {"files": scratch.files, "bytes": scratch.content_bytes, "verified": not changed}
@@ -132,15 +136,17 @@ def discard(where: Settings, id: str, as_json: bool) -> int:
     from engine.recovery import unfinished
     from engine.recovery.scratch import place
 
-    for begun in unfinished.every(where.home):
-        if id == begun.id:
-            unfinished.end(where.home, Path(begun.target))
-            act(where, DISCARDED, {"restore": begun.id, "target": begun.target})
-            if as_json:
-                print_json({"discarded": begun.id, "target": begun.target, "files_stay": True})
-            else:
-                tell(f"forgotten; what was written stays in {printable(begun.target)}")
-            return 0
+    named = [begun for begun in unfinished.every(where.home) if id and begun.id.startswith(id)]
+    if len(named) + sum(one.id.startswith(id) for one in place.every(where.home)) > 1:
+        raise NothingThere(f"'{id}' is the beginning of several", hint="`bcsctl restore list` shows them: write more")
+    for begun in named:
+        unfinished.end(where.home, Path(begun.target))
+        act(where, DISCARDED, {"restore": begun.id, "target": begun.target})
+        if as_json:
+            print_json({"discarded": begun.id, "target": begun.target, "files_stay": True})
+        else:
+            tell(f"forgotten; what was written stays in {printable(begun.target)}")
+        return 0
     scratch = place.read(where.home, id)
     with unfinished.alone(where.home, Path(scratch.tree)):
         place.discard(where.home, scratch)
@@ -288,6 +294,9 @@ def _render_checked(checked: Mapping[str, Any] | None) -> None:
         say(f"check {each['command']!r}: exit {each['code']} in {took}", BAD if each["code"] else GOOD)
         if each["code"] and each["output"]:
             say(printable(each["output"].splitlines()[-1]))
+    failed = sum(bool(each["code"]) for each in checked["checks"])
+    if failed:
+        say(f"{failed} of {counted(len(checked['checks']), 'check')} failed", BAD)
     for change in checked["changes"]:
         say(f"changed by a check: {printable(change['path'])}: {change['what']}", BUSY)
     if checked["changes"] and not checked["passed"]:

@@ -104,8 +104,10 @@ def parse_time(text: str, now: int) -> int:
     """A time as users write it, in microseconds.
 
     `2026-11-22T10:00:00Z`, with an offset, or local time without one; `-5m` counts back
-    from `now`. `latest`, `point:` and `mark:` are no times: see `engine.model.points.parse_moment`.
+    from `now`, which `now` is. `latest`, `point:` and `mark:` are no times: see `engine.model.points.parse_moment`.
     """
+    if text == "now":
+        return now
     relative = _RELATIVE.match(text)
     if relative:
         return now - parse_duration(relative.group(1))
@@ -114,7 +116,7 @@ def parse_time(text: str, now: int) -> int:
     except ValueError:
         raise UsageError(
             f"'{text}' is not a time",
-            hint="write 2026-11-22T10:00:00Z, 2026-11-22T10:00:00+01:00, a local time without a zone, or -5m",
+            hint="write 2026-11-22T10:00:00Z, 2026-11-22T10:00:00+01:00, a local time without a zone, -5m or now",
         ) from None
     if parsed.tzinfo is None:
         parsed = parsed.astimezone()

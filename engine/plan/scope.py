@@ -52,7 +52,10 @@ def parse_scope(text: str, selector: str = "") -> Scope:
 
 
 def chosen(scope: Scope, known: Mapping[Address, Mapping[str, str]]) -> list[Address]:
-    """The sources of a scope, of all that are known with their labels, by address. NothingThere for none."""
+    """The sources of a scope, of all that are known with their labels, by address. NothingThere for none.
+
+    Streams of the program's own, whose group begins with an underscore, are no sources."""
+    known = {address: labels for address, labels in known.items() if not address.group.startswith("_")}
     fitting = [address for address, labels in known.items() if scope.labels.items() <= labels.items()]
     if len(scope.parts) == 1:
         [name] = scope.parts
@@ -64,13 +67,29 @@ def chosen(scope: Scope, known: Mapping[Address, Mapping[str, str]]) -> list[Add
     else:
         found = [address for address in fitting if _fits(address, scope.parts)]
     if not found:
-        from difflib import get_close_matches
-
-        names = sorted({address.group for address in known} | {address.host for address in known})
-        near = get_close_matches("/".join(scope.parts[:1]), names, n=3, cutoff=0.5) or names[:5]
-        hint = f"there is {', '.join(near)}" if near else "nothing is protected yet: see `bcsctl apply`"
-        raise NothingThere(f"there is no source in {scope}", hint=hint, details={"near": near})
+        raise _nothing(scope, known)
     return sorted(found)
+
+
+def _nothing(scope: Scope, known: Mapping[Address, Mapping[str, str]]) -> NothingThere:
+    """The refusal of a scope, with what there is instead."""
+    from difflib import get_close_matches
+
+    groups = sorted({address.group for address in known})
+    hint = "nothing is protected yet: see `bcsctl apply`"
+    near = groups[:5]
+    if scope.labels:
+        near = sorted({f"{key}={value}" for labels in known.values() for key, value in labels.items()})
+        hint = f"labels there are: {', '.join(near[:8])}" if near else "no group has labels: name a group, or a host"
+    elif known:
+        names = sorted({*groups, *(address.host for address in known)})
+        near = get_close_matches("/".join(scope.parts[:1]), names, n=3, cutoff=0.5) or near
+        hint = f"there is {', '.join(near)}"
+    return NothingThere(
+        f"there is no source in {scope}" if scope.parts else f"no source is labelled {scope}",
+        hint=hint,
+        details={"near": near},
+    )
 
 
 def landings(addresses: Sequence[Address], target: bytes) -> dict[Address, bytes]:

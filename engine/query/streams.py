@@ -61,6 +61,7 @@ def find(journal: Journal, address: str) -> StreamInfo:
         if stream in ids:
             return ids[stream]
     names = list(dict.fromkeys([name for name, stream in now.items() if stream in ids] + [str(one) for one in known]))
+    names = [name for name in names if not name.startswith("_")]  # streams of the program's own are no sources
     near = get_close_matches(address, names, n=3, cutoff=0.5) or names[:5]
     hint = f"there is {', '.join(near)}" if near else "nothing is protected yet: see `bcsctl apply`"
     raise NothingThere(f"there is no source {address}", hint=hint, details={"near": near})

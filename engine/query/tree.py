@@ -17,6 +17,7 @@ from engine.model.ids import Position
 from engine.query import asof, sql
 from engine.query.asof import AsOf
 from engine.query.session import Session
+from engine.tree.paths import unescaped
 
 TREE = pa.schema(
     [
@@ -154,9 +155,23 @@ def _one_row(path: bytes, inode: Inode) -> pa.Table:
     return pa.Table.from_pylist([{"path": path, "type": ord(inode.type), **row}], schema=TREE)
 
 
+def as_named(session: Session, stream: str, position: Position, path: bytes) -> bytes:
+    """`path` itself; or, when nothing is there and it is written with escapes as names are shown, what those mean."""
+    meant = unescaped(path)
+    if meant == path:
+        return path
+    for each in (path, meant):
+        try:
+            stat(session, stream, position, each)
+        except NothingThere:
+            continue
+        return each
+    return path
+
+
 def _no_path(path: bytes, position: Position) -> NothingThere:
     text = path.decode("utf-8", "backslashreplace")
     return NothingThere(
-        f"there is no {text} at {position}",
+        f"there is no {text} at point:{position}",
         hint="`bcsctl ls` shows what there is; `bcsctl log` when a path came and went",
     )

@@ -52,7 +52,7 @@ def refuse_into_protected(journal: Journal, ready: Iterable[Prepared], path: byt
     take it for new."""
     known = places(journal)
     for prepared in ready:
-        landing = _landing(journal, prepared, path)
+        landing = _landing(journal, prepared, None if path is None else prepared.base)
         if prepared.stream.address.host == EMBEDDED_HOST and _same(prepared, landing):
             continue
         for place in known:

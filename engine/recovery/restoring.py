@@ -25,7 +25,7 @@ from engine.query.applied import paths_of
 from engine.query.extents import pieces
 from engine.query.session import Session
 from engine.query.streams import StreamInfo
-from engine.query.tree import as_entries, tree_table
+from engine.query.tree import as_entries, as_named, tree_table
 from engine.query.unreadable import Stale, stale
 from engine.recovery.readback import read_back
 from engine.recovery.restore import Helping, Onto, Progress, Restored, restore
@@ -89,6 +89,7 @@ def prepare_for(
 
     A path with wildcards that is no file's name stands for all that it matches.
     """
+    path = as_named(session, stream.id, point.position, path) if path is not None else None
     own = paths_of(journal, stream.id, point.at)
     base, landing = base_of(path, own, into)
     try:
@@ -96,7 +97,7 @@ def prepare_for(
         plan = plan_restore(_pairs(table), base, landing, into, own)
     except NothingThere as error:
         if path is None:
-            raise NothingThere(f"nothing of {stream.address} was there at {point.position}") from None
+            raise NothingThere(f"nothing of {stream.address} was there at point:{point.position}") from None
         if not is_pattern(path):
             raise error
         table = tree_table(session, stream.id, point.position, fixed_part(base))

@@ -57,8 +57,22 @@ def check(directory: Path) -> None:
             f"{directory} can't be used: {os.strerror(error.errno or 0)}",
             hint=f"a mount whose program has gone is taken away by: umount -l {directory}",
         ) from None
+    if taken and _is_ours(directory):
+        raise Refused(
+            f"the history is mounted on {directory} already", hint=f"look there; `umount {directory}` ends it"
+        )
     if taken:
         raise Refused(f"{directory} is not empty", hint="mounting would hide what is in it: name an empty directory")
+
+
+def _is_ours(directory: Path) -> bool:
+    """Whether a mount of ours is there: its root alone is a mount point whose type has our name."""
+    if not os.path.ismount(directory):
+        return False
+    device = os.stat(directory).st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    rows = (line.split() for line in Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines())
+    return any(row[2] == wanted and row[row.index("-") + 1] == f"fuse.{NAME}" for row in rows)
 
 
 def _unmount(path: bytes, serving: Serving) -> None:
