@@ -67,8 +67,7 @@ def record(endpoint: Any, base: int, part: PolicySet, origin: Provenance) -> int
 
 
 def _start_node(home: Path, tell: OnProgress, clock: Clock) -> Result:
-    tell(Step("starting the node"))
-    started = embedded.start_node(home, clock=clock)
+    started = embedded.start_node(home, clock=clock, on_start=lambda: tell(Step("starting the node")))
     return Result(NODE, EMBEDDED_SITE, "changed" if started else "ok", True)
 
 

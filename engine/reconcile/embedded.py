@@ -11,7 +11,7 @@ import hashlib
 import importlib.metadata
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,8 +91,9 @@ def started_version(pid: int, variable: str) -> str:
     return next((word[len(prefix) :].decode() for word in words if word.startswith(prefix)), "")
 
 
-def start_node(home: Path, *, clock: Clock = SYSTEM) -> bool:
-    """Have the node of this program's version run and answer; False when it did already.
+def start_node(home: Path, *, clock: Clock = SYSTEM, on_start: Callable[[], None] = lambda: None) -> bool:
+    """Have the node of this program's version run and answer; False when it did already. `on_start` is told before it
+    is started.
 
     A node of another version is stopped first. Raises Failed when it does not come up, with what it said last.
     """
@@ -102,6 +103,7 @@ def start_node(home: Path, *, clock: Clock = SYSTEM) -> bool:
         pid = node_pid(home)
         if pid is not None and started_version(pid, "BCS_NODE_VERSION") == version and health(home):
             return False
+        on_start()
         ensure_master_key(home)
         if pid is not None:
             processes.stop(pid, "node", home, STOP_SECONDS["node"])
