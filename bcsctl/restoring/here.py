@@ -21,6 +21,7 @@ from engine.model.errors import BcsError, Failed, NothingThere, UsageError
 from engine.plan.scope import Scope
 
 if TYPE_CHECKING:
+    from engine.query.session import Session
     from engine.recovery.errand import Part, Terms, Wanted
     from engine.recovery.restoring import Outcome, Prepared
     from engine.recovery.unfinished import Begun
@@ -68,7 +69,7 @@ def here(where: Settings, asked: Asked, folder: str) -> int:
     with damage_is_a_difference(), scenes(where, asked.scope) as found:
         if asked.dry_run:
             parts = ready(found, asked, target, terms_of(where, asked, target))
-            return shown_plan(asked, parts, str(target))
+            return shown_plan(asked, found[0].session, parts, str(target))
         with unfinished.alone(where.home, target):
             terms = terms_of(where, asked, target)
             with goes_on(), made_or_forgotten(where, target):
@@ -114,9 +115,11 @@ def recording(broken_off: Callable[[str, str], None]) -> Iterator[None]:
     except KeyboardInterrupt:
         broken_off("broken off", "cancelled")
         raise
-    except (BcsError, OSError) as error:
-        known = isinstance(error, BcsError)
-        broken_off(error.message if known else os.strerror(error.errno or 0), error.code if known else Failed.code)
+    except BcsError as error:
+        broken_off(error.message, error.code)
+        raise
+    except OSError as error:
+        broken_off(os.strerror(error.errno or 0), Failed.code)
         raise
 
 
@@ -285,8 +288,9 @@ def _how(asked: Asked, terms: Terms) -> dict[str, Any]:
     return told | ({"again": True} if terms.begun else {})
 
 
-def shown_plan(asked: Asked, parts: Sequence[Part], place: str) -> int:
+def shown_plan(asked: Asked, session: Session, parts: Sequence[Part], place: str) -> int:
     """The dry run."""
+    from engine.recovery.restoring import data_bytes
     from engine.recovery.standing import details
     from engine.recovery.told import in_all, plan_json, point_json
 
@@ -294,7 +298,10 @@ def shown_plan(asked: Asked, parts: Sequence[Part], place: str) -> int:
         {
             "address": part.address,
             **point_json(part.prepared.point),
-            "plan": {**plan_json(part.prepared, part.prepared.plan.target), "standing": details(part.onto.standing)},
+            "plan": {
+                **plan_json(part.prepared, part.prepared.plan.target, data_bytes(session, part.prepared)),
+                "standing": details(part.onto.standing),
+            },
         }
         for part in parts
     ]
@@ -305,7 +312,10 @@ def shown_plan(asked: Asked, parts: Sequence[Part], place: str) -> int:
         else:
             render_plan(row, row["address"], row["plan"]["target"])
         return 0
-    answer = {"address": asked.name, "plan": in_all([row["plan"] for row in rows]), "sources": rows, "dry_run": True}
+    plan = in_all([row["plan"] for row in rows])
+    if any("data_bytes" not in row["plan"] for row in rows):
+        plan.pop("data_bytes", None)  # of some alone it would look like all
+    answer = {"address": asked.name, "plan": plan, "sources": rows, "dry_run": True}
     if asked.as_json:
         print_json(answer)
     else:

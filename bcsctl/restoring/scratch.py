@@ -44,7 +44,8 @@ def to_scratch(
         wanted = {**asked.again(), "beside": beside}
         if asked.dry_run:
             nowhere = where.home / place.FOLDER / "new"
-            return shown_plan(asked, ready(found, asked, nowhere, terms_of(where, asked, nowhere)), NAME)
+            parts = ready(found, asked, nowhere, terms_of(where, asked, nowhere))
+            return shown_plan(asked, found[0].session, parts, NAME)
         scratch = place.unfinished(where.home, wanted)
         is_new = scratch is None
         if scratch is None:

@@ -25,12 +25,20 @@ def render_plan(told: Mapping[str, Any], address: str, where: str) -> None:
     plan = told["plan"]
     tell(f"{address}:{printable(plan['path'])} {as_of(point_of(told))}")
     tell(f"would go to  {printable(where)}")
-    tell(f"files        {plan['files']:,} with {format_size(plan['bytes'])}")
+    data = plan.get("data_bytes")
+    holes = "" if data in (None, plan["bytes"]) else f" ({format_size(plan['bytes'])} with their holes)"
+    tell(f"files        {plan['files']:,} with {written(plan)}{holes}")
     tell(f"directories  {plan['directories']:,}")
     tell(f"others       {plan['others']:,} (links, fifos, sockets, devices)")
     tell(f"about        {format_about(round(plan['seconds_estimated'] * 1e6))}")
     standing(plan.get("standing", {}))
     unreadable(plan["unreadable"])
+
+
+def written(plan: Mapping[str, Any]) -> str:
+    """How much would be written; where nobody has looked how much of the files are holes, how much at most."""
+    data = plan.get("data_bytes")
+    return format_size(data) if data is not None else f"up to {format_size(plan['bytes'])}"
 
 
 def standing(told: Mapping[str, Any]) -> None:
@@ -61,7 +69,7 @@ def render_plans(told: Mapping[str, Any], where: str) -> None:
             row["address"],
             local_time(parse_time(row["at"], 0), 6),
             f"{row['plan']['files']:,}",
-            format_size(row["plan"]["bytes"]),
+            written(row["plan"]),
             format_about(round(row["plan"]["seconds_estimated"] * 1e6)),
             printable(row["plan"]["target"]),
         ]
@@ -69,7 +77,7 @@ def render_plans(told: Mapping[str, Any], where: str) -> None:
     ]
     plan = told["plan"]
     about = format_about(round(plan["seconds_estimated"] * 1e6))
-    rows.append(["in all", "", f"{plan['files']:,}", format_size(plan["bytes"]), about, printable(where)])
+    rows.append(["in all", "", f"{plan['files']:,}", written(plan), about, printable(where)])
     table(["SOURCE", "AS OF", "FILES", "BYTES", "ABOUT", "GOES TO"], rows, right=("FILES", "BYTES", "ABOUT"))
     standing(plan.get("standing", {}))
     unreadable(plan["unreadable"])

@@ -37,6 +37,10 @@ FEW_FILES = 5_000
 """Up to this many files their extents are asked for by name; for more, all of the stream's are read."""
 
 
+BYTES_A_SECOND = 150e6
+"""What an estimate takes a disk to write."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A restore that could begin: `point` answers it, `base` is what is brought back. `unreadable` is what the agent
@@ -51,7 +55,7 @@ class Prepared:
     @property
     def seconds_estimated(self) -> float:
         """A rough guess: 150 MB a second, a tenth of a millisecond a file, half a second to begin."""
-        return round(0.5 + self.plan.bytes / 150e6 + self.plan.names / 10_000, 1)
+        return round(0.5 + self.plan.bytes / BYTES_A_SECOND + self.plan.names / 10_000, 1)
 
 
 @dataclass(slots=True)
@@ -135,6 +139,13 @@ def carry_out(
     sync(plan.target)  # what is called restored is there after a power cut too
     differences = read_back(journal, stream.id, plan, found, done, owners) if verify else []
     return Outcome(done, clock.monotonic() - began, verify, differences)
+
+
+def data_bytes(session: Session, prepared: Prepared) -> int | None:
+    """What is to be written, without the files' holes; None for so many files that finding out takes a while."""
+    if len(prepared.plan.files) > FEW_FILES:
+        return None
+    return sum(piece.length for found in pieces_of(session, prepared).values() for piece in found)
 
 
 def pieces_of(session: Session, prepared: Prepared) -> dict[int, list[Piece]]:

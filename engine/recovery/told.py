@@ -9,7 +9,7 @@ from typing import Any
 from engine.model.points import Point
 from engine.model.times import format_time
 from engine.query.unreadable import Stale
-from engine.recovery.restoring import Outcome, Prepared
+from engine.recovery.restoring import BYTES_A_SECOND, Outcome, Prepared
 from engine.tree.paths import failures_json, path_json
 
 
@@ -18,9 +18,11 @@ def point_json(point: Point) -> dict[str, str]:
     return {"point": str(point.position), "at": format_time(point.at), "class": point.point_class}
 
 
-def plan_json(prepared: Prepared, target: bytes) -> dict[str, Any]:
-    """What a restore is about to make in the directory `target`."""
+def plan_json(prepared: Prepared, target: bytes, data: int | None = None) -> dict[str, Any]:
+    """What a restore is about to make in the directory `target`; `data` of its bytes, where that is known: the rest is
+    holes, which are not written."""
     plan = prepared.plan
+    seconds = prepared.seconds_estimated - (0 if data is None else (plan.bytes - data) / BYTES_A_SECOND)
     return {
         **path_json(prepared.base),
         **path_json(target, "target"),
@@ -29,7 +31,8 @@ def plan_json(prepared: Prepared, target: bytes) -> dict[str, Any]:
         "others": len(plan.others),
         "names": plan.names,
         "bytes": plan.bytes,
-        "seconds_estimated": prepared.seconds_estimated,
+        **({} if data is None else {"data_bytes": data}),
+        "seconds_estimated": round(seconds, 1),
         "unreadable": unreadable_json(prepared.unreadable),
     }
 

@@ -7,10 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from engine.env.clock import SYSTEM
+from engine.journal import control
+from engine.journal.commit import Committer
+from engine.journal.open import open_local
+from engine.model.ids import Address, stream_id
 from engine.model.points import parse_moment
 from engine.recovery import unfinished
 from engine.recovery.unfinished import Begun
-from tests.cli.conftest import ADDRESS, NAME_NOT_UTF8, PlainSite, Run
+from engine.wire.batch import NO_HASH, BatchBuilder
+from tests.cli.conftest import ADDRESS, NAME_NOT_UTF8, PlainSite, Run, applied_policy, commit
 
 ESCAPED = "/data/caf\\xe9.txt"
 
@@ -78,3 +84,28 @@ def test_checks_are_counted_and_a_changed_tree_is_told(run: Run, site: PlainSite
     again = run("restore", "check", done.json["scratch"]["id"], "--check", "false", "--check", "true", home=home)
     assert again.code == 6
     assert "1 of 2 checks failed" in again.err and "an earlier check changed 1 path" in again.err
+
+
+def test_a_plan_tells_what_is_written_and_not_holes(run: Run, tmp_path: Path) -> None:
+    home = tmp_path / "sparse"
+    (home / "keys").mkdir(parents=True)
+    (home / "keys" / "master.key").write_text("5a" * 32 + "\n")
+    journal = open_local(home / "journal", b"\x5a" * 32, create=True)
+    address = Address(*ADDRESS.split("/"))
+    stream, at = stream_id(address), SYSTEM.now() - 60_000_000
+    control.follow(journal.store, control.POLICIES, 0, applied_policy(stream, at))
+    with Committer(journal, "n1") as committer:
+        committer.register(address)
+        head = committer.open_stream(stream, "agent", None).head
+        builder = BatchBuilder(stream, head.epoch, 1, NO_HASH)
+        data = builder.inode(at, None, "d", 0o755, 0, 0, 0, at * 1000)
+        builder.dentry(at, 0, b"data", data)
+        file = builder.inode(at, None, "f", 0o644, 0, 0, 1 << 30, at * 1000)
+        builder.dentry(at, data, b"sparse", file)
+        builder.extent(at, file, 4096, b"x" * 4096)
+        builder.mark(at, "baseline", point_class="quiet")
+        commit(committer, builder)
+    asked = ("restore", ADDRESS, "--to", tmp_path / "back", "--dry-run")
+    plan = run(*asked, "--json", home=home).json["plan"]
+    assert (plan["bytes"], plan["data_bytes"]) == (1 << 30, 4096) and plan["seconds_estimated"] < 2
+    assert "1 with 4.0 KiB (1.0 GiB with their holes)" in run(*asked, home=home).text

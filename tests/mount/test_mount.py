@@ -224,3 +224,15 @@ def test_only_an_empty_directory_is_mounted_on(history: History, tmp_path: Path,
 
 def _lives(pid: int) -> bool:
     return os.path.exists(f"/proc/{pid}")
+
+
+def test_what_is_mounted_already_is_called_that(history: History, tmp_path: Path) -> None:
+    place = tmp_path / "twice"
+    place.mkdir()
+    told = history.site.json("mount", str(place), "--daemon")
+    try:
+        again = history.site.run("mount", str(place), "--daemon", check=False)
+        assert again.returncode == 4 and "mounted" in again.stderr.decode() and "already" in again.stderr.decode()
+    finally:
+        subprocess.run(["umount", place], check=True)
+    await_it(lambda: not _lives(told["pid"]))
