@@ -83,10 +83,18 @@ def _render(drill: Mapping[str, Any]) -> None:
     ]
     table(["CHECK", "SOURCE", "PASSED", "TOOK", "FOUND"], rows)
     for check in drill["checks"]:
-        if check["passed"] is False and check.get("output"):
-            tell(printable(f"{check['command']} wrote:"), BAD)
-            for line in check["output"].splitlines()[-_OUTPUT_LINES:]:
-                tell(printable(f"    {line}"))
+        if check["passed"] is False and check.get("command"):
+            _render_output(check)
+
+
+def _render_output(check: Mapping[str, Any]) -> None:
+    lines = (check.get("output") or "").splitlines()
+    where = f" in {check['address']}" if check["address"] else ""
+    last = f"wrote, of {len(lines):,} lines the last:" if len(lines) > _OUTPUT_LINES else "wrote:"
+    shown = last if lines else "wrote nothing"
+    tell(printable(f"{check['command']}{where} {shown}"), BAD)
+    for line in lines[-_OUTPUT_LINES:]:
+        tell(printable(f"    {line}"))
 
 
 def _verdict(passed: bool | None) -> tuple[str, str | None]:

@@ -5,26 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from engine.plan.drills import UNPROVEN
+from engine.plan.drills import PASSED, UNPROVEN
 from reports.words import moment, objective, several, span
 
+GROUPS_NAMED = 5
 JUDGED = ("met", "missed", "not-shown")
 
 
-def answer(sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """{text, sources, met, missed, not_shown, not_judged, exceptions[{address, verdict, text}]}."""
+def answer(sources: Sequence[Mapping[str, Any]], proofs: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """{text, sources, met, missed, not_shown, not_judged, unproven[group], exceptions[{address, verdict, text}]}.
+
+    `proofs` is what drills made of each group: those that no drill proves, and those of which one failed, come first.
+    """
     counts = {verdict: sum(one["verdict"] == verdict for one in sources) for verdict in (*JUDGED, "not-judged")}
     judged = sum(counts[verdict] for verdict in JUDGED)
+    unproven = [one["group_name"] for one in proofs if one["state"] in UNPROVEN]
     exceptions = [
+        {"address": one["group_name"], "verdict": verdict, "text": text}
+        for one in proofs
+        for verdict, text in _drilled(one)
+    ]
+    exceptions += [
         {"address": one["address"], "verdict": one["verdict"], "text": text} for one in sources for text in one["notes"]
     ]
     return {
-        "text": _headline(judged, counts["met"], counts["not-shown"], any(one["policies"] for one in sources)),
+        "text": _headline(judged, counts["met"], counts["not-shown"], any(one["policies"] for one in sources))
+        + _unproven(unproven),
         "sources": judged,
         "met": counts["met"],
         "missed": counts["missed"],
         "not_shown": counts["not-shown"],
         "not_judged": counts["not-judged"],
+        "unproven": unproven,
         "exceptions": exceptions,
     }
 
@@ -39,6 +51,25 @@ def _headline(judged: int, met: int, not_shown: int, asked: bool) -> str:
     if not_shown:
         text += f", {not_shown} {'more ' if met else ''}as far as is still known"
     return f"{text}."
+
+
+def _unproven(groups: Sequence[str]) -> str:
+    if not groups:
+        return ""
+    named = ", ".join(groups[:GROUPS_NAMED]) + (
+        f" and {len(groups) - GROUPS_NAMED} more" if len(groups) > GROUPS_NAMED else ""
+    )
+    return f" Unproven at its end, as no drill shows that it can be had back: {named}."
+
+
+def _drilled(proof: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(verdict, sentence) of a group whose drills ask for attention: unproven, or proven again after one failed."""
+    failed = f"{proof['failed']} of {several(proof['made'], 'drill')} in this period failed"
+    if proof["state"] in UNPROVEN:
+        why = proof["reason"] or "no drill was made"
+        yield "unproven", f"unproven: {why}" + (f"; {failed}" if proof["failed"] else "")
+    elif proof["failed"]:
+        yield "drill-failed", f"{failed}" + ("; a later one passed" if proof["state"] == PASSED else "")
 
 
 def notes(source: Mapping[str, Any]) -> list[str]:
@@ -87,7 +118,7 @@ def _limits(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"The period was cut at {moment(period['to'])}, when the report was written."
     if not report["sources"]:
         yield "There is no source that the report could speak of."
-    restores = report["restores"]
+    restores = [one for one in report["restores"] if not one["refused"]]
     if not restores and not any(one["passed"] for one in report["drills"]):
         yield "No restore was made in this period, no drill passed: nothing was shown to be recoverable by doing it."
     unproven = [one["group_name"] for one in report["proofs"] if one["state"] in UNPROVEN]

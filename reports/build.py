@@ -31,6 +31,9 @@ FORMAT = 1
 GRACE = 45 * SECOND
 """How long word of a source may be on its way: an idle node writes watermarks each 30 seconds."""
 
+OUTPUT_LINES, CHECKS_SHOWN = 10, 20
+"""Of each drill so many failed checks are shown, and so many of the last lines of what each of them wrote."""
+
 BANDS_MAX = 2000
 """A timeline of more bands is made coarser."""
 
@@ -120,14 +123,14 @@ def _arranged(head: dict[str, Any], answers: Answers, facts: Facts, report: Repo
     sources = _sources(rows)
     body: dict[str, Any] = {
         **head,
-        "answer": answer.answer(sources),
+        "answer": answer.answer(sources, rows["proofs"]),
         "sources": sources,
         "restores": [_restore(row) for row in rows["restores"]],
         "refusals": [_with_times(row, "first_at", "last_at") for row in rows["refusals"]],
         "verifications": [
             {**_with_times(row, "at"), "details": json.loads(row["details"])} for row in rows["verifications"]
         ],
-        "drills": [_with_times(row, "at") for row in rows["drills"]],
+        "drills": [_drill(row) for row in rows["drills"]],
         "proofs": [_proof(row) for row in rows["proofs"]],
     }
     body["limits"] = answer.limits(body, facts.unreadable)
@@ -267,6 +270,18 @@ def _proof(row: Row) -> dict[str, Any]:
             state: seconds(row[f"lasting_{state}"]) for state in ("passed", "failed", "stale", "void", "never")
         },
     }
+
+
+def _drill(row: Row) -> Row:
+    """A drill, with the end of what its failed checks wrote."""
+    failed = [
+        {
+            **{name: str(check.get(name) or "") for name in ("name", "address", "command", "message")},
+            "output": "\n".join(str(check.get("output") or "").splitlines()[-OUTPUT_LINES:]),
+        }
+        for check in json.loads(row["failed_checks"])[:CHECKS_SHOWN]
+    ]
+    return {**_with_times(row, "at"), "failed_checks": failed}
 
 
 def _restore(row: Row) -> Row:

@@ -69,6 +69,7 @@ def environment(html: bool) -> jinja2.Environment:
         "several",
         "measured",
         "unproven_for",
+        "whereto",
     )
     made.filters.update({name: getattr(words, name) for name in filters})
     made.globals.update(

@@ -117,3 +117,11 @@ def measured(drill: Mapping[str, Any], name: str) -> str:
 def unproven_for(proof: Mapping[str, Any]) -> float:
     """How long of the period a group was unproven, seconds."""
     return float(sum(lasting for state, lasting in proof["lasting_seconds"].items() if state != "passed"))
+
+
+def whereto(restore: Mapping[str, Any]) -> str:
+    """Where a restore went: `in place`, `a tar stream`, `db9:/tmp/back`."""
+    host = restore["host"]
+    if restore["place"] != "directory":
+        return f"{restore['place']} on {host}" if host else str(restore["place"])
+    return (f"{host}:" if host else "") + (restore["target"] or "–")

@@ -2,7 +2,8 @@
 -- Columns: made_at (microseconds), who, address, path (null for all of it), at, point, target (as recorded), files,
 -- bytes, seconds, verified (true, false, or null for not said), read_back (whether the disk was read again; likewise),
 -- failures (count, null for not said), host (that it was sent to, null for the machine that asked), error (why it did
--- not come to its end, null if it did); by made_at.
+-- not come to its end, null if it did), place ('in place', 'a tar stream', or 'directory', which target names), refused
+-- (whether a guard refused it, so that nothing was begun); by made_at.
 SELECT "at" AS made_at, who, address, json_extract_string(details, '$.path') AS path,
     json_extract_string(details, '$.at') AS "at",
     json_extract_string(details, '$.point') AS point, json_extract_string(details, '$.target') AS target,
@@ -13,7 +14,12 @@ SELECT "at" AS made_at, who, address, json_extract_string(details, '$.path') AS 
     try_cast(json_extract_string(details, '$.read_back') AS BOOLEAN) AS read_back,
     CASE json_type(details, '$.failures') WHEN 'ARRAY' THEN json_array_length(details, '$.failures')
          ELSE try_cast(json_extract_string(details, '$.failures') AS BIGINT) END AS failures,
-    json_extract_string(details, '$.host') AS host, json_extract_string(details, '$.error') AS error
+    json_extract_string(details, '$.host') AS host, json_extract_string(details, '$.error') AS error,
+    CASE WHEN try_cast(json_extract_string(details, '$.in_place') AS BOOLEAN) THEN 'in place'
+         WHEN json_extract_string(details, '$.target') = '.' THEN 'a tar stream'
+         ELSE 'directory' END AS place,
+    coalesce(json_extract_string(details, '$.code') IN ('refused', 'not-authorised', 'unauthenticated'), false)
+        AS refused
 FROM acts
 WHERE what IN ('restore', 'promote') OR starts_with(what, 'restore-')
 ORDER BY made_at

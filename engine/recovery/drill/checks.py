@@ -60,7 +60,8 @@ def rows_of(
             why = "nobody who may apply policies gave this site the command: change the policy, and apply it"
             rows.append(Row(COMMAND, False, why, command=_text(check)))
         elif back:
-            rows.append(_command(check, *scene, clock))
+            address = back[0].address if len(back) == 1 else ""
+            rows.append(_command(check, *scene, clock, address))
         else:
             rows.append(Row(COMMAND, False, "there is nothing to run it on", command=_text(check)))
     return rows
@@ -98,7 +99,7 @@ def _application(back: Back) -> Row:
     return Row(APPLICATION, None, "no driver looks into these files: nothing was asked", address=back.address)
 
 
-def _command(check: Check, directory: Path, of_drill: Mapping[str, str], clock: Clock) -> Row:
+def _command(check: Check, directory: Path, of_drill: Mapping[str, str], clock: Clock, address: str) -> Row:
     began = clock.monotonic()
     scratch = Path(of_drill["BCS_DRILL_TMP"])
     scratch.mkdir(mode=0o700, exist_ok=True)
@@ -106,7 +107,7 @@ def _command(check: Check, directory: Path, of_drill: Mapping[str, str], clock: 
     environment = {"PATH": os.defpath, **kept, "HOME": str(scratch), "TMPDIR": str(scratch), **of_drill}
     ran = commands.run(check.command, directory, environment, check.timeout / SECOND)
     seconds = clock.monotonic() - began
-    return Row(COMMAND, ran.passed, ran.why or "it exited with 0", seconds, "", _text(check), ran.output)
+    return Row(COMMAND, ran.passed, ran.why or "it exited with 0", seconds, address, _text(check), ran.output)
 
 
 def _text(check: Check) -> str:

@@ -11,7 +11,7 @@ from engine.plan.drills import GroupPolicy
 
 SOURCES_KEPT = 500
 """The audit keeps so many sources and checks of a drill; all of them are counted."""
-MESSAGE_CHARS, OUTPUT_CHARS = 500, 4096
+MESSAGE_CHARS, OUTPUT_CHARS, COMMAND_CHARS = 500, 4096, 80
 
 RESTORE, CHECKSUMS, ATTRIBUTES, APPLICATION, COMMAND = "restore", "checksums", "attributes", "application", "command"
 ROOM, RTO, RPO = "room", "rto", "rpo"
@@ -110,7 +110,8 @@ class Evidence:
             return "" if self.checks else "nothing was restored"
         first = failed[0]
         more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
-        return f"{first.address + ': ' if first.address else ''}{first.name}: {first.message}{more}"[:MESSAGE_CHARS]
+        what = f"{first.name} '{first.command[:COMMAND_CHARS]}'" if first.command else first.name
+        return f"{first.address + ': ' if first.address else ''}{what}: {first.message}{more}"[:MESSAGE_CHARS]
 
     def as_json(self) -> dict[str, Any]:
         """All of it."""

@@ -253,13 +253,26 @@ def _acts(made: Synthetic) -> None:
         "<script>alert(1)</script>",
         {**details, "target": "/tmp/b|ck\x1b[31m\n", "verified": False, "failures": 2, "error": "stopped | by hand"},
     )
+    refused_by_guard = {"verified": False, "error": "3 files are in the way", "code": "refused"}
+    made.act(minute(13.2), "restore", "ann", {**details, "target": "/srv", **refused_by_guard})
+    made.act(minute(13.4), "restore", "ann", {**details, "target": "."})
+    made.act(minute(13.6), "restore", "ann", {**details, "host": "db9", "in_place": True})
     stream = stream_id(parse_address(IDLE))
     for at in (minute(14), minute(15)):
         refused = {"stream": stream, "host": "db2", "bytes": 12, "error": "a batch of 12 bytes ends early"}
         made.act(at, "batch-refused", "agent db2", refused)
     made.act(minute(16), "refused-more", "node", {"what": "batch-refused", "count": 70})
     drill(made, minute(25), "finance")
-    drill(made, minute(35), "finance", passed=False)
+    command = {
+        "name": "command",
+        "passed": False,
+        "message": "it exited with 3",
+        "address": BUSY,
+        "command": "ledger | wc",
+    }
+    written = "".join(f"line {number}\n" for number in range(12)) + "<b>no\x1b[31m ledger</b>\n"
+    checks = [{"name": "checksums", "passed": True}, {**command, "output": written}]
+    drill(made, minute(35), "finance", passed=False, checks=checks)
     drill(made, minute(45), "finance", drill=None, rto_seconds=None, moment=None, asked="mark:before")
     drill(made, minute(46), "finance")
     made.act(minute(61), "restore", "late", {**details, "target": "/after/the/period"})

@@ -76,7 +76,25 @@ def test_the_answer_comes_first_and_names_each_exception(journal: Synthetic) -> 
     found = structure(journal)["answer"]
     assert found["text"] == "1 of 4 sources met their objective in this period, 1 more as far as is still known."
     assert (found["met"], found["missed"], found["not_shown"], found["not_judged"]) == (1, 2, 1, 1)
-    assert {one["address"] for one in found["exceptions"]} == {BUSY, IDLE, NEVER, MERGED, FORMER}
+    assert {one["address"] for one in found["exceptions"][1:]} == {BUSY, IDLE, NEVER, MERGED, FORMER}
+    failed = {"address": "finance", "verdict": "drill-failed"}
+    assert found["exceptions"][0] == {**failed, "text": "1 of 4 drills in this period failed; a later one passed"}
+
+
+def test_what_no_drill_proves_is_said_first(journal: Synthetic) -> None:
+    found = build(NAME, journal, from_at=minute(-35), to_at=minute(40), now=minute(40))["answer"]
+    assert found["unproven"] == ["finance"]
+    assert found["text"].endswith("Unproven at its end, as no drill shows that it can be had back: finance.")
+    first = found["exceptions"][0]
+    assert (first["address"], first["verdict"]) == ("finance", "unproven")
+    assert "its last drill failed" in first["text"] and "1 of 2 drills" in first["text"]
+
+
+@pytest.mark.parametrize("format", ["md", "html"])
+def test_what_a_failed_command_wrote_is_shown_by_its_last_lines(journal: Synthetic, format: str) -> None:
+    shown = render(NAME, journal, from_at=minute(-35), to_at=NOW, format=format, now=NOW)
+    assert "line 3\n" in shown and "line 2\n" not in shown and "it exited with 3" in shown
+    assert "\x1b" not in shown and (format == "md" or "<b>" not in shown)
 
 
 def test_each_source_has_the_verdict_that_its_history_deserves(journal: Synthetic) -> None:
@@ -128,9 +146,18 @@ def test_restores_and_refusals_come_from_the_audit_of_the_period(journal: Synthe
     assert [(one["who"], one["verified"], one["failures"]) for one in report["restores"]] == [
         ("ann", True, 0),
         ("<script>alert(1)</script>", False, 2),
+        ("ann", False, 0),
+        ("ann", True, 0),
+        ("ann", True, 0),
+    ]
+    assert [(one["place"], one["refused"]) for one in report["restores"][1:]] == [
+        ("directory", False),
+        ("directory", True),
+        ("a tar stream", False),
+        ("in place", False),
     ]
     refused = {(one["what"], one["address"]): one["refusals"] for one in report["refusals"]}
-    assert refused == {("batch-refused", IDLE): 2, ("batch-refused", None): 70}
+    assert refused == {("batch-refused", IDLE): 2, ("batch-refused", None): 70, ("restore", BUSY): 1}
 
 
 def test_drills_and_what_they_made_of_their_group_from_moment_to_moment(journal: Synthetic) -> None:
