@@ -7,13 +7,16 @@ import sys
 from pathlib import Path
 
 from engine.fill.base import Place
+from engine.fill.life.holder import hold
 from engine.fill.life.supervisor import supervise
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser("supervisor")
-    parser.add_argument("--role", required=True, choices=["supervisor"])
+    parser.add_argument("--role", required=True, choices=["supervisor", "holder"])
     parser.add_argument("--place", required=True, type=Path)
     parser.add_argument("--fd", type=int)
     parser.add_argument("--guard", default="")
     asked = parser.parse_args()
+    if asked.role == "holder":
+        sys.exit(hold(Place(asked.place), asked.fd, asked.guard))
     sys.exit(supervise(Place(asked.place), asked.fd, asked.guard))

@@ -114,10 +114,10 @@ class Recovery:
         return found[0]
 
     def processes(self) -> list[int]:
-        """Supervisor and filler, as far as they live."""
+        """Supervisor, filler and the third holder, as far as they live."""
         if not (self.place.path / "recipe.json").exists():
             return []
-        found = [starting.living(self.place, role) for role in (starting.ROLE, starting.FILLER)]
+        found = [starting.living(self.place, role) for role in (starting.HOLDER, starting.ROLE, starting.FILLER)]
         return [pid for pid in found if pid is not None]
 
     def end(self) -> None:

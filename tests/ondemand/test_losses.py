@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.fill.base import PRE_ACCESS
+from engine.fill.kept import documents
 from engine.fill.life import starting
 from tests.ondemand.rig import Like, Recovery, recovery
 
@@ -116,7 +118,7 @@ def test_the_filler_is_killed_again_and_again(made: Recovery, source: Path) -> N
 
 
 def test_the_supervisor_dies(made: Recovery, source: Path) -> None:
-    """The filler holds what it held, and has another one started; both at once are not tested: that is a reboot."""
+    """The filler holds what it held, and has another one started."""
     made.begin(like=Like(away=True), away_seconds=120)
     with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(read, made.dir / "big", 50 * BLOCK, 5000)
@@ -131,6 +133,45 @@ def test_the_supervisor_dies(made: Recovery, source: Path) -> None:
         assert asked.result(60) == read(source / "big", 50 * BLOCK, 5000)
     made.fill()
     assert made.differences() == []
+
+
+def test_supervisor_and_filler_die_at_once(made: Recovery, source: Path) -> None:
+    """A third process has what they held: readers wait, and nobody reads zeros; another supervisor takes it over."""
+    if made.mechanism != PRE_ACCESS:
+        pytest.skip("behind a mount reads fail then")
+    made.begin(like=Like(away=True), away_seconds=120)
+    with ThreadPoolExecutor(3) as threads:
+        before = threads.submit(read, made.dir / "big", 50 * BLOCK, 5000)
+        made.wait(lambda: made.progress().waiting >= 1, "a reader to wait")
+        for _ in range(2):
+            made.wait(lambda: len(made.processes()) == 3, "all three to live")
+            dead = [starting.living(made.place, role) for role in (starting.ROLE, starting.FILLER)]
+            made.kill([pid for pid in dead if pid is not None])
+            after = threads.submit(read, made.dir / "big", 200 * BLOCK, 5000)
+            made.wait(lambda dead=dead: starting.living(made.place) not in (None, dead[0]), "another supervisor")
+            made.filler()
+            assert waits(before, 0.05)
+            assert waits(after, 0.05)
+        made.like(Like())
+        assert before.result(60) == read(source / "big", 50 * BLOCK, 5000)
+        assert after.result(60) == read(source / "big", 200 * BLOCK, 5000)
+    made.fill()
+    assert documents.read_unguarded(made.place) == []
+    assert made.processes() == []
+    assert made.differences() == []
+
+
+def test_the_third_holder_is_started_again(made: Recovery, source: Path) -> None:
+    if made.mechanism != PRE_ACCESS:
+        pytest.skip("behind a mount there is none")
+    made.begin()
+    made.wait(lambda: starting.living(made.place, starting.HOLDER), "the third holder")
+    first = starting.living(made.place, starting.HOLDER)
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    made.wait(lambda: starting.living(made.place, starting.HOLDER) not in (None, first), "another one")
+    made.fill()
+    assert made.processes() == []
 
 
 def test_the_supply_stays_away(made: Recovery, source: Path) -> None:

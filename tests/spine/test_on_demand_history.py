@@ -15,7 +15,7 @@ import pytest
 from engine.fill.base import LIVING
 from engine.fill.kept import documents
 from engine.fill.life.recoveries import revive
-from engine.fill.life.starting import FILLER, ROLE, living
+from engine.fill.life.starting import FILLER, HOLDER, ROLE, living
 from tests.embedded import Site
 from tests.fidelity.walker import differences, walk
 
@@ -52,7 +52,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def end_recoveries(home: Path) -> None:
     """Fill what is left, so that nothing of ours outlives the test."""
     for place in documents.places(home):
-        for role in (ROLE, FILLER):
+        for role in (HOLDER, ROLE, FILLER):
             pid = living(place, role)
             if pid is not None:
                 os.kill(pid, signal.SIGKILL)

@@ -16,7 +16,7 @@ from engine.fill.base import CANCELLED, FAILED, FINISHING, FUSE, LIVING, PREPARI
 from engine.fill.kept import documents
 from engine.fill.kept.documents import Progress, State, Wanted
 from engine.fill.life.holding import being_made
-from engine.fill.life.starting import FILLER, ROLE, living, start_supervisor
+from engine.fill.life.starting import FILLER, HOLDER, ROLE, living, start_supervisor
 from engine.fill.tree.conditions import BOOT_ID, lasting
 from engine.model.errors import BcsError, Failed, NothingThere, Refused
 from engine.model.times import DAY
@@ -99,7 +99,7 @@ def clear(home: Path, directory: str) -> None:
 
 
 def _guarded(place: Place) -> bool:
-    return living(place, ROLE) is not None or living(place, FILLER) is not None or being_made(place)
+    return any(living(place, role) is not None for role in (ROLE, FILLER, HOLDER)) or being_made(place)
 
 
 def find(home: Path, id: str) -> Recovery:

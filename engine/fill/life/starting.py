@@ -15,7 +15,7 @@ from engine.env.clock import SYSTEM
 from engine.fill.base import MODULES, MechanismModule, Place, Recipe
 from engine.model.errors import Failed
 
-ROLE, FILLER = "supervisor", "filler"
+ROLE, FILLER, HOLDER = "supervisor", "filler", "holder"
 START_SECONDS = 30.0
 WHOLE, NEVER_CAME_UP, WITHDRAWN = 0, 3, 4
 """Exit codes of a filler: all is filled; it could not begin and has said why in the state; it has removed the tree."""

@@ -7,20 +7,20 @@ wait, and never that they read zeros. It does not end on signals: `recover cance
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import traceback
 from contextlib import suppress
-from pathlib import Path
 
 from engine.env import processes
 from engine.env.clock import SYSTEM, Clock
 from engine.fill.base import CANCELLED, ENDED, FAILED, PREPARING, MechanismModule, Place, Recipe
 from engine.fill.kept import documents
 from engine.fill.kept.documents import State
-from engine.fill.life import at_boot
+from engine.fill.life import at_boot, holder
 from engine.fill.life.guarding import life_of
 from engine.fill.life.starting import FILLER, NEVER_CAME_UP, ROLE, WHOLE, WITHDRAWN, environment, module_of
 from engine.model.errors import BcsError
@@ -28,13 +28,14 @@ from engine.model.errors import BcsError
 BACK_OFF_SECONDS = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)
 """Before the next filler, by how many have died soon after their start."""
 SOON_SECONDS = 5.0
+LOOK_MILLISECONDS = 1000
 
 
 def supervise(place: Place, held: int | None = None, guard: str = "", clock: Clock = SYSTEM) -> int:
     """Until the recovery has ended; the exit code. `held` and `guard` are taken over from one that died."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    _spare_me()
+    holder.spare_me()
     processes.write_pid_file(place.pid(ROLE))
     recipe = documents.read_recipe(place)
     module = module_of(recipe)
@@ -45,6 +46,7 @@ def supervise(place: Place, held: int | None = None, guard: str = "", clock: Clo
                 at_boot.install(recipe.dir, recipe.id)
             else:
                 module.cover(place, recipe)
+            holder.end(place)
             held = module.hold(place, recipe)
         else:
             module.orphaned(place, recipe, held)
@@ -60,10 +62,16 @@ def supervise(place: Place, held: int | None = None, guard: str = "", clock: Clo
 
 def _keep_filling(place: Place, recipe: Recipe, module: MechanismModule, held: int, guard: str, clock: Clock) -> int:
     deaths = 0
+    third: subprocess.Popen[bytes] | None = None
     while True:
         began = clock.monotonic()
+        third = holder.ensure(place, recipe, held, guard, third)
         filler = _start_filler(place, recipe, held, guard)
+        while not _ended(filler):
+            third = holder.ensure(place, recipe, held, guard, third)
         code = filler.wait()
+        if code in (WHOLE, WITHDRAWN, NEVER_CAME_UP):
+            holder.end(place)
         if code in (WHOLE, WITHDRAWN):
             module.let_go(place, recipe, held)
             _open_at_boot(recipe)
@@ -95,10 +103,15 @@ def _start_filler(place: Place, recipe: Recipe, held: int, guard: str) -> subpro
         )
 
 
-def _spare_me() -> None:
-    """Not to be killed for want of memory (proc(5), oom_score_adj)."""
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("-1000")
+def _ended(filler: subprocess.Popen[bytes]) -> bool:
+    """Wait for its end for a while; the third holder is looked after meanwhile."""
+    fd = os.pidfd_open(filler.pid)
+    try:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        return bool(poll.poll(LOOK_MILLISECONDS))
+    finally:
+        os.close(fd)
 
 
 def _failed(place: Place, error: OSError | BcsError) -> None:
