@@ -12,18 +12,18 @@ from typing import Any
 from bcsctl.node_client import get
 from bcsctl.settings import Settings
 from engine.fill.life.recoveries import CUT_OFF, recoveries
-from engine.model.errors import Refused, Unreachable
+from engine.model.errors import NotAuthorised, Refused, Unreachable
 from engine.recovery.word import SILENCE
 
 STATUS_HINT = "`bcsctl status` shows when it is complete; a restore to an empty directory with --to can be had now"
 
 
 def refuse_unless_current(where: Settings, addresses: Collection[str]) -> None:
-    """Refused while the source that has one of these addresses is recovered on demand, or is not known up to now. With
-    no node that answers nothing is known of it, and nothing said: there is no mark then, and so no restore."""
+    """Refused while the source that has one of these addresses is recovered on demand, or is not known up to now. Where
+    the node does not say, nothing is known of it, and nothing said: there is no mark then, and so no restore."""
     try:
         rows = [row for group in get(where, "/v1/status")["groups"] for row in group["sources"]]
-    except Unreachable:
+    except (Unreachable, NotAuthorised):
         rows = []
     found = next((row for row in rows if row["address"] in addresses), None)
     paths = [str(path) for path in found["paths"]] if found else []

@@ -55,3 +55,12 @@ def test_what_lies_beneath_can_be_had(tree: bytes, covered: bool) -> None:
     assert cover.is_covered(tree, "one") == covered
     cover.uncover(tree, "one")
     assert Path(os.fsdecode(tree), "file").read_text() == "HERE"
+
+
+def test_whose_cover_lies_at_above_or_below_a_path(tree: bytes) -> None:
+    above = os.path.dirname(tree)
+    assert cover.covering([tree]) == ""
+    cover.cover(tree, "one")
+    for path in (tree, above, tree + b"/deep/down"):
+        assert cover.covering([b"/elsewhere", path]) == "one", path
+    assert cover.covering([tree + b"x", above + b"/other"]) == ""
