@@ -34,7 +34,9 @@ def test_a_node_starts_once_and_goes(home: Path) -> None:
     assert pid is not None and health is not None
     assert observe(home).node.state == RUNNING
     assert observe(home).node.version == observe(home).version
-    assert embedded.start_node(home) is False
+    told: list[str] = []
+    assert embedded.start_node(home, on_start=lambda: told.append("starting")) is False
+    assert not told, "it runs already"
     assert embedded.node_pid(home) == pid
     assert (home / "run" / "node.sock").stat().st_mode & 0o777 == 0o600
 
