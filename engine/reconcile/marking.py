@@ -36,7 +36,7 @@ def mark(
     body: dict[str, Any] = {
         "group": group,
         "label": label,
-        "wait_seconds": math.ceil(min(wait_seconds, WAIT_SECONDS_MAX)),
+        "wait_ms": math.ceil(min(wait_seconds, WAIT_SECONDS_MAX) * 1000),
     }
     body |= {"class": point_class} if point_class else {}
     if again:

@@ -107,8 +107,8 @@ def routes(parts: Parts, version: str) -> list[Route]:
             streams = parts.desired.streams_of(group)
             set_at = await asyncio.wrap_future(parts.readers.submit(first_set, parts.journal, streams, label))
             refuse_taken(label, group, set_at, parts.desired.marks.values(), parts.clock.now())
-        wait = fields.whole(body, "wait_seconds", 0, high=fields.COUNT_MAX)
-        until = parts.clock.now() + wait * SECOND if 0 < wait <= WAIT_SECONDS_MAX else 0
+        wait = fields.whole(body, "wait_ms", 0) * (SECOND // 1000)
+        until = parts.clock.now() + wait if 0 < wait <= WAIT_SECONDS_MAX * SECOND else 0
         asked = await parts.desired.ask_marks(group, label, wanted, until)
         await asyncio.to_thread(parts.kept_marks.write, dict(parts.desired.marks))
         if not asked:
