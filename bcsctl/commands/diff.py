@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bcsctl.commands.validate import counted
+from bcsctl.diff_folded import folded
 from bcsctl.disk_diff import Compared, compare, tell_unreadable
 from bcsctl.entries import damage_is_a_difference, inode_json, path_json, when
 from bcsctl.lines_diff import show_lines, text_sides
@@ -46,6 +48,7 @@ class DiffCommand(SiteCommand):
 )
 @click.option("--quick", is_flag=True, help="With --at: take files of the same size and time for equal.")
 @click.option("--content", is_flag=True, help="The lines that differ in one text file, as `diff -u` shows them.")
+@click.option("--all", "whole", is_flag=True, help="A line also for each name below a renamed or removed directory.")
 @site_option
 @home_option
 @json_option
@@ -57,13 +60,14 @@ def command(
     disk: Path | None,
     quick: bool,
     content: bool,
+    whole: bool,
     home: str | None,
     as_json: bool,
 ) -> int:
     """Compare two moments of a source, or one with the disk as it is now; or of what is at PATH in it.
 
     + added, ~ changed, - removed, > renamed; ! could not be read on the disk (then the exit code is 1). Contents are
-    compared by their hashes, of every file.
+    compared by their hashes, of every file. What lies below a directory that was renamed or removed is counted.
 
     \b
     Example:  bcsctl diff finance/sf-db1/files --from -1h
@@ -80,9 +84,9 @@ def command(
             return show_lines(wanted, *sides, as_json)
         if at is not None:
             compared = compare(where, wanted, at, disk, quick=quick, quiet=as_json)
-            return show_disk(wanted, compared, disk, as_json)
+            return show_disk(wanted, compared, disk, as_json, whole=whole)
         assert before is not None
-        return _two_moments(where, wanted, before, after or "latest", as_json)
+        return _two_moments(where, wanted, before, after or "latest", as_json, whole=whole)
 
 
 def _check(before: str | None, after: str | None, at: str | None, disk: Path | None, quick: bool) -> None:
@@ -95,7 +99,7 @@ def _check(before: str | None, after: str | None, at: str | None, disk: Path | N
         raise UsageError(f"{'--disk' if disk else '--quick'} is about the disk", hint="it goes with --at")
 
 
-def _two_moments(where: Settings, wanted: Named, before: str, after: str, as_json: bool) -> int:
+def _two_moments(where: Settings, wanted: Named, before: str, after: str, as_json: bool, *, whole: bool) -> int:
     with scene(where, wanted.address) as there:
         from engine.query.diff import diff
 
@@ -111,11 +115,11 @@ def _two_moments(where: Settings, wanted: Named, before: str, after: str, as_jso
             }
         )
     else:
-        render(found, when(left), when(right))
+        render(found, when(left), when(right), whole=whole)
     return 0
 
 
-def show_disk(wanted: Named, compared: Compared, directory: Path | None, as_json: bool) -> int:
+def show_disk(wanted: Named, compared: Compared, directory: Path | None, as_json: bool, *, whole: bool = False) -> int:
     """What differs from the disk; 1 when some of it could not be read."""
     found, now = compared.found, SYSTEM.now()
     if as_json:
@@ -131,7 +135,7 @@ def show_disk(wanted: Named, compared: Compared, directory: Path | None, as_json
         )
     else:
         place = f" in {directory}" if directory else ""
-        render(found.changes, when(compared.point), f"the disk{place} at {local_time(now)}")
+        render(found.changes, when(compared.point), f"the disk{place} at {local_time(now)}", whole=whole)
         tell_unreadable(found.unreadable)
     return 1 if found.unreadable else 0
 
@@ -149,16 +153,18 @@ def change_json(change: Change) -> dict[str, Any]:
     }
 
 
-def render(found: Sequence[Change], left: str, right: str) -> None:
-    """A line a change, then how many there are; `left` and `right` name the moments."""
+def render(found: Sequence[Change], left: str, right: str, *, whole: bool = False) -> None:
+    """A line a change, then how many there are; `left` and `right` name the moments. Unless `whole`, names that only
+    went with their directory are counted on its line."""
     say(f"from {left}", DIM)
     say(f"  to {right}", DIM)
-    for change in found:
+    for change, below in [(change, 0) for change in found] if whole else folded(found):
         sign, colour = SIGNS[change.kind]
         name = printable(os.fsdecode(change.path))
         if change.old_path:
             name = f"{printable(os.fsdecode(change.old_path))} -> {name}"
-        tell(f"{sign} {name}{details(change)}", colour)
+        with_it = f"  and {counted(below, 'name')} below" if below else ""
+        tell(f"{sign} {name}{details(change)}{with_it}", colour)
     counts = [f"{sum(change.kind == kind for change in found):,} {kind}" for kind in SIGNS]
     say(", ".join(counts) if found else "no difference", DIM)
 

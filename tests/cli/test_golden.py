@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from bcsctl.commands import check, diff, history, log, ls, plan, points, query, search
@@ -172,7 +173,19 @@ def test_diff(golden: Golden) -> None:
         Difference(b"/srv/new\nname", "renamed", old, old, old_path=b"/srv/old name"),
         Difference(b"/srv/rewritten", "changed", old, old, True, False),
     ]
+    above = replace(old, type="d", size=0)
+    for name, kind, was in ((b"/tmp/gone", "removed", None), (b"/tmp/now", "renamed", b"/tmp/then")):
+        for below in (b"", b"/deep", b"/deep/file", b"/file"):
+            of = old if b"file" in below else above
+            came = None if was is None else was + below
+            found.append(Difference(name + below, kind, of, None if was is None else of, old_path=came))
+    changed = replace(old, mode=0o600)
+    found.append(Difference(b"/tmp/now/closed", "renamed", old, changed, old_path=b"/tmp/then/closed"))
+    grown = replace(old, size=2000)
+    found.append(Difference(b"/tmp/now/grown", "renamed", old, grown, True, old_path=b"/tmp/then/grown"))
+    found.append(Difference(b"/tmp/now/from elsewhere", "renamed", old, old, old_path=b"/srv/elsewhere"))
     diff.render(found, when(Point(Position(1, 5), NOON - SECOND, NOON, "fuzzy")), when(POINT))
+    diff.render(found[5:], "before", "after", whole=True)
     golden("diff")
 
 
