@@ -139,6 +139,11 @@ class Place:
         return self.path / "sizes"
 
     @property
+    def holes(self) -> Path:
+        """{file_id: bytes} of holes that have room, and are cold, until the rest of their file is filled."""
+        return self.path / "holes.json"
+
+    @property
     def mixed(self) -> Path:
         """Blocks of which a power cut left a part: engine.fill.kept.rebuild."""
         return self.path / "mixed.json"

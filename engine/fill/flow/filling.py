@@ -41,7 +41,7 @@ _GONE = (errno.ENOENT, errno.ESTALE)
 
 
 class Filling:
-    """See engine.fill.base.Fills. `bytes_left` and `waiting` are for showing."""
+    """See engine.fill.base.Fills. `left` (cold blocks by number), `blocks_left` and `waiting` are for showing."""
 
     mechanism: Mechanism
 
@@ -72,15 +72,15 @@ class Filling:
         spans in bytes of the file by (number, block), see engine.fill.kept.rebuild."""
         self._mixed, self._suspects = dict(mixed), suspects
         self._known: dict[int, Asked] = {}
-        self._left = [self._map.count_cold(file.first_block, file.first_block + file.blocks) for file in self._files]
-        self.blocks_left = sum(self._left)
-        self.files_left = sum(1 for left in self._left if left)
+        self.left = [self._map.count_cold(file.first_block, file.first_block + file.blocks) for file in self._files]
+        self.blocks_left = sum(self.left)
+        self.files_left = sum(1 for left in self.left if left)
 
     # What mechanisms ask: engine.fill.base.Fills.
 
     def number_of(self, dev: int, ino: int) -> int | None:
         number = self._numbers.get((dev, ino))
-        return None if number is None or not self._left[number] else number
+        return None if number is None or not self.left[number] else number
 
     def file(self, number: int) -> ColdFile:
         return self._files[number]
@@ -89,10 +89,10 @@ class Filling:
         return self._files
 
     def is_whole(self, number: int) -> bool:
-        return not self._left[number]
+        return not self.left[number]
 
     def ready(self, number: int, offset: int, length: int, size_now: int) -> bool:
-        if not self._left[number]:
+        if not self.left[number]:
             return True
         known = self._of(number)
         if known.flights or 0 <= size_now < known.limit:
@@ -107,7 +107,7 @@ class Filling:
         known = self._of(number)
         if 0 <= size_now < known.limit:
             self.truncated(number, size_now)
-        if not self._left[number]:
+        if not self.left[number]:
             return
         base = self._files[number].first_block
         with self._waiter():
@@ -203,7 +203,7 @@ class Filling:
         if known is None:
             with self._lock:
                 limit = min(self._files[number].size, self._sizes.smallest.get(number, self._files[number].size))
-                known = self._known.setdefault(number, Asked(limit, self._left[number]))
+                known = self._known.setdefault(number, Asked(limit, self.left[number]))
         return known
 
     def _range(self, number: int, limit: int, offset: int, length: int) -> Blocks:
@@ -377,13 +377,13 @@ class Filling:
             return
         known.left -= count
         with self._lock:
-            self._left[number] = known.left
+            self.left[number] = known.left
             self.blocks_left -= count
             if not known.left:
                 self.files_left -= 1
 
     def _when_whole(self, number: int) -> None:
-        if not self._left[number]:
+        if not self.left[number]:
             self.mechanism.whole(number)
 
     @contextmanager

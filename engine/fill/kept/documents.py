@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -132,6 +132,17 @@ def write_progress(place: Place, progress: Progress) -> None:
     beside = place.progress.with_suffix(".new")
     beside.write_bytes(_encoded(progress))
     beside.replace(place.progress)
+
+
+def read_holes(place: Place) -> dict[int, int]:
+    """Bytes by file_id: see Place.holes."""
+    if not place.holes.exists():
+        return {}
+    return {int(file_id): count for file_id, count in json.loads(place.holes.read_bytes()).items()}
+
+
+def write_holes(place: Place, holes: Mapping[int, int]) -> None:
+    durable.replace(place.holes, json.dumps(holes).encode())
 
 
 def note_unguarded(place: Place, path: bytes) -> None:

@@ -150,6 +150,8 @@ class _Work:
         self._told_at = -TELL_SECONDS
         self._filled: list[tuple[float, int]] = []
         self._holds: list[str] = []
+        holes = documents.read_holes(place)
+        self._holes = {file.number: holes[file.file_id] for file in filling.files() if file.file_id in holes}
         self._wanted = documents.Wanted()
 
     def until_the_end(self, supervisor: int, fd: int, guard: str) -> int:
@@ -214,8 +216,8 @@ class _Work:
             return
         self._told_at = at
         files = self._filling.files()
-        total = sum(file.size for file in files)
-        filled = max(0, total - self._filling.blocks_left * BLOCK_BYTES)
+        total = self._recipe.bytes
+        filled = max(0, total - self._data_left())
         self._filled = [*self._filled[-5:], (at, filled)]
         seconds = at - self._filled[0][0]
         rate = round((filled - self._filled[0][1]) / seconds) if seconds > 0 else 0
@@ -227,6 +229,11 @@ class _Work:
                 *(self._filling.away, damaged, self._holds),
             ),
         )
+
+    def _data_left(self) -> int:
+        """Bytes; a file's holes, which come last, are not counted."""
+        left = self._filling.blocks_left * BLOCK_BYTES
+        return left - sum(min(self._filling.left[file] * BLOCK_BYTES, count) for file, count in self._holes.items())
 
     def _cancel(self) -> int:
         """Nobody comes in any more; what is still cold ends at once, for those who have it open; all of it goes."""

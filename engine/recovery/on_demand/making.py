@@ -14,7 +14,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -101,7 +101,9 @@ def make(session: Session, prepared: Prepared, address: str, terms: Terms, clock
     mechanism = _mechanism(target, terms.mechanism, sparse)
     for directory in (place.path, place.mechanism, place.supply):
         durable.make_directories(directory)
+    documents.write_holes(place, {} if sparse else holes)
     recipe = _recipe(prepared, address, terms, place, mechanism, made_dir, lasting, clock)
+    recipe = replace(recipe, bytes=recipe.bytes - sum(holes.values()))  # holes are nothing to wait for
     built = False
     try:
         with making(place):
