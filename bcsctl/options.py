@@ -36,7 +36,7 @@ def at_option(command: _Command) -> _Command:
         "--at",
         default="latest",
         metavar="MOMENT",
-        help="As of when: latest, 2026-11-22T10:00:00Z, -5m, point:1.1234 or mark:LABEL.",
+        help="As of when: latest, now, 2026-11-22T10:00:00Z, -5m, point:1.1234 or mark:LABEL.",
     )(command)
 
 
