@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.fill.base import Place
 from engine.fill.kept.documents import State
-from engine.fill.life.starting import FILLER, ROLE, living
+from engine.fill.life.starting import FILLER, HOLDER, ROLE, living
 from engine.fill.tree.conditions import BOOT_ID
 
 
@@ -22,10 +22,10 @@ def life_of(pid: int) -> str:
 
 
 def guarded(place: Place, state: State) -> bool:
-    """Whether supervisor or filler live under the guard of this state, which is of this boot."""
+    """Whether supervisor, filler or holder live under the guard of this state, which is of this boot."""
     if state.guard.partition(":")[0] != BOOT_ID.read_text().strip():
         return False
-    return any(_under(place, role, state.guard) for role in (ROLE, FILLER))
+    return any(_under(place, role, state.guard) for role in (ROLE, FILLER, HOLDER))
 
 
 def _under(place: Place, role: str, guard: str) -> bool:
