@@ -12,11 +12,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
 
+from engine.env.own_directory import OwnDirectory
 from engine.model.errors import NothingThere, UsageError
 from engine.model.ids import Position
 from engine.model.times import SECOND, format_time
@@ -51,7 +51,7 @@ def build(name: str, journal: Any, *, from_at: int, to_at: int, group: str | Non
             f"the period from {format_time(from_at)} to {format_time(to_at)} holds no moment that has passed",
             hint="give --from a time before --to, and before now",
         )
-    with TemporaryDirectory(prefix="bcs-report-") as spill:
+    with OwnDirectory("report") as spill:
         with Session(journal) as session:
             facts = gather(
                 journal,
@@ -61,7 +61,7 @@ def build(name: str, journal: Any, *, from_at: int, to_at: int, group: str | Non
                 now=now,
                 grace=GRACE,
                 group=group,
-                spill=spill,
+                spill=str(spill),
             )
         try:
             answers = run(facts.connection, report)

@@ -9,19 +9,18 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import signal
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from engine.env.own_directory import OwnDirectory
 from engine.model.errors import BcsError, Failed
 from engine.model.policy.access import ROLES
 from engine.node.api.bodies import Busy
@@ -97,7 +96,7 @@ class Commands:
 
     async def run(self, task: Mapping[str, Any], zone: str, seconds_max: float) -> AsyncGenerator[bytes, None]:
         """The frames of a command's output, the last one included. However this ends, the process has ended too."""
-        scratch = mkdtemp(prefix="bcs-command-")
+        scratch = OwnDirectory("command")
         process = None
         try:
             process = await asyncio.create_subprocess_exec(
@@ -105,7 +104,7 @@ class Commands:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
-                env={**environment(self.home, zone), "TMPDIR": scratch},
+                env={**environment(self.home, zone), "TMPDIR": str(scratch.path)},
                 cwd="/",
                 start_new_session=True,
             )
@@ -116,7 +115,7 @@ class Commands:
         finally:
             await asyncio.shield(self._end(process, scratch))
 
-    async def _end(self, process: asyncio.subprocess.Process | None, scratch: str) -> None:
+    async def _end(self, process: asyncio.subprocess.Process | None, scratch: OwnDirectory) -> None:
         """Nothing of a command stays: no process, and no file that one which was killed could not remove."""
         if process is not None:
             self._running.discard(process)
@@ -124,7 +123,7 @@ class Commands:
             # Pipes of which nobody reads the rest are waited for, and asyncio has no public way to close them.
             process._transport.close()  # type: ignore[attr-defined]
             await process.wait()
-        await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+        await asyncio.to_thread(scratch.remove)
 
     def stop(self) -> None:
         """End all that run, and let none begin."""

@@ -6,7 +6,6 @@ asked of them lives in the modules around it. It writes nothing and reaches no n
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 import duckdb
 import pyarrow as pa
 
+from engine.env.own_directory import OwnDirectory
 from engine.journal import epochs
 from engine.journal.open import Journal
 from engine.model.errors import Damaged
@@ -45,13 +45,13 @@ class Session:
         self._epochs: dict[str, dict[int, Epoch]] = {}
         self._connections = threading.local()
         # What doesn't fit into memory goes to a directory of our own, never to where the user happens to stand.
-        self._spill = tempfile.TemporaryDirectory(prefix="bcs-query-", ignore_cleanup_errors=True)
+        self._spill = OwnDirectory("query")
         self._database = duckdb.connect(
             ":memory:",
             config={
                 "threads": threads,
                 "memory_limit": memory,
-                "temp_directory": self._spill.name,
+                "temp_directory": str(self._spill.path),
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
                 "python_enable_replacements": False,
@@ -74,7 +74,7 @@ class Session:
 
     def close(self) -> None:
         self._database.close()
-        self._spill.cleanup()
+        self._spill.remove()
 
     def refresh(self) -> None:
         """List the segments again. What was committed since is visible afterwards."""

@@ -12,12 +12,12 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
 
 import engine
+from engine.env.own_directory import OwnDirectory
 from engine.journal.open import Journal
 from engine.journal.seen import Seen
 from engine.model import errors
@@ -86,9 +86,9 @@ def _run(
         )
     paths = [str(session.journal.files.path(key)) for key in sorted(session.held.keys)]
     tables = {"streams": _streams(session), "commits": _commits(session), "points": _points(session)}
-    with TemporaryDirectory(prefix="bcs-query-") as own:
+    with OwnDirectory("query") as own:
         if session.journal.seen:
-            paths, tables = _only_seen(session, session.journal.seen, paths, tables, Path(own) / "events.parquet")
+            paths, tables = _only_seen(session, session.journal.seen, paths, tables, own / "events.parquet")
         return _asked(sql, paths, tables, rows_max, seconds_max, memory)
 
 
