@@ -93,7 +93,7 @@ def test_a_map_that_is_believed_keeps_what_it_knows(cold: tuple[ColdFile, Path])
 
 
 def test_what_a_believed_map_calls_cold_and_is_written_is_a_suspect(cold: tuple[ColdFile, Path]) -> None:
-    """It stays cold, with what is there: all of a block, or some pages of it; a hole as well. Past a cut all is warm."""
+    """It stays cold, with what is there: all of a block, or some pages of it; a hole too. Past a cut all is warm."""
     file, path = cold
     write(path, 7 * BLOCK_BYTES + 4096, 3)
     write(path, 20 * BLOCK_BYTES, 2 * BLOCK_BYTES)
