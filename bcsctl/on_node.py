@@ -26,7 +26,7 @@ OPTIONS: Mapping[str, frozenset[str]] = {
     "points": _EVERY | {"address", "from_at", "to_at", "point_class", "limit"},
     "ls": _EVERY | {"address", "at", "recursive", "hashed"},
     "cat": _EVERY | {"address", "at"},
-    "diff": _EVERY | {"address", "before", "after", "content"},
+    "diff": _EVERY | {"address", "before", "after", "content", "whole"},
     "log": _EVERY | {"address", "limit", "no_follow"},
     "search": _EVERY
     | {"pattern", "address", "from_at", "to_at", "larger", "smaller", "limit"}
