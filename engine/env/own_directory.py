@@ -1,7 +1,9 @@
 """Temporary directories that outlive nobody: whoever makes one removes those of processes that ended without doing so.
 
-The pid in the name is for people. Whether a directory is still in use its lock tells, which ends with the process
-whatever ended it, and holds across containers that share /tmp.
+The pid in the name is for people. That a directory is ours says a file in it, OURS, and nothing else: whatever has a
+name like ours and no such file is somebody's and stays, and so does one in which something is mounted. Whether it is
+still in use the lock on that file tells, which ends with the process whatever ended it, and holds across containers
+that share /tmp.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import tempfile
 import weakref
 from pathlib import Path
 
+OURS = ".bcs-temporary"
 _NAME = re.compile(r"bcs-[a-z]+-[0-9]+-[^/]+")
 _swept: set[str] = set()
 
@@ -50,30 +53,40 @@ def sweep(above: Path) -> int:
 
 
 def _swept_away(path: Path) -> bool:
-    held = _held(path)
+    held = _held(path, 0)
     if held is None:
         return False
-    mine = os.fstat(held).st_uid == os.geteuid()
-    if mine:
+    swept = os.fstat(held).st_uid == os.geteuid() and _of_one_piece(path)
+    if swept:
         shutil.rmtree(path, ignore_errors=True)
     os.close(held)
-    return mine
+    return swept
+
+
+def _of_one_piece(path: Path) -> bool:
+    """Whether all of it is on one file system, and so nothing is mounted in it."""
+    device = path.lstat().st_dev
+    return all(
+        (Path(folder) / name).lstat().st_dev == device
+        for folder, folders, files in os.walk(path)
+        for name in (*folders, *files)
+    )
 
 
 def _made(what: str) -> tuple[Path, int]:
     while True:
         path = Path(tempfile.mkdtemp(prefix=f"bcs-{what}-{os.getpid()}-"))
-        held = _held(path)
+        held = _held(path, os.O_CREAT)
         if held is not None and os.fstat(held).st_nlink:
             return path, held
         if held is not None:  # somebody swept it away before it was locked
             os.close(held)
 
 
-def _held(path: Path) -> int | None:
-    """A descriptor with the directory's lock; None where another has it, or there is no such directory."""
+def _held(path: Path, create: int) -> int | None:
+    """A descriptor with the lock of a directory of ours; None where another has it, or it is none."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(path / OURS, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | create, 0o600)
     except OSError:
         return None
     try:
