@@ -9,7 +9,7 @@ from typing import Any
 from engine.model.policy.site import EMBEDDED_SITE
 
 ABSENT, STOPPED, RUNNING = "absent", "stopped", "running"
-NEVER_SEEN, SILENT, REVOKED, EXPIRED = "never-seen", "silent", "revoked", "expired"
+NEVER_SEEN, OVERDUE, SILENT, REVOKED, EXPIRED = "never-seen", "overdue", "silent", "revoked", "expired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,9 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class AgentSeen:
-    """An agent as its node knows it. `state` is running; silent, having reported until `since`; never-seen, having
-    been let in and not reported; revoked or expired, since its certificate is. `settings` is the digest of those it
-    runs with, empty where it does not say."""
+    """An agent as its node knows it. `state` is running; overdue, having missed some reports: running late, or just
+    gone; silent, having reported until `since`; never-seen, having been let in and not reported; revoked or expired,
+    since its certificate is. `settings` is the digest of those it runs with, empty where it does not say."""
 
     state: str
     version: str = ""

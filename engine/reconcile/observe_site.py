@@ -21,6 +21,7 @@ from engine.plan.observed import (
     ABSENT,
     EXPIRED,
     NEVER_SEEN,
+    OVERDUE,
     REVOKED,
     RUNNING,
     SILENT,
@@ -33,8 +34,9 @@ from engine.plan.observed import (
 ASK_SECONDS = 20.0
 HEARING_SECONDS = 3.0
 POLL_SECONDS = 0.2
+OVERDUE_SECONDS = 2
 SILENT_SECONDS = 15
-"""Agents report each second; one of which nothing was heard for so long is to be started."""
+"""Agents report each second; one of which nothing was heard for so long is to be started. In between nobody knows."""
 
 
 def observe_site(site: str) -> Observed:
@@ -72,12 +74,14 @@ def _settled(
     endpoint: Endpoint, hosts: Collection[str], named_since: Mapping[str, int], clock: Clock
 ) -> dict[str, AgentSeen]:
     """The agents, once the node has heard of all of `hosts` since it started, or some seconds later: what it has not
-    heard yet is not drift."""
-    ends_at = clock.monotonic() + HEARING_SECONDS
+    heard yet is not drift. One that is overdue is waited for until it reports or is silent: a host that has just been
+    restored needs its agent started, and a plan that is made too soon would find nothing to do."""
+    started_at = clock.monotonic()
     while True:
-        seen = agents_of(endpoint, named_since)
-        waited_for = [host for host in hosts if not _told(seen.get(host))]
-        if not waited_for or clock.monotonic() >= ends_at:
+        seen, waited = agents_of(endpoint, named_since), clock.monotonic() - started_at
+        untold = waited < HEARING_SECONDS and any(not _told(seen.get(host)) for host in hosts)
+        overdue = waited < SILENT_SECONDS and any(seen[host].state == OVERDUE for host in hosts if host in seen)
+        if not untold and not overdue:
             return seen
         clock.sleep(POLL_SECONDS)
 
@@ -125,6 +129,8 @@ def _agent(
         return AgentSeen(NEVER_SEEN) if certificate is not None else None
     if now - heard_at > SILENT_SECONDS * SECOND:
         return AgentSeen(SILENT, version, format_time(heard_at), settings)
+    if now - heard_at > OVERDUE_SECONDS * SECOND:
+        return AgentSeen(OVERDUE, version, settings=settings)
     return AgentSeen(RUNNING, version, settings=settings)
 
 

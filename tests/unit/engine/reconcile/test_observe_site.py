@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from engine.env import credentials
+from engine.env.clock import Clock
 from engine.env.credentials import Credential
+from engine.env.endpoint import Endpoint, UnixEndpoint
 from engine.model.errors import Refused, Unreachable
 from engine.model.times import DAY, SECOND, format_time
-from engine.plan.observed import ABSENT, EXPIRED, NEVER_SEEN, REVOKED, RUNNING, SILENT, AgentSeen
-from engine.reconcile.observe_site import agents_seen, observe_site, refuse_strange
+from engine.plan.observed import ABSENT, EXPIRED, NEVER_SEEN, OVERDUE, REVOKED, RUNNING, SILENT, AgentSeen, Observed
+from engine.reconcile import observe_site as observing
+from engine.reconcile.observe_site import agents_seen, observe_node, observe_site, refuse_strange
 
 NOW = 1_800_000_000 * SECOND
 RECENT, NOON = NOW - SECOND, NOW - 3600 * SECOND
@@ -36,6 +39,7 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], int | None, A
     "named by policies, never seen": ([], [row(None, version="", settings="")], None, None),
     "let in, not heard of": ([certificate()], [row(None, version="", settings="")], None, AgentSeen(NEVER_SEEN)),
     "reports": ([certificate()], [row(RECENT)], None, AgentSeen(RUNNING, "1.0", settings="a")),
+    "overdue": ([certificate()], [row(NOW - 6 * SECOND)], None, AgentSeen(OVERDUE, "1.0", settings="a")),
     "silent": ([certificate()], [row(NOON)], None, AgentSeen(SILENT, "1.0", format_time(NOON), "a")),
     "silent, and the node has started since": ([], [row(NOON)], None, AgentSeen(SILENT, "1.0", format_time(NOON), "a")),
     "expired": (
@@ -82,3 +86,42 @@ def test_another_authority_is_no_silence() -> None:
     refuse_strange("sf", credential, Unreachable("connection refused"))
     with pytest.raises(Refused, match="what answers at https://n1:8440 is not the site sf"):
         refuse_strange("sf", credential, Unreachable("x", details={"untrusted": True}))
+
+
+class Turned(Clock):
+    """Sleeping moves it, and nothing else does."""
+
+    def __init__(self) -> None:
+        self.slept = 0.0
+
+    def monotonic(self) -> float:
+        return self.slept
+
+    def sleep(self, seconds: float) -> None:
+        self.slept += seconds
+
+
+@pytest.mark.parametrize(
+    ("back_after_seconds", "state", "at_most_seconds"), [(None, SILENT, 10.5), (3.0, RUNNING, 3.5), (0.0, RUNNING, 0.0)]
+)
+def test_an_overdue_agent_is_waited_for_until_it_is_heard_or_silent(
+    monkeypatch: pytest.MonkeyPatch, back_after_seconds: float | None, state: str, at_most_seconds: float
+) -> None:
+    """Its host has been lost and is back already: a plan made at once would find that nothing is to be done."""
+    clock = Turned()
+
+    def answer(_endpoint: Endpoint, _method: str, path: str, **_: Any) -> dict[str, Any]:
+        now = NOW + int(clock.slept * SECOND)
+        back = back_after_seconds is not None and clock.slept >= back_after_seconds
+        answers: dict[str, dict[str, Any]] = {
+            "/v1/health": {"version": "1.0"},
+            "/v1/policies/latest": {"number": 1, "agents": ["h"]},
+            "/v1/certificates": {"certificates": [certificate()]},
+            "/v1/status": {"at": format_time(now), "hosts": [row(now if back else NOW - 6 * SECOND)]},
+        }
+        return answers[path]
+
+    monkeypatch.setattr(observing, "request_json", answer)
+    found = observe_node(Observed(site="sf"), UnixEndpoint(Path("unused")), clock)
+    assert found.agents["h"].state == state
+    assert clock.slept <= at_most_seconds
