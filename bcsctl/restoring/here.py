@@ -291,8 +291,8 @@ def _how(asked: Asked, terms: Terms) -> dict[str, Any]:
 def shown_plan(asked: Asked, session: Session, parts: Sequence[Part], place: str) -> int:
     """The dry run."""
     from engine.recovery.restoring import data_bytes
-    from engine.recovery.standing import details
     from engine.recovery.told import in_all, plan_json, point_json
+    from engine.tree.standing import details
 
     rows: list[dict[str, Any]] = [
         {

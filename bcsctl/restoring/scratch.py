@@ -21,7 +21,7 @@ from engine.model.policy.site import EMBEDDED_HOST
 from engine.model.times import format_about, format_size, format_time
 
 if TYPE_CHECKING:
-    from engine.recovery.scratch.place import Scratch
+    from engine.tree.scratch.place import Scratch
 
 NAME = "scratch"
 CHECKED, PROMOTED, PROMOTING, DISCARDED = "scratch-check", "promote", "promoting", "discard"
@@ -35,7 +35,7 @@ def to_scratch(
     """Restore to scratch, read everything back, run the checks."""
     from engine.recovery import unfinished
     from engine.recovery.acts import who_acts
-    from engine.recovery.scratch import manifest, place
+    from engine.tree.scratch import manifest, place
 
     if where.site is not None:
         raise UsageError("scratch is on the machine that has the journal", hint="run it on the site's node")
@@ -84,7 +84,7 @@ def to_scratch(
 def check(where: Settings, id: str, commands: Sequence[str], seconds: float, may_write: bool, as_json: bool) -> int:
     """Run checks on a scratch restore."""
     from engine.recovery import unfinished
-    from engine.recovery.scratch import place
+    from engine.tree.scratch import place
 
     if not commands:
         raise UsageError("there is nothing to check", hint='say --check "COMMAND", as often as needed')
@@ -106,8 +106,8 @@ def promote(
 ) -> int:
     """Put a scratch restore in its place."""
     from engine.recovery import unfinished
-    from engine.recovery.scratch import place
-    from engine.recovery.scratch.promote import promote as put_in_place
+    from engine.tree.scratch import place
+    from engine.tree.scratch.promote import promote as put_in_place
 
     scratch = place.read(where.home, id)
     if to is not None and not into_protected:
@@ -135,7 +135,7 @@ def promote(
 def discard(where: Settings, id: str, as_json: bool) -> int:
     """Remove a scratch restore; or forget a restore that was broken off, whose files stay."""
     from engine.recovery import unfinished
-    from engine.recovery.scratch import place
+    from engine.tree.scratch import place
 
     named = [begun for begun in unfinished.every(where.home) if id and begun.id.startswith(id)]
     if len(named) + sum(one.id.startswith(id) for one in place.every(where.home)) > 1:
@@ -163,7 +163,7 @@ def discard(where: Settings, id: str, as_json: bool) -> int:
 def listed(where: Settings, as_json: bool) -> int:
     """Scratch restores, and restores that were broken off."""
     from engine.recovery import unfinished
-    from engine.recovery.scratch import place
+    from engine.tree.scratch import place
 
     scratches = place.every(where.home)
     trees = {scratch.tree for scratch in scratches}
@@ -223,7 +223,7 @@ def _warn_when_protected(found: Sequence[Scene], folder: Path | None) -> None:
 def _refuse_protected(where: Settings, scratch: Scratch, to: Path) -> None:
     """Refused when it would become new history of what is protected there; where it came from it may go."""
     from engine.recovery.own_history import refuse_protected
-    from engine.recovery.scratch.promote import planned
+    from engine.tree.scratch.promote import planned
 
     origins = [os.fsencode(origin) for _, origin in scratch.roots]
     refuse_protected(journal(where), [(target, origins) for _, target in planned(scratch, to)])
@@ -268,7 +268,7 @@ def _roots(there: Scene, asked: Asked, scratch: Scratch, row: Mapping[str, Any])
 def _check(
     where: Settings, scratch: Scratch, commands: Sequence[str], seconds: float, may_write: bool
 ) -> tuple[Scratch, dict[str, Any]]:
-    from engine.recovery.scratch.checks import run_checks
+    from engine.tree.scratch.checks import run_checks
 
     done = run_checks(where.home, scratch, commands, seconds, may_write, SYSTEM)
     checks = list(done.scratch.checks[-len(commands) :])

@@ -28,7 +28,7 @@ from engine.deploy.platforms import Platform, this_platform
 from engine.env import durable
 
 AGENT, NODE = "agent", "node"
-AGENT_PARTS = ("agent", "drivers", "env", "fill", "fuse", "identity", "model", "tree", "wire")
+AGENT_PARTS = ("agent", "drivers", "env", "fill", "fuse", "identity", "model", "plan", "tree", "wire")
 NODE_PARTS = ("bcsctl", "engine", "reports")
 KEPT = 8  # bundles of a kind in the cache; older ones can be made again
 

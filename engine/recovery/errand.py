@@ -23,9 +23,9 @@ from engine.query.session import Session
 from engine.query.streams import StreamInfo
 from engine.recovery.restore import Helping, Onto, Progress
 from engine.recovery.restoring import Outcome, Prepared, carry_out, prepare_for
-from engine.recovery.standing import refuse, survey
 from engine.recovery.unfinished import Begun
 from engine.tree.paths import shown
+from engine.tree.standing import refuse, survey
 from engine.tree.target import first_entry, refuse_cut_off
 
 

@@ -22,10 +22,10 @@ from engine.plan.restore import Made, RestorePlan, shares
 from engine.plan.standing import Seen, Standing
 from engine.recovery import large
 from engine.recovery.fill import FileTask, Filled, attributes_of
-from engine.recovery.replacing import Replacing, move_aside
 from engine.recovery.whole import whole
 from engine.recovery.workers import SMALL_BYTES, Work, fill_in_processes, fill_on_threads, worth_processes
 from engine.tree.apply import CannotMake, Shortfall, deepest_first, finish, link, make
+from engine.tree.replacing import Replacing, move_aside
 
 Progress = Callable[[int, int], None]
 """Called with files and bytes done since the last call."""

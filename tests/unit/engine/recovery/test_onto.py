@@ -12,10 +12,10 @@ import pytest
 
 from engine.model.events import Inode
 from engine.plan.restore import Made, RestorePlan
-from engine.recovery import replacing
 from engine.recovery.restore import Onto, Restored, restore
-from engine.recovery.standing import survey
+from engine.tree import replacing
 from engine.tree.compare import compare
+from engine.tree.standing import survey
 
 JOURNAL: Any = None
 STEPS = ("mkdir", "link", "rename", "symlink", "mkfifo", "open", "chmod", "utime", "unlink", "ftruncate")

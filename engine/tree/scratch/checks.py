@@ -13,8 +13,8 @@ from typing import Any
 
 from engine.env.clock import Clock
 from engine.model.errors import Refused
-from engine.recovery.scratch import manifest, place
-from engine.recovery.scratch.place import CHECKED, FAILED, RESTORED, Scratch
+from engine.tree.scratch import manifest, place
+from engine.tree.scratch.place import CHECKED, FAILED, RESTORED, Scratch
 
 OUTPUT_CHARS = 4_000
 CHANGES_NAMED = 20

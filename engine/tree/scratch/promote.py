@@ -17,12 +17,12 @@ from engine.env.durable import sync_directory
 from engine.env.processes import is_root
 from engine.model.errors import Failed, Refused, UsageError, VerificationFailed
 from engine.model.times import format_size
-from engine.recovery.replacing import aside_name
-from engine.recovery.scratch import manifest, place
-from engine.recovery.scratch.place import CHECKED, FAILED, PROMOTING, RESTORED, Scratch
 from engine.tree.copy import copy_tree
 from engine.tree.exchange import exchange, rename_new
 from engine.tree.paths import shown
+from engine.tree.replacing import aside_name
+from engine.tree.scratch import manifest, place
+from engine.tree.scratch.place import CHECKED, FAILED, PROMOTING, RESTORED, Scratch
 from engine.tree.settle import sync
 from engine.tree.walk import Entry, walk
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from engine.model.errors import Refused
-from engine.recovery.scratch import manifest, place
-from engine.recovery.scratch.place import RESTORED, Scratch
-from engine.recovery.scratch.promote import promote
 from engine.tree.compare import digest
+from engine.tree.scratch import manifest, place
+from engine.tree.scratch.place import RESTORED, Scratch
+from engine.tree.scratch.promote import promote
 
 
 class Killed(BaseException):
@@ -47,7 +47,7 @@ CALLS = ["rename", "save", "exchange", "forget", "sync_directory"]
 def test_killed_at_any_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, after: bool, can_exchange: bool
 ) -> None:
-    from engine.recovery.scratch import promote as module
+    from engine.tree.scratch import promote as module
 
     scratch, home, target = made(tmp_path), tmp_path / "home", tmp_path / "there"
     standing(target)
@@ -83,7 +83,7 @@ def test_killed_at_any_step(
 
 
 def test_what_is_half_promoted_is_not_discarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine.recovery.scratch import promote as module
+    from engine.tree.scratch import promote as module
 
     scratch, home, target = made(tmp_path), tmp_path / "home", tmp_path / "there"
     standing(target)
@@ -110,7 +110,7 @@ def test_what_bears_the_name_for_what_is_kept_is_refused(tmp_path: Path) -> None
 
 def test_one_who_writes_while_it_is_promoted_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from engine.model.errors import VerificationFailed
-    from engine.recovery.scratch import promote as module
+    from engine.tree.scratch import promote as module
 
     scratch, target = made(tmp_path), tmp_path / "there"
     real = manifest.take
