@@ -66,7 +66,8 @@ class Recipe:
     `dir` is where the tree appears, `hidden` where it is made, both absolute and on one file system, as os.fsdecode
     gives them; `made_dir` that `dir` was not there before. `supply` says how contents are had: the module that is run
     as the filler, and what that needs (never a key). `lasting` says that it can go on after a power cut: the file
-    system tells then which blocks had been filled. Times in microseconds; `boot` is the kernel's boot id then.
+    system tells then which blocks had been filled. Times in microseconds; `boot` is the kernel's boot id then. `order`
+    is the same for trees that were asked for together, empty for one alone.
     """
 
     id: str
@@ -90,6 +91,7 @@ class Recipe:
     away_seconds: float
     module: str
     supply: dict[str, Any]
+    order: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,12 +202,15 @@ class Fills(Protocol):
     def number_of(self, dev: int, ino: int) -> int | None:
         """None for a file that is none of this recovery's, or is whole."""
 
-    def ready(self, number: int, offset: int, length: int, size_now: int) -> bool:
+    def ready(self, number: int, offset: int, length: int, size_now: int, reading: bool = False) -> bool:
         """Whether `ensure` would return at once: all of the range is warm, the file no smaller than it ever was seen,
         and no fill is writing to it. Never waits."""
 
-    def ensure(self, number: int, offset: int, length: int, size_now: int) -> None:
+    def ensure(self, number: int, offset: int, length: int, size_now: int, reading: bool = False) -> None:
         """Return when [offset, offset+length) is as it was then, or as it was written since; `length` 0 is to the end.
+
+        Who is known to be `reading`, and changes neither bytes nor times, has no need to wait for fills elsewhere in
+        the file, which put back its times; `ready` neither.
 
         `size_now` is the file's size as seen just before (negative: not known). Raises OSError, EIO, when the supply
         stayed away past the set time or the data is damaged. Never raises for a range past the end.

@@ -20,6 +20,7 @@ from engine.model.errors import NothingThere, Refused
 from engine.model.ids import parse_position
 from engine.model.points import Point
 from engine.model.times import DAY, format_time
+from engine.node.supplies import Supplies
 from engine.query import streams
 from engine.query.applied import paths_of
 from engine.query.session import Session
@@ -56,6 +57,10 @@ class Restore:
     seconds: float = 0.0
     heard_at: int = 0
     version: int = 0
+    recovery: dict[str, Any] = field(default_factory=dict)
+    """What its host said last of a tree that it fills on demand."""
+    wanted: dict[str, Any] = field(default_factory=dict)
+    """What is asked of that: engine.recovery.granting.want."""
 
     @property
     def state(self) -> str:
@@ -85,7 +90,13 @@ class Restore:
             "ended_at": format_time(end.ended_at) if end else None,
             "outcome": end.outcome if end else {},
             "error": end.error if end else {},
+            **({"on_demand": grant.on_demand, **self.told} if grant.on_demand else {}),
         }
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """Of a tree that is filled on demand."""
+        return {"recovery": self.recovery, "wanted": self.wanted}
 
 
 @dataclass(slots=True)
@@ -111,19 +122,30 @@ class Restores:
     closing: bool = False
     begun_at: int = 0
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "sender"))
+    supplies: Supplies = field(init=False)
     _sent: OrderedDict[str, asyncio.Future[Sent]] = field(default_factory=OrderedDict)
+
+    def __post_init__(self) -> None:
+        self.supplies = Supplies(self.journal)
 
     def begin(self, now: int) -> None:
         """Take up what was granted and not ended before this node started."""
         self.begun_at = now
         for grant in granting.open_ones(self.journal):
-            self.known[grant.id] = Restore(grant)
+            wanted = granting.wanted(self.journal, grant.id) if grant.on_demand else {}
+            self.known[grant.id] = Restore(grant, wanted=wanted)
 
     def for_host(self, host: str) -> list[dict[str, Any]]:
         """What the agent of a host is to receive."""
         mine = (each.grant for each in self.known.values() if each.grant.host == host and each.end is None)
         return [
-            {"id": grant.id, "dir": grant.dir, "verify": grant.verify, **({"in_place": True} if grant.before else {})}
+            {
+                "id": grant.id,
+                "dir": grant.dir,
+                "verify": grant.verify,
+                **({"in_place": True} if grant.before else {}),
+                **({"on_demand": on_demand_json(grant)} if grant.on_demand else {}),
+            }
             for grant in mine
         ]
 
@@ -132,7 +154,9 @@ class Restores:
         return [
             each
             for each in self.known.values()
-            if each.end is None and now - max(self.begun_at, each.grant.opened_at, each.heard_at) > FORSAKEN_AFTER
+            if each.end is None
+            and not each.grant.on_demand
+            and now - max(self.begun_at, each.grant.opened_at, each.heard_at) > FORSAKEN_AFTER
         ]
 
     async def find(self, id: str) -> Restore:
@@ -163,6 +187,8 @@ class Restores:
         else:
             _, restore.end = await asyncio.to_thread(granting.read, self.journal, restore.grant.id)
         self._sent.pop(restore.grant.id, None)
+        if restore.grant.on_demand:
+            await asyncio.to_thread(self.supplies.forget, restore.grant.id)
         over = [id for id, each in self.known.items() if each.end is not None]
         for id in over[: max(0, len(over) - KEPT_MAX)]:
             del self.known[id]
@@ -173,6 +199,18 @@ class Restores:
         """How far a restore's receiver is."""
         restore.heard_at, restore.phase, restore.files, restore.bytes = now, phase, files, count
         restore.seconds = seconds
+        await self._ring(restore)
+
+    async def told_of(self, restore: Restore, now: int, recovery: dict[str, Any]) -> None:
+        """How far a tree is that its host fills on demand."""
+        restore.heard_at, restore.phase, restore.recovery = now, str(recovery["state"]), recovery
+        restore.files, restore.bytes = int(recovery["files"]), int(recovery["bytes_filled"])
+        await self._ring(restore)
+
+    async def want(self, restore: Restore, wanted: dict[str, Any]) -> None:
+        """Ask something else of it, durably."""
+        await asyncio.to_thread(granting.want, self.journal, restore.grant.id, wanted)
+        restore.wanted = wanted
         await self._ring(restore)
 
     async def wait(self, restore: Restore, version: int, seconds: float) -> None:
@@ -230,6 +268,7 @@ class Restores:
 
     def shut(self) -> None:
         self.pool.shutdown(wait=False, cancel_futures=True)
+        self.supplies.shut()
 
     def _keep(self, id: str, sent: asyncio.Future[Sent]) -> None:
         self._sent[id] = sent
@@ -250,6 +289,20 @@ def _whole(sending: Sending | InPlaceSending, number: int, data: bool) -> bytes:
     return b"".join(sending.batch(number, data=data))
 
 
+def on_demand_json(grant: Grant) -> dict[str, Any]:
+    """What a host has to know of a tree that it is to fill on demand."""
+    return {
+        **grant.on_demand,
+        "address": grant.address,
+        "stream": grant.stream,
+        "position": grant.position,
+        "point_at": grant.point_at,
+        "point_class": grant.point_class,
+        "base": grant.base,
+        "by": grant.by,
+    }
+
+
 def over(restore: Restore) -> Refused:
     return Refused(f"restore {restore.grant.id} is over: {restore.state}", details={"state": restore.state})
 
@@ -264,15 +317,27 @@ def work_out(journal: Journal, grant: Grant) -> Sent:
             return changes_to_send(
                 journal, session, grant.id, grant.stream, (before, point), path, exact=grant.exact, verify=grant.verify
             )
-        return prepared_to_send(journal, session, grant.id, grant.stream, lambda: point, path, os.fsencode(grant.dir))
+        ways = {"contents": not grant.on_demand}
+        return prepared_to_send(
+            journal, session, grant.id, grant.stream, lambda: point, path, os.fsencode(grant.dir), **ways
+        )
 
 
 def prepared_to_send(
-    journal: Journal, session: Session, id: str, stream: str, point: Callable[[], Point], path: bytes | None, to: bytes
+    journal: Journal,
+    session: Session,
+    id: str,
+    stream: str,
+    point: Callable[[], Point],
+    path: bytes | None,
+    to: bytes,
+    *,
+    contents: bool = True,
 ) -> Sent:
-    """The tree at a point as it is sent to the directory `to`. NothingThere for an unknown path."""
+    """The tree at a point as it is sent to the directory `to`; without `contents` all but the bytes of files.
+    NothingThere for an unknown path."""
     prepared = prepare_for(journal, session, streams.info(journal, stream), point(), path, TARGET)
-    sending = Sending(journal, id, stream, prepared.plan, pieces_of(session, prepared))
+    sending = Sending(journal, id, stream, prepared.plan, pieces_of(session, prepared) if contents else {})
     told = {
         "files": len(prepared.plan.files),
         "names": prepared.plan.names,

@@ -39,6 +39,7 @@ from engine.node.api import metrics as metrics_api
 from engine.node.api import notify as notify_api
 from engine.node.api import recoveries as recoveries_api
 from engine.node.api import restores as restores_api
+from engine.node.api import supply as supply_api
 from engine.node.api import sync as sync_api
 from engine.node.api import users as users_api
 from engine.node.api.web import no_route
@@ -204,7 +205,8 @@ def wire(home: Path, journal: Journal, clock: Clock) -> Parts:
         parts.desired.since |= expected_since(journal.store, unheard, parts.desired.number)
         committer.on_committed = commits.noted(parts.metrics, clock)
         parts.watch = Watch(parts)
-        parts.drills = Drills(home, journal, settings.journal, read_master_key(home), clock)
+        key_file = ensure_master_key(home, settings.master_key, settings.journal)
+        parts.drills = Drills(home, journal, settings.journal, read_master_key(home), clock, key_file)
         parts.drills.begin()
         audit.on_act = parts.heard_act
         recovered.pending_acts(home, audit, clock.now())
@@ -291,6 +293,7 @@ def application(parts: Parts, version: str) -> Starlette:
             *metrics_api.routes(parts, version),
             *notify_api.routes(parts),
             *restores_api.routes(parts),
+            *supply_api.routes(parts),
             *recoveries_api.routes(parts),
             *users_api.routes(parts),
             *commands_api.routes(parts),

@@ -2,11 +2,14 @@
 again, and the site's others, know who may receive what.
 
 `control/restores/<id>/00000001.json` is the grant, `00000002.json` its end. Both are authenticated under the site's
-key: who can write to the store can grant nothing. What is granted is one stream as of one point, to one receiver.
+key: who can write to the store can grant nothing. What is granted is one stream as of one point, to one receiver. What
+is asked of one that fills on demand meanwhile is under `control/recoveries/<id>/`, the highest number counts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -30,7 +33,8 @@ class Grant:
 
     With `host` that host's agent alone may; without one the caller `receiver` ([kind, name, token]) may, who opened it.
     With `before`, the position of a mark, what differs since is changed where it stands; `exact` removes what did not
-    exist then, and `undo` is the moment that leads back.
+    exist then, and `undo` is the moment that leads back. `on_demand` says how a tree is filled on demand, empty for any
+    other restore: {mechanism, rate_bytes, own}; `own` that its source's history goes on with it.
     """
 
     id: str
@@ -51,6 +55,7 @@ class Grant:
     before: str = ""
     exact: bool = False
     undo: str = ""
+    on_demand: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,5 +121,22 @@ def open_ones(journal: Journal) -> list[Grant]:
     return sorted(found, key=lambda grant: grant.opened_at)
 
 
+def want(journal: Journal, id: str, wanted: Mapping[str, Any]) -> None:
+    """Record what is asked of a tree that fills on demand: {paused, rate_bytes, finish, cancel}."""
+    sealed.take_next(journal, _wanted(id), wanted)
+
+
+def wanted(journal: Journal, id: str) -> dict[str, Any]:
+    """What was asked last; empty when nothing was. What this site did not write was asked by nobody."""
+    for number in reversed(sealed.numbers(journal, _wanted(id))):
+        with suppress(Damaged, Missing):
+            return sealed.get(journal, _wanted(id), number)
+    return {}
+
+
 def prefix(id: str) -> str:
     return f"{PREFIX}{id}/"
+
+
+def _wanted(id: str) -> str:
+    return f"control/recoveries/{id}/"

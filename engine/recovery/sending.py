@@ -10,6 +10,9 @@ The events are those of a stream as agents ship them, in four parts one after an
 With its extents a batch has a record `hashes`: the BLAKE3, 16 bytes each, of every extent's bytes in the order of the
 extents, in base64. Damage is told where it is met, as a record `failed` {file_id, message}. A batch names the restore
 as its stream and the plan's fingerprint as the batch before: batches of different plans can't be mixed.
+
+Whoever wants to know beforehand what will be there asks for listings: of files their inodes and names alone, in the
+order of their bytes, with a record `batches`: for each the first and the last batch that holds something of it.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -134,13 +138,44 @@ class Sending:
         buffers, _ = encode(self.id, 1, first, self.fingerprint, rows.tables, frames)
         return buffers
 
+    @property
+    def listings(self) -> int:
+        """How many listings there are."""
+        return -(-len(self._files) // NODES_A_BATCH)
+
+    def listing(self, number: int) -> list[bytes]:
+        """Listing `number`, from 0, as buffers: names and attributes of files, and which batches hold them."""
+        first = number * LSNS_A_BATCH + 1
+        rows, start = Rows(first), number * NODES_A_BATCH
+        for one in self._files[start : start + NODES_A_BATCH]:
+            rows.inode(one.inode, one.inode.file_id)
+            for name in (one.target, *one.links):
+                self._dentry(rows, name, one.inode.file_id)
+        spans = self._spans[start : start + NODES_A_BATCH]
+        rows.add("record", 0, b"batches", json.dumps(spans, separators=(",", ":")).encode())
+        buffers, _ = encode(self.id, 1, first, self.fingerprint, rows.tables, [])
+        return buffers
+
+    @cached_property
+    def _spans(self) -> list[tuple[int, int]]:
+        """Of each file the first and the last batch that holds some of it."""
+        first = sum(step == "made" for step, _ in self._steps)
+        found: list[tuple[int, int]] = []
+        for number, cut in enumerate(self._cuts, first):
+            for file in range(cut.file, cut.file_last + 1):
+                if file < len(found):
+                    found[file] = (found[file][0], number)
+                else:
+                    found.append((number, number))
+        return found
+
     def _dentry(self, rows: Rows, path: bytes, file_id: int) -> None:
         parent, name = path.rsplit(b"/", 1)
         rows.add("dentry", 0, self._ids[parent or TARGET], name, file_id)
 
     def _file_rows(self, rows: Rows, cut: Cut, data: bool) -> list[Frame]:
         parts = list(cut.parts(self._pieces))
-        content = _Content(self._reader, self._stream, data)
+        content = Content(self._reader, self._stream, data)
         for part in parts:
             content.want(self._pieces[part.file][part.first : part.end])
         content.open()
@@ -160,7 +195,7 @@ class Sending:
             rows.inode(made.inode, made.inode.file_id)
 
 
-class _Content:
+class Content:
     """The frames of one batch: handed on as they are where all of their bytes are asked for, else cut and closed anew,
     so that nothing leaves that was not asked for."""
 

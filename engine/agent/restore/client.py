@@ -38,13 +38,18 @@ class RestoreClient:
         host: str,
         stopping: threading.Event,
         waiting: Callable[[str], None] = lambda why: None,
+        *,
+        patient: bool = True,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         """`where` is asked before each request: who we are may change while a restore goes on. `waiting` is told why
-        nothing goes on while the node does not answer, and an empty text once it does."""
+        nothing goes on while the node does not answer, and an empty text once it does. Not `patient`, it raises
+        Unreachable instead of waiting."""
         self._where = where
         self._base = f"/v1/restores/{quote(id)}"
         self._as = f"host={quote(host)}"
         self._stopping, self._waiting = stopping, waiting
+        self._patient, self._answer_seconds = patient, answer_seconds
         self._kept = threading.local()
 
     def plan(self) -> dict[str, Any]:
@@ -53,12 +58,19 @@ class RestoreClient:
 
     def batch(self, number: int, fingerprint: str, *, data: bool = True) -> Batch:
         """One batch of the plan, whole and of this plan. Malformed when it is not, time and again."""
-        target = f"{self._base}/batches/{number}?{self._as}&plan={fingerprint}&data={int(data)}"
+        return self._batch(f"batches/{number}", f"{self._as}&plan={fingerprint}&data={int(data)}", fingerprint)
+
+    def listing(self, number: int, fingerprint: str) -> Batch:
+        """One listing of the plan: files' names and attributes, as `batch` answers."""
+        return self._batch(f"listings/{number}", f"{self._as}&plan={fingerprint}", fingerprint)
+
+    def _batch(self, what: str, query: str, fingerprint: str) -> Batch:
+        target = f"{self._base}/{what}?{query}"
         for tries_left in reversed(range(_BAD_BATCHES_MAX)):
             try:
                 batch = decode(self._bytes("GET", target))
                 if (batch.prev.hex(), batch.stream) != (fingerprint, self._base.rsplit("/", 1)[1]):
-                    raise Malformed(f"batch {number} of a restore belongs to another plan")
+                    raise Malformed(f"{what} of a restore belongs to another plan")
                 return batch
             except Malformed:
                 if not tries_left:
@@ -86,6 +98,8 @@ class RestoreClient:
                 self._waiting("")
                 return answer
             except Unreachable as error:
+                if not self._patient:
+                    raise
                 self._waiting(error.message)
                 self._stopping.wait(RETRY_SECONDS)
 
@@ -95,7 +109,7 @@ class RestoreClient:
         if connection is None or known is not endpoint:
             if connection is not None:
                 connection.close()
-            connection = connect(endpoint, ANSWER_SECONDS)
+            connection = connect(endpoint, self._answer_seconds)
             self._kept.connection = (endpoint, connection)
         try:
             connection.request(method, target, content, {"Content-Type": "application/json"} if content else {})

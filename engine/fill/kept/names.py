@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from engine.model.errors import Damaged
 _MAGIC = b"bcsnames1\n"
 _ROW = struct.Struct("<QcxxxIIIqqQIII")
 """file_id, type, mode, uid, gid, size, mtime_ns, rdev; lengths of path, target and xattrs."""
-_PART_BYTES = 1 << 20
+NAMES_A_PART = 10_000
 
 
 class Name(NamedTuple):
@@ -38,15 +39,28 @@ class Name(NamedTuple):
 
 def write(path: Path, names: Iterable[Name]) -> None:
     """Durably."""
-    parts, part = [_MAGIC], bytearray()
+    write_packed(path, (packed(some) for some in batched(names)))
+
+
+def write_packed(path: Path, parts: Iterable[bytes]) -> None:
+    """Durably, of parts as `packed` gives them."""
+    durable.replace(path, [_MAGIC, *parts])
+
+
+def packed(names: Iterable[Name]) -> bytes:
+    """Some names as they stand in the file."""
+    part = bytearray()
     for one in names:
         head = (one.file_id, one.type.encode("ascii"), one.mode, one.uid, one.gid, one.size, one.mtime_ns, one.rdev)
         part += _ROW.pack(*head, len(one.path), len(one.target), len(one.xattrs))
         part += one.path + one.target + one.xattrs
-        if len(part) >= _PART_BYTES:
-            parts.append(bytes(part))
-            part = bytearray()
-    durable.replace(path, [*parts, bytes(part)])
+    return bytes(part)
+
+
+def batched(names: Iterable[Name]) -> Iterator[list[Name]]:
+    rest = iter(names)
+    while some := list(islice(rest, NAMES_A_PART)):
+        yield some
 
 
 def read(path: Path) -> Iterator[Name]:

@@ -40,7 +40,7 @@ def routes(parts: Parts) -> list[Route]:
         need_group(request, "recoverer", group)
         id = fields.label(body, "id", chars_max=_ID_CHARS)
         position = parse_position(fields.text(body, "position", chars_max=_ID_CHARS))
-        parent = await asyncio.to_thread(_point_with_names, parts, stream, position)
+        parent = await asyncio.to_thread(point_with_names, parts, stream, position)
         if parent is None:
             raise NothingThere(f"{position} is no recovery point of {address}", hint="`bcsctl points` lists them")
         by = fields.text(body, "who", "", chars_max=1_000) if caller_of(request).kind == "local" else ""
@@ -61,7 +61,7 @@ def routes(parts: Parts) -> list[Route]:
     ]
 
 
-def _point_with_names(parts: Parts, stream: str, position: Position) -> Position | None:
+def point_with_names(parts: Parts, stream: str, position: Position) -> Position | None:
     """The point at a position, and the bookmarks that name it, which follow it; None where no point is."""
     with Session(parts.journal) as session:
         now = parts.clock.now()

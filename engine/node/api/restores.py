@@ -20,7 +20,7 @@ from engine.model.errors import NotAuthorised, Refused, UsageError
 from engine.model.ids import parse_address
 from engine.model.points import Gap, Point, parse_moment
 from engine.model.times import SECOND, format_time, parse_time
-from engine.node.api import fields
+from engine.node.api import fields, on_demand
 from engine.node.api.web import Answer, answering, read_json
 from engine.node.callers.access import (
     AGENT,
@@ -82,7 +82,7 @@ def routes(parts: Parts) -> list[Route]:
             id, asked["address"], stream.id, str(point.position), point.at, point.point_class, asked["path"],
             os.fsdecode(sent.base), asked["host"], asked["dir"], asked["verify"], asked["by"], origin,
             parts.clock.now(), [caller.kind, caller.name, caller.token],
-            asked["before_position"], asked["exact"], asked["before"],
+            asked["before_position"], asked["exact"], asked["before"], asked["on_demand"],
         )  # fmt: skip
         counted = COUNTED if grant.before else ("files", "bytes")
         details = {**_details(grant), "plan": {name: planned[name] for name in counted}}
@@ -98,7 +98,7 @@ def routes(parts: Parts) -> list[Route]:
         return Answer({"restores": [each.as_json() for each in found]})
 
     async def look(request: Request) -> Response:
-        restore = await _of_group(request, "viewer")
+        restore = await of_group(parts, request, "viewer")
         try:
             version = int(request.query_params.get("version", "-1"))
             seconds = bounded(float(request.query_params.get("wait", "0")), WAIT_SECONDS_MAX)
@@ -108,22 +108,25 @@ def routes(parts: Parts) -> list[Route]:
         return Answer(restore.as_json())
 
     async def cancel(request: Request) -> Response:
-        restore = await _of_group(request, "operator")
+        restore = await of_group(parts, request, "operator")
         body = await read_json(request, parts.bodies)
-        by = _by(request, body)
+        by = by_whom(request, body)
+        if restore.grant.on_demand:
+            await restores.want(restore, {**restore.wanted, "cancel": True})
+            return Answer(restore.as_json())
         done = {"files": restore.files, "bytes": restore.bytes, "seconds": restore.seconds}
         error = {"code": "cancelled", "message": "the restore was cancelled", "hint": "", "details": {}}
         await _end(parts, request, restore, End(CANCELLED, parts.clock.now(), by, done, error))
         return Answer(restore.as_json())
 
     async def plan(request: Request) -> Response:
-        restore = await _received(request)
+        restore = await received(parts, request)
         sent = await restores.sent(restore)
         plan = {"fingerprint": sent.sending.fingerprint.hex(), "steps": sent.sending.steps}
         return Answer({"id": restore.grant.id, **plan, **sent.told})
 
     async def batch(request: Request) -> Response:
-        restore = await _received(request)
+        restore = await received(parts, request)
         sent = await restores.sent(restore)
         if request.query_params.get("plan") != sent.sending.fingerprint.hex():
             raise Refused("the plan is another one since the node started again", details={"state": "replanned"})
@@ -136,44 +139,26 @@ def routes(parts: Parts) -> list[Route]:
 
     async def progress(request: Request) -> Response:
         body = await read_json(request, parts.bodies)
-        restore = await _received(request, over_too=True)
+        restore = await received(parts, request, over_too=True)
         if restore.end is not None:
             return Answer({"state": restore.state})
         now = parts.clock.now()
         outcome, error = fields.mapping(body, "outcome", {}), fields.mapping(body, "error", {})
         by = who(request)
         if error:
-            await _end(parts, request, restore, End(FAILED, now, by, {}, error))
+            state = CANCELLED if restore.wanted.get("cancel") and error.get("code") == CANCELLED else FAILED
+            await _end(parts, request, restore, End(state, now, by, {}, error))
         elif outcome:
             await _end(parts, request, restore, End(DONE, now, by, outcome))
+        elif restore.grant.on_demand:
+            await restores.told_of(restore, now, on_demand.recovery(body))
         else:
             phase = fields.label(body, "phase", chars_max=20)
             seconds = body.get("seconds")
             spent = float(seconds) if isinstance(seconds, int | float) and 0 <= seconds < 1e9 else 0.0
             counts = (fields.whole(body, "files", 0), fields.whole(body, "bytes", 0))
             await restores.heard(restore, now, phase, *counts, spent)
-        return Answer({"state": restore.state})
-
-    async def _of_group(request: Request, role: str) -> Restore:
-        if not rights_in(request).may_somewhere(role):
-            need_group(request, role, None)
-        restore = await restores.find(request.path_params["id"])
-        need_group(request, role, _group(restore.grant))
-        return restore
-
-    async def _received(request: Request, *, over_too: bool = False) -> Restore:
-        """The restore, for its receiver alone and as long as it is open."""
-        restore = await restores.find(request.path_params["id"])
-        if not _may_receive(request, restore.grant):
-            raise NotAuthorised(
-                f"restore {restore.grant.id} is not for {who(request)[:100]}: "
-                f"it goes to {'host ' + restore.grant.host if restore.grant.host else 'whoever opened it'}"
-            )
-        if caller_of(request).kind == "user":
-            need_group(request, "operator", _group(restore.grant))
-        if restore.end is not None and not over_too:
-            raise over(restore)
-        return restore
+        return Answer({"state": restore.state, **({"wanted": restore.wanted} if restore.grant.on_demand else {})})
 
     receiver = (AGENT, "operator")
     return [
@@ -185,6 +170,30 @@ def routes(parts: Parts) -> list[Route]:
         Route("/v1/restores/{id}/batches/{number}", answering(allow(receiver, batch, ITS_GROUPS)), methods=["GET"]),
         Route("/v1/restores/{id}/progress", answering(allow(receiver, progress, ITS_GROUPS)), methods=["POST"]),
     ]
+
+
+async def of_group(parts: Parts, request: Request, role: str) -> Restore:
+    """The restore that a request names, for who has the role on its group."""
+    if not rights_in(request).may_somewhere(role):
+        need_group(request, role, None)
+    restore = await parts.restores.find(request.path_params["id"])
+    need_group(request, role, _group(restore.grant))
+    return restore
+
+
+async def received(parts: Parts, request: Request, *, over_too: bool = False) -> Restore:
+    """The restore that a request names, for its receiver alone and as long as it is open."""
+    restore = await parts.restores.find(request.path_params["id"])
+    if not _may_receive(request, restore.grant):
+        raise NotAuthorised(
+            f"restore {restore.grant.id} is not for {who(request)[:100]}: "
+            f"it goes to {'host ' + restore.grant.host if restore.grant.host else 'whoever opened it'}"
+        )
+    if caller_of(request).kind == "user":
+        need_group(request, "operator", _group(restore.grant))
+    if restore.end is not None and not over_too:
+        raise over(restore)
+    return restore
 
 
 async def _asked(parts: Parts, request: Request) -> dict[str, Any]:
@@ -215,11 +224,12 @@ async def _asked(parts: Parts, request: Request) -> dict[str, Any]:
         "dir": folder,
         "verify": body.get("verify") is True,
         "dry_run": body.get("dry_run") is True,
-        "by": _by(request, body),
+        "by": by_whom(request, body),
         "in_place": in_place,
         "exact": in_place and body.get("exact") is True,
         "before": fields.text(body, "before", "", chars_max=200) if in_place else "",
         "before_position": "",
+        "on_demand": on_demand.asked(parts, request, body, found.id, host) if "on_demand" in body else {},
     }
 
 
@@ -234,7 +244,7 @@ def _its_host(parts: Parts, stream: str, address: str) -> str:
     return called.split("/")[1]
 
 
-def _by(request: Request, body: Mapping[str, Any]) -> str:
+def by_whom(request: Request, body: Mapping[str, Any]) -> str:
     """Who asks. The Unix socket tells nobody's name, so its callers' word is taken, as for all their acts."""
     if caller_of(request).kind == "local":
         return fields.text(body, "who", "", chars_max=1_000) or who(request)
@@ -256,8 +266,9 @@ async def _prepared(parts: Parts, id: str, asked: dict[str, Any]) -> tuple[Point
                 asked["before_position"] = str(before.position)
                 ways = {"exact": asked["exact"], "verify": asked["verify"]}
                 return point, changes_to_send(parts.journal, session, id, stream, (before, point), path, **ways)
+            into, contents = os.fsencode(asked["dir"]), not asked["on_demand"]
             return point, prepared_to_send(
-                parts.journal, session, id, stream, lambda: point, path, os.fsencode(asked["dir"])
+                parts.journal, session, id, stream, lambda: point, path, into, contents=contents
             )
 
     reading = parts.readers.submit(work)
@@ -351,6 +362,7 @@ def _details(grant: Grant) -> dict[str, Any]:
         "class": grant.point_class,
         **({"in_place": True, "undo": grant.undo} if grant.before else path_json(os.fsencode(grant.dir), "target")),
         **({"host": grant.host} if grant.host else {}),
+        **({"on_demand": True} if grant.on_demand else {}),
     }
 
 

@@ -1,18 +1,12 @@
-"""Make a tree on demand from the journal on this machine: look, plan, skeleton, and hand it to its supervisor.
+"""Make a tree on demand from the journal on this machine: look, plan, and have it made (engine.fill.life.making).
 
 What takes long for large trees is left for later: of the bytes only those of small files are looked up, and of files
 with large holes.
-
-Unwritten ranges look like holes to who asks for data (SEEK_DATA): cp(1) does when a file takes less room than it is
-long. So files with holes take room for all of it, where there is enough; as they are filled the holes come back. Where
-there is not, what copies such a file while it is cold has to go through FUSE, which answers for the file system.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,19 +14,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.env import durable
 from engine.env.clock import SYSTEM, Clock
-from engine.env.processes import is_root
 from engine.env.randomness import token_hex
-from engine.fill.base import FUSE, Place, Recipe
-from engine.fill.kept import documents, map, names, table
-from engine.fill.life.choosing import choose, why_not
-from engine.fill.life.holding import holding, making
-from engine.fill.life.recoveries import begin
-from engine.fill.tree import conditions, skeleton
+from engine.fill.base import Place, Recipe
+from engine.fill.kept import documents, names
+from engine.fill.life import making
+from engine.fill.life.making import Tree, have_room, nearest
+from engine.fill.tree import conditions
 from engine.fill.tree.conditions import BOOT_ID
-from engine.fill.tree.skeleton import Node, Skeleton
-from engine.model.errors import Refused
+from engine.fill.tree.skeleton import Node
 from engine.plan.restore import Made
 from engine.query import asof, sql
 from engine.query.extents import extent_table
@@ -42,15 +32,10 @@ from engine.recovery.on_demand import index
 from engine.recovery.on_demand.history import Touched, names_then
 from engine.recovery.on_demand.supply import first_of
 from engine.recovery.restoring import Prepared
-from engine.tree.attributes import Attributes
-from engine.tree.settle import sync
 from engine.tree.target import check_target
 
 SMALL_BYTES, SMALL_FILES, SMALL_BYTES_MAX = 4 << 20, 20_000, 512 << 20
 """Of files up to so many bytes, of so many files and bytes in all, it is looked up at once where their bytes lie."""
-
-HOLES_SHARE, HOLES_BYTES = 0.1, 8 << 30
-"""Holes get room for the time if all of them take no more than this share of what is free, and no more bytes."""
 
 ID_BYTES = 6
 RATE_BYTES = 200_000_000
@@ -72,6 +57,7 @@ class Terms:
     touched: Touched = field(default_factory=lambda: Touched((), False))
     go_on: Callable[[Recipe], None] = lambda recipe: None
     """At the source's own place: have its history go on from the point. Called before capture looks there again."""
+    order: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +72,7 @@ class Begun:
 
 def mechanism_for(target: Path, wanted: str | None) -> str:
     """What would fill a tree there. Refused, with the reasons, when nothing can."""
-    return choose(_nearest(target), wanted)
+    return making.mechanism_for(target, wanted)
 
 
 def make(session: Session, prepared: Prepared, address: str, terms: Terms, clock: Clock = SYSTEM) -> Begun:
@@ -95,31 +81,22 @@ def make(session: Session, prepared: Prepared, address: str, terms: Terms, clock
     target = Path(os.fsdecode(prepared.plan.target))
     made_dir = check_target(target)
     place = documents.place_of(terms.home, token_hex(ID_BYTES))
-    lasting = conditions.lasting(_nearest(target))
-    holes = _holes(session, prepared)
-    sparse = set() if _have_room(target, holes.values()) else set(holes)
-    mechanism = _mechanism(target, terms.mechanism, sparse)
-    for directory in (place.path, place.mechanism, place.supply):
-        durable.make_directories(directory)
-    documents.write_holes(place, {} if sparse else holes)
+    lasting = conditions.lasting(nearest(target))
+    holes = holes_of(session, prepared)
+    sparse = set() if have_room(target, holes.values()) else set(holes)
+    mechanism = making.mechanism_for(target, terms.mechanism, sparse=bool(sparse))
+    making.furnish(place, {} if sparse else holes)
     recipe = _recipe(prepared, address, terms, place, mechanism, made_dir, lasting, clock)
     recipe = replace(recipe, bytes=recipe.bytes - sum(holes.values()))  # holes are nothing to wait for
-    built = False
-    try:
-        with making(place):
-            documents.write_recipe(place, recipe)
-            with holding(terms.home, terms.touched.streams, clock=clock):
-                made = _build(session, prepared, place, recipe, sparse)
-                if terms.touched.own:
-                    names.write(place.names, names_then(session, prepared))
-                built = True
-                begin(place, clock)
-                if terms.touched.own:
-                    terms.go_on(recipe)
-    except BaseException:
-        if not built:
-            _take_back(recipe, place)
-        raise
+
+    def note() -> None:
+        if terms.touched.own:
+            names.write(place.names, names_then(session, prepared))
+
+    made = making.make(
+        *(place, recipe, lambda: _tree(session, prepared, place, sparse), terms.touched.streams),
+        note=note, go_on=lambda: terms.go_on(recipe) if terms.touched.own else None, clock=clock,
+    )  # fmt: skip
     return Begun(place, recipe, tuple(str(each) for each in made.shortfalls), clock.monotonic() - began)
 
 
@@ -157,69 +134,22 @@ def _recipe(
         away_seconds=terms.away_seconds,
         module="engine.recovery.on_demand",
         supply={"journal": str(terms.journal), "master_key": str(terms.master_key)},
+        order=terms.order,
     )
 
 
-def _mechanism(target: Path, wanted: str | None, sparse: set[int]) -> str:
-    if sparse and wanted is None and not why_not(FUSE, _nearest(target)):
-        return FUSE
-    return mechanism_for(target, wanted)
-
-
-def _have_room(target: Path, holes: Iterable[int]) -> bool:
-    """Whether holes of so many bytes may be given room until they are filled."""
-    status = os.statvfs(_nearest(target))
-    return sum(holes) <= min(HOLES_BYTES, HOLES_SHARE * status.f_bavail * status.f_frsize)
-
-
-def _build(session: Session, prepared: Prepared, place: Place, recipe: Recipe, sparse: set[int]) -> Skeleton:
-    plan, hidden = prepared.plan, os.fsencode(recipe.hidden)
+def _tree(session: Session, prepared: Prepared, place: Place, sparse: set[int]) -> Tree:
+    plan = prepared.plan
     known = _pieces(session, prepared, sparse)
     index.write(first_of(place), known)
-    holes = _data_of(known, sparse)
-    if recipe.made_dir:
-        os.makedirs(recipe.dir)
-        usual = stat.S_IMODE(os.stat(recipe.dir).st_mode)
-        os.chmod(recipe.dir, 0o700)
-    os.mkdir(hidden, 0o700)
-    owners = is_root()
-    made = skeleton.build(
-        hidden,
+    return Tree(
         list(_nodes(plan.directories, plan.target)),
-        _nodes(plan.files, plan.target, holes),
+        _nodes(plan.files, plan.target, data_of(known, sparse)),
         _nodes(plan.others, plan.target),
-        owners,
     )
-    root = made.directories.pop(b"", None)
-    made.shortfalls += skeleton.finish_directories(hidden, made.directories, owners)
-    if recipe.made_dir:
-        documents.write_root(place, _root(root, usual, recipe))
-    _note(place, made)
-    sync(hidden)
-    return made
 
 
-def _note(place: Place, made: Skeleton) -> None:
-    """The table and the map; holes are filled from the beginning."""
-    table.write(place.files, made.files)
-    map.make(place.map, made.blocks)
-    entries = map.Map(place.map, writing=True)
-    try:
-        for number, first, end in made.holes:
-            file = made.files[number]
-            entries.set(file.first_block + first, map.zero_digests(file.size, first, end))
-    finally:
-        entries.close()
-
-
-def _root(root: Attributes | None, usual: int, recipe: Recipe) -> documents.Root:
-    if root is not None:
-        return documents.Root(root.mode, root.uid, root.gid, root.mtime_ns, root.xattrs.hex())
-    now = os.stat(recipe.dir)
-    return documents.Root(usual, now.st_uid, now.st_gid, now.st_mtime_ns, "")
-
-
-def _holes(session: Session, prepared: Prepared) -> dict[int, int]:
+def holes_of(session: Session, prepared: Prepared) -> dict[int, int]:
     """How many bytes of holes files have at least, by file_id: so much less their events bring than they are long."""
 
     def read() -> dict[int, int]:
@@ -245,7 +175,7 @@ def _pieces(session: Session, prepared: Prepared, sparse: Iterable[int]) -> pa.T
     return extent_table(session, prepared.stream.id, prepared.point.position, wanted)
 
 
-def _data_of(pieces: pa.Table, sparse: Iterable[int]) -> dict[int, tuple[tuple[int, int], ...]]:
+def data_of(pieces: pa.Table, sparse: Iterable[int]) -> dict[int, tuple[tuple[int, int], ...]]:
     """The ranges with data of sparse files, (offset, length), neighbours joined."""
     found: dict[int, list[tuple[int, int]]] = {file_id: [] for file_id in sparse}
     if found:
@@ -267,20 +197,3 @@ def _nodes(
         below = [path[len(target) :].strip(b"/") for path in (one.target, *one.links)]
         ranges = None if data is None else data.get(one.inode.file_id)
         yield Node(below[0], one.inode.file_id, attributes_of(one.inode), tuple(below[1:]), ranges)
-
-
-def _nearest(target: Path) -> bytes:
-    """The directory itself, or the nearest above that is there."""
-    while not target.is_dir():
-        if target == target.parent:
-            raise Refused(f"{target} is no directory")
-        target = target.parent
-    return os.fsencode(target)
-
-
-def _take_back(recipe: Recipe, place: Place) -> None:
-    """What was made until it failed."""
-    shutil.rmtree(recipe.hidden, ignore_errors=True)
-    if recipe.made_dir and os.path.isdir(recipe.dir) and not os.listdir(recipe.dir):
-        os.rmdir(recipe.dir)
-    shutil.rmtree(place.path, ignore_errors=True)

@@ -23,6 +23,7 @@ def act_of(recipe: Recipe) -> dict[str, Any]:
         "class": recipe.point_class,
         **path_json(os.fsencode(recipe.dir), "target"),
         "id": recipe.id,
+        **({"order": recipe.order} if recipe.order else {}),
         "on_demand": recipe.mechanism,
         "files": recipe.files,
         "bytes": recipe.bytes,

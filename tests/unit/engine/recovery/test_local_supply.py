@@ -13,6 +13,7 @@ from engine.fill.base import ColdFile, Place
 from engine.model.errors import Damaged
 from engine.model.events import DataRef
 from engine.model.extents import Piece
+from engine.recovery.on_demand import lookup as lookups
 from engine.recovery.on_demand import supply as supplies
 from engine.recovery.on_demand.supply import LocalSupply
 
@@ -42,11 +43,11 @@ def supply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     place.supply.mkdir()
     recipe = SimpleNamespace(stream="s", position="1.2", supply={"journal": "", "master_key": ""})
     made = LocalSupply(place, recipe, in_background=False)  # type: ignore[arg-type]
-    made._reader = Reader({"one", "two"})  # type: ignore[assignment]
+    made._lookup._reader = Reader({"one", "two"})  # type: ignore[assignment]
     asked: list[list[Piece]] = [[piece(10, 20, "one"), piece(40, 10, "two")]]
-    monkeypatch.setattr(made, "_asked", lambda: SimpleNamespace(refresh=lambda: None))
+    monkeypatch.setattr(made._lookup, "_asked", lambda: SimpleNamespace(refresh=lambda: None))
     monkeypatch.setattr("engine.query.extents.pieces", lambda *_: {7: asked[0]})
-    monkeypatch.setattr(supplies.threading, "Thread", lambda **_: SimpleNamespace(start=lambda: None))
+    monkeypatch.setattr(lookups.threading, "Thread", lambda **_: SimpleNamespace(start=lambda: None))
     return SimpleNamespace(read=made.read, now=asked, supply=made)
 
 
@@ -58,7 +59,7 @@ def test_what_is_data_comes_and_holes_do_not(supply: Any) -> None:
 
 
 def test_damage_is_told(supply: Any) -> None:
-    supply.supply._reader.there = {"one"}
+    supply.supply._lookup._reader.there = {"one"}
     assert supply.read(FILE, 0, 40)
     with pytest.raises(Damaged):
         supply.read(FILE, 0, 100)
@@ -67,7 +68,7 @@ def test_damage_is_told(supply: Any) -> None:
 def test_bytes_that_were_merged_into_another_pack_are_found(supply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert supply.read(FILE, 0, 100)
     reader = Reader({"three"})
-    monkeypatch.setattr(supply.supply, "_opened", lambda: reader)
+    monkeypatch.setattr(supply.supply._lookup, "reader", lambda: reader)
     supply.now[0] = [piece(10, 20, "three"), piece(40, 10, "three")]
     assert [offset for offset, _ in supply.read(FILE, 0, 100)] == [10, 40]
 
@@ -76,6 +77,6 @@ def test_a_journal_that_is_away_is_waited_for(supply: Any, monkeypatch: pytest.M
     def away() -> None:
         raise OSError(5, os.strerror(5))
 
-    monkeypatch.setattr(supply.supply, "_opened", away)
+    monkeypatch.setattr(supply.supply._lookup, "reader", away)
     with pytest.raises(supplies.Away):
         supply.read(FILE, 0, 100)

@@ -1,0 +1,159 @@
+"""Where the bytes of a tree's files lie, from the first question on.
+
+Asked, in this order, of the index of all files, once it is there; of the small one that was written with the tree, if
+there is one; of the journal, for this file alone. Libraries that take long to load are loaded beside the first reads,
+in a thread.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.journal.data import DataReader
+from engine.journal.open import Journal
+from engine.model.errors import BcsError
+from engine.model.extents import Piece
+from engine.model.ids import Position
+from engine.recovery.on_demand.index import Index
+
+if TYPE_CHECKING:
+    from engine.query.session import Session
+
+CACHE_BYTES = 128 << 20
+FILES_KEPT = 512
+EXTENTS_MAX = 10_000_000
+"""Of trees with more extents files are looked up one by one for ever: finding all at once would take a gigabyte."""
+
+
+class Lookup:
+    """Pieces of the files of a stream as of a position. Safe for several threads."""
+
+    def __init__(
+        self,
+        folder: Path,
+        stream: str,
+        position: Position,
+        journal: Callable[[], Journal],
+        *,
+        cache_bytes: int = CACHE_BYTES,
+        in_background: bool = True,
+    ) -> None:
+        """The indexes are in `folder`; `journal` is opened when it is needed first."""
+        self.stream, self.position = stream, position
+        self._first_path, self._all_path = folder / "first", folder / "all"
+        self._open, self._cache_bytes = journal, cache_bytes
+        self._lock, self._asking = threading.Lock(), threading.RLock()
+        self._journal: Journal | None = None
+        self._reader: DataReader | None = None
+        self._session: Session | None = None
+        self._single: OrderedDict[int, list[Piece]] = OrderedDict()
+        self._all = Index(self._all_path) if self._all_path.exists() else None
+        self._first = Index(self._first_path) if self._first_path.exists() else None
+        if in_background and self._all is None:
+            self._index_in_background()
+
+    def pieces(self, file_id: int, start: int, end: int) -> Sequence[Piece]:
+        """Those that meet [start, end), in order."""
+        for index in (self._all, self._first):
+            if index is not None and (index is self._all or index.has(file_id)):
+                return list(index.between(file_id, start, end))
+        with self._lock:
+            known = self._single.get(file_id)
+        if known is None:
+            known = self._ask(file_id)
+        return _within(known, start, end)
+
+    def reader(self) -> DataReader:
+        with self._lock:
+            if self._reader is None:
+                self._journal = self._journal or self._open()
+                self._reader = DataReader(self._journal, cache_bytes=self._cache_bytes)
+            return self._reader
+
+    def heat(self) -> dict[int, tuple[int, int]]:
+        """How often files were changed before, and when last: engine.fill.base.Supply."""
+        from engine.query import asof, sql
+
+        session = self._asked()
+        found = asof.as_of(session, self.stream, self.position)
+        rows = session.rows(sql.fill("heat", events=found.events))
+        return {file_id: (count, at) for file_id, count, at in rows}
+
+    def moved(self, file_id: int, start: int, end: int) -> bool:
+        """Whether bytes lie elsewhere than was known, since segments were merged; then all is looked up anew."""
+        known = self.pieces(file_id, start, end)
+        self._asked().refresh()
+        with self._lock:
+            self._single.clear()
+        if _within(self._ask(file_id), start, end) == list(known):
+            return False
+        with self._lock:
+            self._reader = None
+            self._all = self._first = None
+        for path in (self._all_path, self._first_path):
+            path.unlink(missing_ok=True)
+        self._index_in_background()
+        return True
+
+    def close(self) -> None:
+        with self._asking:
+            if self._session is not None:
+                self._session.close()
+
+    def _ask(self, file_id: int) -> list[Piece]:
+        from engine.query.extents import pieces
+
+        found = pieces(self._asked(), self.stream, self.position, [file_id])[file_id]
+        with self._lock:
+            self._single[file_id] = found
+            while len(self._single) > FILES_KEPT:
+                self._single.popitem(last=False)
+        return found
+
+    def _asked(self) -> Session:
+        from engine.query.session import Session
+
+        self.reader()
+        assert self._journal is not None
+        with self._asking:
+            if self._session is None:
+                self._session = Session(self._journal)
+            return self._session
+
+    def _index_in_background(self) -> None:
+        threading.Thread(target=self._index_all, name="index", daemon=True).start()
+
+    def _index_all(self) -> None:
+        from engine.query.extents import extent_table
+        from engine.recovery.on_demand import index
+
+        try:
+            session = self._asked()
+            if self._extents(session) > EXTENTS_MAX:
+                return
+            index.write(self._all_path, extent_table(session, self.stream, self.position))
+            self._all = Index(self._all_path)
+        except (BcsError, OSError):
+            traceback.print_exc()  # file by file then
+        with self._lock:
+            self._single.clear()
+
+    def _extents(self, session: Session) -> int:
+        from engine.query import asof
+
+        found = asof.as_of(session, self.stream, self.position)
+        [(count,)] = session.rows(f"SELECT count(*) FROM {found.events} WHERE kind = 3")
+        return int(count)
+
+
+def _within(known: Sequence[Piece], start: int, end: int) -> list[Piece]:
+    """Of the pieces of a file, in order of offset, those that meet [start, end)."""
+    first = max(0, bisect_right(known, start, key=lambda piece: piece.offset) - 1)
+    last = bisect_left(known, end, key=lambda piece: piece.offset)
+    return [piece for piece in known[first:last] if piece.offset + piece.length > start]
