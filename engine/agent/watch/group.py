@@ -54,6 +54,7 @@ class FanotifyGroup:
         that the kernel speaks is used. WatchRefused without CAP_SYS_ADMIN, or on a kernel that speaks none.
         """
         self._fd, self._mask = self._open_group(dialects, 0 if bounded else fan.FAN_UNLIMITED_QUEUE)
+        self._roots = tuple(roots)
         self._mounts = MountTable(roots)
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
@@ -220,17 +221,26 @@ class FanotifyGroup:
             found.inodes.add((status.st_dev, status.st_ino))
 
     def _open(self, key: bytes) -> int:
-        """An O_PATH descriptor of the object, through any registered directory of its file system."""
-        fsid = key[: fan.FSID_SIZE]
-        try:
-            mount_fd = os.open(self._paths.get(fsid, b""), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            self._paths.pop(fsid, None)  # the next directory added takes its place
-            raise
+        """An O_PATH descriptor of the object, through any directory of its file system."""
+        mount_fd = self._way_into(key[: fan.FSID_SIZE])
         try:
             return fan.open_by_key(key, mount_fd)
         finally:
             os.close(mount_fd)
+
+    def _way_into(self, fsid: bytes) -> int:
+        """A descriptor of a directory on a file system: of the first one registered there, else of a root, since its
+        path may lead elsewhere by now, or nowhere. FileNotFoundError when none is to be had."""
+        for path in (self._paths.get(fsid, b""), *self._roots):
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except OSError:
+                continue
+            if os.fstat(fd).st_dev in self._devices.get(fsid, ()):
+                return fd
+            os.close(fd)
+        self._paths.pop(fsid, None)  # the next directory added takes its place
+        raise FileNotFoundError(errno.ENOENT, "no directory of the file system is to be had")
 
     def _mounts_changed(self) -> bool:
         """Whether a watched tree has got another mount, or lost its marks to an unmount."""

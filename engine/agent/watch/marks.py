@@ -79,10 +79,30 @@ class DirectoryWatcher(FanotifyGroup):
         return self._mounts_moved_since() and (self._mounts.ours_changed() or self._marks_lost())
 
     def _marks_lost(self) -> bool:
-        lost = [fsid for fsid, path in self._paths.items() if not self._has_mark(path)]
+        paths = list(self._paths.items())
+        lost = [fsid for fsid, path in paths if not (self._has_mark(path) or self._has_any(fsid))]
         for fsid in lost:
-            del self._paths[fsid]  # the next directory added takes its place
+            self._paths.pop(fsid, None)  # the next directory added takes its place
         return bool(lost)
+
+    def _has_any(self, fsid: bytes) -> bool:
+        """Whether the first directory of a file system that is still there carries our mark: the path at which it was
+        marked may lead elsewhere by now, or nowhere. Where none is registered yet there is none to lose."""
+        for key in (each for each in self._ids if each[: fan.FSID_SIZE] == fsid):
+            try:
+                fd = self._open(key)
+            except OSError as error:
+                if error.errno == errno.ESTALE:
+                    continue  # it was removed
+                return False
+            try:
+                if self._has_mark(_link(fd)):
+                    return True
+                if os.fstat(fd).st_nlink:
+                    return False
+            finally:
+                os.close(fd)
+        return True
 
     def _has_mark(self, path: bytes) -> bool:
         """Whether what is at `path` now carries our mark: taking away a bit that it hasn't fails only without one."""
