@@ -27,7 +27,7 @@ from tests.histories.run import TROUBLES, Plan
 
 HERE = "here"
 FILE_SYSTEMS = (HERE, *mounts.KINDS)
-WATCH = ("", "", "fanotify", "fanotify-directories", "inotify")
+WATCH = ("", "", "fanotify", "fanotify-directories", "inotify", "scan")
 RANGES = ("", "", "none")
 SIZE_BYTES = 1 << 30
 

@@ -26,7 +26,8 @@ from tests.histories.operations import EXCLUDED, operations, visible
 from tests.histories.passed import Passed, Recorder
 
 ADDRESS = "histories/localhost/files"
-SETTLED_SECONDS = 60.0
+SETTLED_SECONDS = 180.0
+ASKED_AGAIN_MICROSECONDS = 5_000_000
 OPERATION_PAUSES = (0.0, 0.0, 0.0005, 0.001, 0.002)
 PAUSE_SECONDS_MAX = 2.0
 
@@ -52,6 +53,11 @@ class Plan:
     def links_out(self) -> bool:
         """Only a mark on the whole file system sees links to the outside, and what is written through them."""
         return self.environment.get("BCS_WATCH", "fanotify") == "fanotify" and os.geteuid() == 0
+
+    @property
+    def blind(self) -> bool:
+        """Whether the agent sees no events, so that it looks when it is asked to and else rarely."""
+        return self.environment.get("BCS_WATCH") == "scan"
 
     @property
     def arguments(self) -> str:
@@ -113,7 +119,7 @@ def live(base: Path, plan: Plan, site: Site) -> Lived:
                     lived.troubles.append(_trouble(site, source, plan.troubles, number))
                 _ended(workers)
                 if not plan.without_pause or number == plan.bursts - 1:
-                    _compare_notes(note_kept(site, base, lived), workers, lived)
+                    _compare_notes(note_kept(site, base, lived, blind=plan.blind), workers, lived)
             lived.ended = now()
         finally:
             for worker in workers:
@@ -128,10 +134,21 @@ def _shares(plan: Plan, source: random.Random) -> list[int]:
     return [b - a for a, b in zip([0, *cuts], [*cuts, left], strict=True)]
 
 
-def note_kept(site: Site, base: Path, lived: Lived) -> Digest:
-    """Wait until the site says that all that has happened is kept, then note what is there."""
-    since = now()
-    site.wait(lambda: kept_until(site)[0] >= since, SETTLED_SECONDS, "everything to be acknowledged")
+def note_kept(site: Site, base: Path, lived: Lived, *, blind: bool = False) -> Digest:
+    """Wait until the site says that all that has happened is kept, then note what is there. An agent that is `blind`
+    is asked for a bookmark, which makes it look at everything: again and again, since one that has just started does
+    not take those of the time before."""
+    since, ask_at = now(), 0
+
+    def kept() -> bool:
+        nonlocal ask_at
+        if blind and now() >= ask_at:
+            ask_at = now() + ASKED_AGAIN_MICROSECONDS
+            body = {"group": ADDRESS.partition("/")[0], "label": f"looked at {now()}"}
+            site.request("POST", "/v1/marks", body)
+        return kept_until(site)[0] >= since
+
+    site.wait(kept, SETTLED_SECONDS, "everything to be acknowledged")
     seen = note(base, lived)
     lived.skews.append((now(), kept_until(site)[1]))
     return seen
@@ -244,7 +261,7 @@ class Worker:
             lived.failed += failed
         except (EOFError, BrokenPipeError) as error:
             lived.wrong.append(f"a worker died: {error!r}")
-        self._process.join(10)
+        self._process.join(120)
         self._pipe.close()
 
 
