@@ -262,6 +262,7 @@ def told(found: Recovery) -> dict[str, Any]:
     recipe, now = found.recipe, found.progress
     return {
         "id": recipe.id,
+        "order": recipe.order or None,
         "address": recipe.address,
         "dir": recipe.dir,
         "point": recipe.position,

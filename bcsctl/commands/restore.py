@@ -153,6 +153,10 @@ def at_once(where: Settings, asked: Asked, host: str, folder: str, mechanism: st
 
     if host:
         raise UsageError(f"on demand is for this machine, not for {host}", hint="run it there, on its own journal")
+    if not asked.scope.one:
+        from bcsctl.restoring.on_demand_several import several
+
+        return several(where, asked, folder, mechanism, rate)
     wanted = Named(str(asked.scope), asked.path)
     how: dict[str, Any] = {"mechanism": mechanism, "rate": rate, "dry_run": asked.dry_run, "as_json": asked.as_json}
     return on_demand(where, wanted, asked.at, folder, into_protected=asked.into_protected, **how)

@@ -22,7 +22,7 @@ _FITS = {
     "--overwrite": (HERE,),
     "--aside": (HERE,),
     "--owners": (HERE, SCRATCH, STREAM),
-    "--partial": (HERE, AFAR, SCRATCH, STREAM),
+    "--partial": (HERE, AFAR, SCRATCH, STREAM, ON_DEMAND),
     "--into-protected": (HERE, ON_DEMAND),
     "--on-demand": (ON_DEMAND,),
     "--scratch": (SCRATCH,),
@@ -62,7 +62,7 @@ def refuse_misfits(way: str, given: Collection[str], *, one: bool) -> None:
     _refuse_alone(given, _CHECKING, "--check")
     if one and "--partial" in given:
         raise UsageError("--partial is for several sources, and this is one", hint="leave it out")
-    if not one and way in (IN_PLACE, ON_DEMAND):
+    if not one and way == IN_PLACE:
         raise UsageError(f"{way} is for one source at a time", hint="write GROUP/HOST/SOURCE, and repeat it for each")
 
 

@@ -19,6 +19,7 @@ from engine.model.times import format_about, format_size, parse_size
 
 if TYPE_CHECKING:
     from engine.fill.base import Recipe
+    from engine.recovery.restoring import Prepared
 
 UNLIMITED = "unlimited"
 HOST = "localhost"
@@ -39,9 +40,7 @@ def on_demand(
 ) -> int:
     """Make the tree, and return when it can be used."""
     from engine.fill.life.recoveries import clear
-    from engine.recovery.acts import who_acts
     from engine.recovery.on_demand import making
-    from engine.recovery.on_demand.history import touched
     from engine.recovery.own_history import refuse_into_protected
     from engine.recovery.restoring import prepare
     from engine.recovery.told import plan_json, point_json
@@ -63,21 +62,31 @@ def on_demand(
         answer: dict[str, Any] = {"address": wanted.address, **point_json(point), "plan": plan}
         if dry_run:
             return planned({**answer, "mechanism": making.mechanism_for(target, mechanism)}, as_json)
-        who = who_acts()
-        touches = touched(there.journal, prepared, prepared.plan.target, HOST)
-        gone_on: list[int | None] = []
-        terms = making.Terms(
-            *(where.home, where.journal, where.master_key, who, mechanism, rate_bytes),
-            touched=touches, go_on=lambda recipe: gone_on.append(_history_goes_on(where, recipe)),
-        )  # fmt: skip
-        begun = making.make(there.session, prepared, wanted.address, terms)
-        answer |= {**told(begun), "in_place": touches.own, "epoch": gone_on[0] if gone_on else None}
+        answer |= begin(where, there, prepared, mechanism, rate_bytes)
         answer["recorded"] = _recorded(where, there, prepared, answer)
     if as_json:
         print_json(answer)
     else:
         render(answer)
     return 0
+
+
+def begin(
+    where: Settings, there: Scene, prepared: Prepared, mechanism: str | None, rate_bytes: int, order: str = ""
+) -> dict[str, Any]:
+    """Make one tree; what `--json` says of it. `order` is that of several which were asked for together."""
+    from engine.recovery.acts import who_acts
+    from engine.recovery.on_demand import making
+    from engine.recovery.on_demand.history import touched
+
+    touches = touched(there.journal, prepared, prepared.plan.target, HOST)
+    gone_on: list[int | None] = []
+    terms = making.Terms(
+        *(where.home, where.journal, where.master_key, who_acts(), mechanism, rate_bytes),
+        touched=touches, go_on=lambda recipe: gone_on.append(_history_goes_on(where, recipe)), order=order,
+    )  # fmt: skip
+    begun = making.make(there.session, prepared, there.address, terms)
+    return {**told(begun), "in_place": touches.own, "epoch": gone_on[0] if gone_on else None}
 
 
 def _history_goes_on(where: Settings, recipe: Recipe) -> int | None:
