@@ -9,6 +9,7 @@ from bcsctl.output import BAD, DIM, GOOD, local_time, printable, table, tell
 from engine.model.times import format_about, format_size, parse_time
 
 _OUTPUT_LINES = 10
+_DONE = {"cancel": "cancelled", "fill": "filled", "verify": "filled and read back"}
 
 
 def told_of(drills: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def _render(drill: Mapping[str, Any]) -> None:
     as_of = f" as of {local_time(parse_time(drill['moment'], 0), 6)}" if drill["moment"] else f" at {drill['asked']}"
     took = format_about(round(drill["seconds"] * 1e6))
     size = f"{drill['files']:,} files, {format_size(drill['bytes'])}"
-    tell(f"drill {drill['id']}{as_of}: {size} on {place['host']} in {took}", DIM)
+    tell(f"drill {drill['id']}{as_of}: {size} on {place['host']} in {took}{_cold(drill.get('on_demand'))}", DIM)
     for each in sources:
         at = local_time(parse_time(each["at"], 0), 6)
         tell(f"{each['address']}: point {each['point']} ({each['class']}) of {at}", DIM)
@@ -85,6 +86,15 @@ def _render(drill: Mapping[str, Any]) -> None:
     for check in drill["checks"]:
         if check["passed"] is False and check.get("command"):
             _render_output(check)
+
+
+def _cold(told: Mapping[str, Any] | None) -> str:
+    """How a drill by on-demand start was made."""
+    if not told:
+        return ""
+    by = f" by {' and '.join(told['mechanisms'])}" if told["mechanisms"] else ""
+    usable = f", usable after {_about(told['usable_seconds'])}" if told["usable_seconds"] is not None else ""
+    return f", on demand{by}{usable}, then {_DONE[told['afterwards']]}"
 
 
 def _render_output(check: Mapping[str, Any]) -> None:

@@ -13,6 +13,8 @@ from bcsctl.options import exits, of_group
 from bcsctl.output import BAD, BUSY, json_option, print_json, progress, say
 from bcsctl.settings import Settings, home_option, settings
 from bcsctl.sites import SiteCommand, site_option
+from engine.model.errors import UsageError
+from engine.model.policy.drills import CANCEL, FILL, VERIFY
 
 if TYPE_CHECKING:
     from engine.recovery.drill.run import Made
@@ -28,10 +30,25 @@ if TYPE_CHECKING:
     type=click.Choice(["checksums", "application", "commands"]),
     help="What to look at, instead of what the policy says; may be repeated. commands: those of the policy.",
 )
+@click.option("--on-demand", is_flag=True, help="Use the trees while they are cold: RTO is the first check's end.")
+@click.option(
+    "--then",
+    "afterwards",
+    type=click.Choice([CANCEL, FILL, VERIFY]),
+    help="With --on-demand: cancel (the default), fill the trees, or verify: fill them, and read all of it back.",
+)
 @site_option
 @home_option
 @json_option
-def command(group: str, at: str | None, checks: tuple[str, ...], home: str | None, as_json: bool) -> int:
+def command(
+    group: str,
+    at: str | None,
+    checks: tuple[str, ...],
+    on_demand: bool,
+    afterwards: str | None,
+    home: str | None,
+    as_json: bool,
+) -> int:
     """Restore a group to scratch, run its checks, record the evidence; everything restored is removed again.
 
     Without options it makes the drills of the group's policy. Each source is restored to a directory of its
@@ -39,11 +56,18 @@ def command(group: str, at: str | None, checks: tuple[str, ...], home: str | Non
     time from the beginning until all sources were back, RPO what of the time before the moment would have
     been lost; both are held against the objectives.
 
+    With --on-demand nothing is waited for: the policy's commands run over trees of which no byte is there yet. RTO is
+    then the time to the first that passes, or, without commands, to the first reads.
+
     \b
     Example:  bcsctl drill finance
               bcsctl drill finance --at -1d --check checksums
+              bcsctl drill finance --on-demand --then verify
     """
-    made = carried_out(settings(home), of_group(group), at, checks, as_json)
+    if afterwards and not on_demand:
+        raise UsageError("--then says nothing without --on-demand", hint="say --on-demand with it, or leave it out")
+    trees = (afterwards or CANCEL) if on_demand else ""
+    made = carried_out(settings(home), of_group(group), at, checks, trees, as_json)
     told = told_of([one.as_json() for one in made])
     if as_json:
         print_json(told)
@@ -61,14 +85,18 @@ def command(group: str, at: str | None, checks: tuple[str, ...], home: str | Non
     return 0 if told["passed"] else 1
 
 
-def carried_out(where: Settings, group: str, at: str | None, checks: tuple[str, ...], as_json: bool) -> list[Made]:
+def carried_out(
+    where: Settings, group: str, at: str | None, checks: tuple[str, ...], on_demand: str, as_json: bool
+) -> list[Made]:
     """Make the drills that are asked for, with a progress bar."""
     opened = journal(where)
     from engine.recovery.acts import who_acts
+    from engine.recovery.drill.cold import Filling
+    from engine.recovery.drill.rehearsal import Hands
     from engine.recovery.drill.run import Scene, asked_of, group_of, make
     from engine.recovery.restore import Helping
 
-    asked = asked_of(group_of(opened, group), at, checks)
+    asked = asked_of(group_of(opened, group), at, checks, on_demand)
     with progress(as_json) as drawn:
         task = drawn.add_task("drill", total=None)
 
@@ -80,4 +108,5 @@ def carried_out(where: Settings, group: str, at: str | None, checks: tuple[str, 
             say(f"a drill of {other} runs: this one begins once it has ended", BUSY)
 
         helping = Helping(where.journal, master_key(where), os.cpu_count() or 1)
-        return make(Scene(where.home, opened, who_acts(), helping, told=told, waiting=waiting), asked)
+        hands = Hands(helping, Filling(where.journal, where.master_key, who_acts()))
+        return make(Scene(where.home, opened, who_acts(), hands, told=told, waiting=waiting), asked)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,11 @@ RESTORING_MOST = HOUR
 class Drills:
     """Safe to call from any thread. `begin` reads what is known; `work` is one round of the job."""
 
-    def __init__(self, home: Path, journal: Journal, root: Path, master_key: bytes, clock: Clock) -> None:
-        self._home, self._journal, self._clock = home, journal, clock
+    def __init__(
+        self, home: Path, journal: Journal, root: Path, master_key: bytes, clock: Clock, key_file: Path | None = None
+    ) -> None:
+        """`key_file` holds the master key, for those who fill trees on demand."""
+        self._home, self._journal, self._clock, self._key_file = home, journal, clock, key_file
         self._root, self._master_key = root, master_key
         self._lock = threading.Lock()
         self._known: dict[str, Known] = {}
@@ -151,6 +155,8 @@ class Drills:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+            with suppress(BcsError, OSError):
+                place.remove_dead(self._home)  # no filler of a drill outlives its node
 
     def last(self) -> dict[str, plan.Result]:
         """The last drill of each group that the policies name, for the metrics."""
@@ -198,6 +204,7 @@ class Drills:
             "home": str(self._home),
             "journal": str(self._root),
             "master_key": self._master_key.hex(),
+            "key_file": str(self._key_file or ""),
             "group": policy.group,
             "drill": drill,
             "digest": policy.digest,

@@ -12,6 +12,8 @@ CHECK_TIMEOUT_DEFAULT = 5 * MINUTE
 CHECKSUMS, APPLICATION, COMMAND = "checksums", "application", "command"
 LATEST, RANDOM = "latest", "random"
 """What a drill may restore beside a moment as `--at` takes it: the newest point, or any moment of the kept past."""
+CANCEL, FILL, VERIFY = "cancel", "fill", "verify"
+"""What becomes of trees on demand once their drill's commands ran: taken away cold, filled, or filled and read back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +36,20 @@ class Check:
 class Drill:
     """A rehearsal every `every` microseconds of a restore of `restore` (a moment, as `latest`, or `random`).
 
-    `scratch` is the directory on the node below which it restores; empty for one below BCS_HOME.
+    `scratch` is the directory on the node below which it restores; empty for one below BCS_HOME. `on_demand`: the
+    trees are used while they are cold, and become this afterwards; empty for a restore.
     """
 
     every: int
     restore: str = LATEST
     checks: tuple[Check, ...] = (Check(CHECKSUMS),)
     scratch: str = ""
+    on_demand: str = ""
 
     def as_json(self) -> dict[str, Any]:
         checks = [check.as_json() for check in self.checks]
-        return {"every": self.every, "restore": self.restore, "checks": checks, "scratch": self.scratch}
+        told = {"every": self.every, "restore": self.restore, "checks": checks, "scratch": self.scratch}
+        return told | ({"on_demand": self.on_demand} if self.on_demand else {})
 
 
 def read_checks(raw: Sequence[Any]) -> tuple[Check, ...]:
@@ -64,8 +69,9 @@ def read_drills(raw: Sequence[Mapping[str, Any]]) -> tuple[Drill, ...]:
         Drill(
             parse_duration(entry["every"]),
             entry.get("restore", LATEST),
-            read_checks(entry.get("checks", (CHECKSUMS,))),
+            read_checks(entry.get("checks", () if "onDemand" in entry else (CHECKSUMS,))),
             entry.get("scratch", ""),
+            entry.get("onDemand", ""),
         )
         for entry in raw
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +17,13 @@ from engine.model.times import SECOND, format_size
 from engine.query.session import Session
 from engine.recovery.drill import command as commands
 from engine.recovery.drill.evidence import APPLICATION, ATTRIBUTES, CHECKSUMS, COMMAND, Row
+from engine.recovery.drill.scene import Told
 from engine.recovery.readback import read_back
 from engine.recovery.restoring import Outcome, Prepared, pieces_of
 from engine.tree.paths import shown
 
 _OF_ATTRIBUTES = ("mode", "uid", "gid", "mtime_ns", "rdev", "xattrs", "further name")
 _KEPT = ("PATH", "LANG", "LC_ALL")
-
-Told = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ MESSAGE_CHARS, OUTPUT_CHARS, COMMAND_CHARS = 500, 4096, 80
 
 RESTORE, CHECKSUMS, ATTRIBUTES, APPLICATION, COMMAND = "restore", "checksums", "attributes", "application", "command"
 ROOM, RTO, RPO = "room", "rto", "rpo"
+FIRST_READS, FILL, CANCELLING = "first-reads", "fill", "cancel"
+"""Of trees that are used while they are cold: whether they can be read, were filled, were taken away."""
 _OF_CONTENT = (CHECKSUMS, ATTRIBUTES)
 
 
@@ -75,7 +77,9 @@ class Restored:
 @dataclass(slots=True)
 class Evidence:
     """One drill. Times in microseconds; `asked` the moment in words, `moment` the time that this was, None for a point
-    or mark; `where` the host and the directory. `rto_seconds` from the beginning until all sources were back."""
+    or mark; `where` the host and the directory. `rto_seconds` from the beginning until all sources were back; of a
+    drill by on-demand start, until the first check passed over trees of which `on_demand` says {mechanisms,
+    usable_seconds, afterwards}."""
 
     id: str
     policy: GroupPolicy
@@ -88,6 +92,7 @@ class Evidence:
     checks: list[Row] = field(default_factory=list)
     seconds: float = 0.0
     rto_seconds: float | None = None
+    on_demand: dict[str, Any] | None = None
 
     @property
     def passed(self) -> bool:
@@ -134,6 +139,7 @@ class Evidence:
             "bytes": sum(each.bytes for each in self.sources),
             "seconds": round(self.seconds, 3),
             "where": self.where,
+            "on_demand": self.on_demand,
             "sources": [each.as_json() for each in self.sources],
             "checks": [row.as_json() for row in self.checks],
         }

@@ -18,6 +18,7 @@ from typing import Any
 
 from engine.env import durable
 from engine.env.clock import Clock
+from engine.fill.life import recoveries
 from engine.model.errors import Failed, Refused
 from engine.model.times import format_size
 
@@ -123,9 +124,17 @@ def remove_leftovers(home: Path, lock: int) -> None:
         remove(each)
 
 
+def trees_of(place: Path) -> Path:
+    """Below which a drill's trees on demand keep their state, as others do below BCS_HOME."""
+    return place / "trees"
+
+
 def remove(place: Path) -> None:
-    """Remove a drill's directory with all that is in it, whatever its modes. Failed, and nothing is touched, when
-    something is mounted there: that may be anything."""
+    """Remove a drill's directory with all that is in it, whatever its modes; trees that still fill there are cancelled
+    first. Failed, and nothing is touched, when something is mounted there: that may be anything."""
+    for each in recoveries.recoveries(trees_of(place)):
+        if each.living:
+            recoveries.cancel(each)
     inside = [each for each in _mount_points() if Path(each).is_relative_to(place)]
     if inside:
         raise Failed(f"something is mounted at {inside[0]}", hint=f"unmount it; the next drill removes {place}")

@@ -1,6 +1,7 @@
 """The process in which a node makes a drill that is due: `python -m engine.recovery.drill.process drill`.
 
-It gets its task on standard input as JSON: {home, journal, master_key, group, drill, number, digest, who}. It gives way
+It gets its task on standard input as JSON: {home, journal, master_key, key_file, group, drill, digest, who,
+parent}. It gives way
 to all others, ends with the node, and removes what it made however it ends; what it found is in the audit.
 """
 
@@ -17,6 +18,8 @@ from engine.env import processes
 from engine.env.niceness import NICE_AT_REST, give_way
 from engine.journal.open import open_local
 from engine.model.errors import BcsError
+from engine.recovery.drill.cold import Filling
+from engine.recovery.drill.rehearsal import Hands
 from engine.recovery.drill.run import Scene, asked_of, group_of, make
 from engine.recovery.restore import Helping
 
@@ -51,9 +54,10 @@ def run(task: dict[str, Any]) -> int:
     policy = group_of(journal, task["group"])
     if policy.digest != task["digest"] or task["drill"] >= len(policy.drills):
         return CHANGED
-    helping = Helping(root, master_key, os.cpu_count() or 1)
+    filling = Filling(root, Path(task["key_file"]), task["who"]) if task["key_file"] else None
+    hands = Hands(Helping(root, master_key, os.cpu_count() or 1), filling)
     # Another drill goes first, and this one is found due again.
-    scene = Scene(Path(task["home"]), journal, task["who"], helping, wait_seconds=0.0)
+    scene = Scene(Path(task["home"]), journal, task["who"], hands, wait_seconds=0.0)
     make(scene, [asked_of(policy)[task["drill"]]])
     return 0
 

@@ -14,13 +14,13 @@ from engine.env.randomness import token_hex
 from engine.journal import control
 from engine.journal.open import Journal
 from engine.model.errors import BcsError, NothingThere, Refused
-from engine.model.policy.drills import APPLICATION, CHECKSUMS, COMMAND, LATEST, Check
+from engine.model.policy.drills import APPLICATION, CHECKSUMS, COMMAND, LATEST, Check, Drill
 from engine.plan.drills import BEGUN, ENDED, GroupPolicy, group_in
 from engine.recovery.acts import record_act
 from engine.recovery.drill import place
 from engine.recovery.drill.evidence import ROOM, Evidence, Row, for_audit
-from engine.recovery.drill.rehearsal import Asked, Told, rehearse
-from engine.recovery.restore import Helping
+from engine.recovery.drill.rehearsal import Hands, rehearse
+from engine.recovery.drill.scene import Asked, Told
 from engine.recovery.word import Word, word_of
 
 ID_BYTES = 8
@@ -50,7 +50,7 @@ class Scene:
     home: Path
     journal: Journal
     who: str
-    helping: Helping | None = None
+    hands: Hands = field(default_factory=Hands)
     clock: Clock = SYSTEM
     told: Told = field(default=lambda what, done, total: None)
     waiting: Callable[[str], None] = field(default=lambda group: None)
@@ -83,18 +83,22 @@ def _since(journal: Journal, policy: GroupPolicy) -> GroupPolicy:
     return found if found.number == 1 else replace(policy, number=0, commit="")
 
 
-def asked_of(policy: GroupPolicy, at: str | None = None, checks: Sequence[str] = ()) -> list[Asked]:
+def asked_of(
+    policy: GroupPolicy, at: str | None = None, checks: Sequence[str] = (), on_demand: str = ""
+) -> list[Asked]:
     """The drills that a group's policy declares, or one with what is usual where it has none; at another moment, with
-    other checks, they are nobody's policy. `checks` are of CHECKS."""
-    if at is None and not checks:
+    other checks, or `on_demand`, with what becomes of the trees afterwards, they are nobody's policy. `checks` are of
+    CHECKS."""
+    if at is None and not checks and not on_demand:
         declared = [
-            Asked(new_id(), policy, number, drill.restore, drill.checks, drill.scratch)
+            Asked(new_id(), policy, number, drill.restore, drill.checks, drill.scratch, drill.on_demand)
             for number, drill in enumerate(policy.drills)
         ]
         return declared or [Asked(new_id(), policy, None, LATEST, (Check(CHECKSUMS),))]
-    usual = policy.drills[0].checks if policy.drills else (Check(CHECKSUMS),)
-    scratch = policy.drills[0].scratch if policy.drills else ""
-    return [Asked(new_id(), policy, None, at or LATEST, _chosen(policy, checks) if checks else usual, scratch)]
+    first = policy.drills[0] if policy.drills else Drill(0)
+    usual = tuple(check for check in first.checks if not on_demand or check.name == COMMAND)
+    chosen = _chosen(policy, checks) if checks else usual
+    return [Asked(new_id(), policy, None, at or LATEST, chosen, first.scratch, on_demand or first.on_demand)]
 
 
 def _chosen(policy: GroupPolicy, names: Sequence[str]) -> tuple[Check, ...]:
@@ -130,7 +134,7 @@ def _make(scene: Scene, asked: Asked, lock: int) -> Made:
     try:
         with place.scratch(scene.home, asked.scratch, asked.id, group, lock) as directory:
             words = words_of(scene.home, asked.policy.sources)
-            evidence = rehearse(scene.journal, asked, directory, host, words, scene.told, scene.helping, scene.clock)
+            evidence = rehearse(scene.journal, asked, directory, host, words, scene.told, scene.hands, scene.clock)
         made = Made(evidence)
     except Refused as error:
         where = {"host": host, "dir": asked.scratch or str(place.directory(scene.home))}
