@@ -1,7 +1,8 @@
 """File systems to test on: a loop device over a sparse file, or tmpfs, mounted while a `with` block lasts.
 
 Unmounted and detached whatever happens, lazily as a last resort; what a killed test process left goes with the next
-mount of any other. A machine has few loop devices: who finds none free waits for one.
+mount of any other: that it is ours, and nobody's any more, says a file in it and the lock on that file, as in
+engine.env.own_directory. A machine has few loop devices: who finds none free waits for one.
 """
 
 from __future__ import annotations
@@ -18,13 +19,17 @@ from pathlib import Path
 
 import pytest
 
+from engine.env.own_directory import OURS, _held
+
 SIZE_BYTES = 384 << 20
 """Enough for every kind: xfs wants at least 300 MiB, btrfs 109. Takes no space until it is written to."""
 
 WAIT_SECONDS = 120.0
 """For a loop device; no test that holds one may run longer than 60 s."""
 
-_PREFIX = "bcs-mount-"
+_PREFIX = "bcs-test-mount-"
+"""No name that the product sweeps away by itself: it knows nothing of loop devices."""
+
 _BUSY_SECONDS = 10.0
 _MKFS = {
     "ext4": ("mkfs.ext4", "-q", "-F", "-b", "4096", "-I", "256", "-E", "lazy_itable_init=1,lazy_journal_init=1"),
@@ -83,6 +88,8 @@ def volume(kind: str, size_bytes: int = SIZE_BYTES) -> Iterator[Volume]:
     _skip_if_impossible(kind)
     _sweep()
     home = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+    held = _held(home, os.O_CREAT)
+    assert held is not None
     made = Volume(kind, size_bytes, home, "")
     try:
         made.path.mkdir()
@@ -95,6 +102,7 @@ def volume(kind: str, size_bytes: int = SIZE_BYTES) -> Iterator[Volume]:
         yield made
     finally:
         _clear(home)
+        os.close(held)
 
 
 def _is_mounted(path: Path) -> bool:
@@ -127,10 +135,11 @@ def _attached(image: Path) -> str:
 def _sweep() -> None:
     """Clear what processes left that are no more."""
     for home in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        pid = home.name.removeprefix(_PREFIX).partition("-")[0]
-        if pid.isdigit() and not Path("/proc", pid).exists():
-            with suppress(OSError, subprocess.CalledProcessError):  # another process may be at it
+        held = _held(home, 0)
+        if held is not None:
+            with suppress(OSError, subprocess.CalledProcessError):
                 _clear(home)
+            os.close(held)
 
 
 def _clear(home: Path) -> None:
@@ -140,7 +149,9 @@ def _clear(home: Path) -> None:
         for line in _run("losetup", "--associated", image).splitlines():
             _run("losetup", "--detach", line.partition(":")[0])  # of one still in use: as soon as it no longer is
         image.unlink()
-    (home / "mnt").rmdir()
+    if (home / "mnt").exists():
+        (home / "mnt").rmdir()
+    (home / OURS).unlink()
     home.rmdir()
 
 

@@ -31,14 +31,14 @@ class Got:
     changed: threading.Condition = field(default_factory=threading.Condition)
     tries: int = 0
 
-    def wait(self, count: int, seconds: float = 20) -> list[dict[str, Any]]:
+    def wait(self, count: int, seconds: float = 120.0) -> list[dict[str, Any]]:
         with self.changed:
             assert self.changed.wait_for(lambda: len(self.bodies) >= count, seconds), (
                 f"{len(self.bodies)} of {count} came"
             )
         return self.bodies
 
-    def wait_tries(self, count: int, seconds: float = 20) -> None:
+    def wait_tries(self, count: int, seconds: float = 120.0) -> None:
         with self.changed:
             assert self.changed.wait_for(lambda: self.tries >= count, seconds), f"{self.tries} of {count} tries"
 
@@ -107,7 +107,7 @@ class Mails:
     logins: list[tuple[str, str]] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def wait(self, count: int, seconds: float = 20) -> list[Mail]:
+    def wait(self, count: int, seconds: float = 120.0) -> list[Mail]:
         with self.changed:
             assert self.changed.wait_for(lambda: len(self.mails) >= count, seconds), (
                 f"{len(self.mails)} of {count} came"

@@ -120,7 +120,7 @@ def refused(node: SecuredNode, what: str, kind: str = "") -> list[dict[str, Any]
 
 
 def recorded(node: SecuredNode, what: str, kind: str) -> None:
-    wait_for(lambda: bool(refused(node, what, kind)), 10, f"{what} of kind {kind} in the audit stream")
+    wait_for(lambda: bool(refused(node, what, kind)), 120, f"{what} of kind {kind} in the audit stream")
 
 
 def raw(node: SecuredNode, source: str = "127.0.0.1") -> socket.socket:

@@ -27,13 +27,13 @@ def test_one_id_a_batch_from_agent_to_commit(tmp_path: Path) -> None:
         site.protect(ADDRESS, tmp_path / "data")
         site.wait_protected(ADDRESS)
         (tmp_path / "data" / "a.txt").write_text("a")
-        site.wait(lambda: site.source(ADDRESS)["last_change_at"] is not None, 30, "the change")
+        site.wait(lambda: site.source(ADDRESS)["last_change_at"] is not None, 120, "the change")
 
         def both() -> bool:
             return bool(sent(lines(site.home / "agent.log")) & committed(lines(site.home / "node.log")))
 
-        site.wait(both, 30, "a batch in both logs")
-        site.wait(lambda: told_protected(site), 30, "the agent's line")
+        site.wait(both, 120, "a batch in both logs")
+        site.wait(lambda: told_protected(site), 120, "the agent's line")
         node, agent = lines(site.home / "node.log"), lines(site.home / "agent.log")
     assert all({"time", "level", "process", "message"} <= set(each) for each in (*node, *agent))
     assert {each["process"] for each in node} == {"node"} and {each["process"] for each in agent} == {"agent"}
@@ -54,7 +54,7 @@ def test_without_debug_a_log_is_short_and_for_people(tmp_path: Path) -> None:
         site.wait_protected(ADDRESS)
         for number in range(5):
             (tmp_path / "data" / f"{number}.txt").write_text("a")
-        site.wait(lambda: told_protected(site), 30, "the agent's line")
+        site.wait(lambda: told_protected(site), 120, "the agent's line")
         agent, node = (site.home / "agent.log").read_text(), (site.home / "node.log").read_text()
     assert f"Z {ADDRESS}: protected" in agent
     assert len(agent.splitlines()) < 12 and len(node.splitlines()) < 12

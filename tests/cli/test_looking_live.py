@@ -29,7 +29,7 @@ class Looked:
     first: str
 
 
-def await_it(condition: Callable[[], object], seconds: float = 30.0) -> None:
+def await_it(condition: Callable[[], object], seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"not within {seconds} s"

@@ -186,7 +186,7 @@ def test_the_command_of_a_caller_who_has_gone_is_ended(site: Remote) -> None:
         await_that(lambda: bool(sandboxes(site)))
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(20)
+        process.wait(120)
     await_that(lambda: not workers(site))
 
 
@@ -237,7 +237,7 @@ def cmdline(pid: int) -> bytes:
         return b""
 
 
-def await_that(condition: object, seconds: float = 40.0) -> None:
+def await_that(condition: object, seconds: float = 120.0) -> None:
     ends = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < ends, "waited in vain"

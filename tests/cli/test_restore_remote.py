@@ -48,7 +48,7 @@ def agent(site: Remote, host: str) -> Iterator[subprocess.Popen[bytes]]:
         yield process
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

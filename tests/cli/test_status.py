@@ -217,7 +217,7 @@ def test_watch_draws_in_place_and_gives_the_screen_back(tmp_path: Path, number: 
             watching.send_signal(number)
             end = read_until(ours, lambda text: b"\x1b[?1049l" in text and b"\x1b[?25h" in text)
             assert b"Traceback" not in end
-            assert watching.wait(10) == (0 if number == signal.SIGINT else 128 + number)
+            assert watching.wait(120) == (0 if number == signal.SIGINT else 128 + number)
             assert termios.tcgetattr(theirs) == before
         finally:
             watching.kill()
@@ -226,7 +226,7 @@ def test_watch_draws_in_place_and_gives_the_screen_back(tmp_path: Path, number: 
             os.close(theirs)
 
 
-def read_until(terminal: int, there: Callable[[bytes], bool], seconds: float = 30) -> bytes:
+def read_until(terminal: int, there: Callable[[bytes], bool], seconds: float = 120.0) -> bytes:
     text, end = b"", time.monotonic() + seconds
     while not there(text):
         left = end - time.monotonic()

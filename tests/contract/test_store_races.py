@@ -24,7 +24,7 @@ def race(count: int, act: Callable[[int], object]) -> list[object]:
     barrier = threading.Barrier(count)
 
     def run(number: int) -> object:
-        barrier.wait(30)
+        barrier.wait(120)
         try:
             return act(number)
         except AlreadyThere as error:

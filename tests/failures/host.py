@@ -75,9 +75,9 @@ class Host:
         if self.living.poll() is None:
             self.living.send_signal(signal.SIGCONT)
             self.living.terminate()
-        return self.living.wait(20)
+        return self.living.wait(120)
 
-    def wait(self, condition: Callable[[], Any], what: str, seconds: float = 25.0) -> Any:
+    def wait(self, condition: Callable[[], Any], what: str, seconds: float = 120.0) -> Any:
         """The condition's first true value."""
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:
@@ -108,14 +108,14 @@ class Host:
         """How the newest point differs from the disk."""
         return differences(self.image(below=below), disk_image(os.fsencode(below or self.tree)))
 
-    def settle(self, seconds: float = 25.0) -> Mark:
+    def settle(self, seconds: float = 120.0) -> Mark:
         """Wait until the newest point equals the disk, and remember it. Nothing may change meanwhile."""
         self.wait(lambda: self.node.points() and not self.differing(), "the newest point to equal the disk", seconds)
         point = self.node.points()[-1]
         self.points[point.lsn] = self.image(point.lsn)
         return point
 
-    def protected(self, seconds: float = 25.0) -> dict[str, Any]:
+    def protected(self, seconds: float = 120.0) -> dict[str, Any]:
         """Wait for a report made from now on that says: protected, nothing pending, no gap open. Answers it."""
         said = len(self.node.statuses)
 

@@ -118,7 +118,7 @@ def live(host: Host, crash_at: str, numbers: count[int]) -> int | None:
     began, lives_since = time.monotonic(), 0.0
     while host.living.poll() is None:
         now, points = time.monotonic(), len(host.node.points())
-        assert now - began < 25, f"{crash_at}: too few points are made\n{host.log()}"
+        assert now - began < 120, f"{crash_at}: too few points are made\n{host.log()}"
         lives_since = lives_since or (now if points > had else 0.0)
         if points >= had + POINTS_A_LIFE and now - lives_since > SECONDS_A_LIFE:
             break

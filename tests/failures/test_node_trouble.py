@@ -34,7 +34,7 @@ def settled(site: Site) -> str:
         row = site.source(ADDRESS)
         return row["protected"] == "protected" and (row["through_at"] or "") >= now
 
-    site.wait(complete, 60, "everything to be acknowledged")
+    site.wait(complete, 120, "everything to be acknowledged")
     return str(site.source(ADDRESS)["point"])
 
 
@@ -57,13 +57,13 @@ def test_a_node_that_is_away_for_a_while(tmp_path: Path) -> None:
             time.sleep(0.3)
             (tree / "while it stood").write_text("2")
             site.node.send_signal(signal.SIGCONT)
-            site.wait(lambda: bool(site.source(ADDRESS)["through_at"]), 30, "the node to answer")
+            site.wait(lambda: bool(site.source(ADDRESS)["through_at"]), 120, "the node to answer")
             site.kill("node")
             time.sleep(2)
             site.start_node()
             time.sleep(0.5)
         assert not application.errors
-        assert max(application.seconds) < 2.0, "a write waited for the node"
+        assert not application.waited(), "for the node"
         settled(site)
         same(site, tree, tmp_path / "out")
         was = site.run("cat", f"{ADDRESS}:{tree}/while it stood", "--at", format_time(asked + 200_000)).stdout
@@ -88,12 +88,12 @@ def test_no_room_for_the_journal(tmp_path: Path) -> None:
                     row = site.source(ADDRESS)
                     return row["healthy"] == "failing" or row["protected"] == "unprotected"
 
-                site.wait(told, 30, "the status to say that nothing is taken")
+                site.wait(told, 120, "the status to say that nothing is taken")
                 row = site.source(ADDRESS)
                 assert parse_time(row["through_at"], 0) <= full_from, "what is not durable was acknowledged"
-                site.wait(lambda: "No space left" in site.source(ADDRESS)["message"], 30, "the status to say why")
+                site.wait(lambda: "No space left" in site.source(ADDRESS)["message"], 120, "the status to say why")
                 time.sleep(1)
-            assert not application.errors and max(application.seconds) < 2.0
+            assert not application.errors and not application.waited()
             assert site.run("cat", f"{ADDRESS}:{tree}/f", "--at", f"point:{before}").stdout == b"first"
             (disk / "of others").unlink()
             settled(site)

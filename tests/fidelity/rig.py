@@ -33,8 +33,8 @@ from tests.nodes import journal_of
 
 ADDRESS = "fidelity/localhost/files"
 EXCLUDE = ("*.excluded", "excluded")
-DURABLE_SECONDS = 60.0
-HELD_SECONDS = 20.0
+DURABLE_SECONDS = 180.0
+HELD_SECONDS = 120.0
 SIZE_BYTES = 1 << 30
 MOVED_DIRECTORY = b"ten thousand"
 

@@ -17,7 +17,7 @@ def test_a_place_that_another_source_protects_is_refused(tmp_path: Path) -> None
         site.protect("one/localhost/files", base / "real")
         site.wait_protected("one/localhost/files")
         site.protect("two/localhost/files", base / "link")
-        site.wait(lambda: site.source("two/localhost/files")["state"] == "failed", 30, "the second to be refused")
+        site.wait(lambda: site.source("two/localhost/files")["state"] == "failed", 120, "the second to be refused")
         said = site.source("two/localhost/files")["message"]
         assert said.startswith(f"{base}/link leads to what one/localhost/files protects as {base}/real")
         assert site.source("one/localhost/files")["protected"] == "protected"

@@ -70,6 +70,6 @@ class Controller:
         """Start a command and don't wait."""
         return subprocess.Popen(self.inside(argv), text=True, env=self.environment(environment), **options)
 
-    def connect(self, address: str, port: int, timeout_seconds: float = 10.0) -> socket.socket:
+    def connect(self, address: str, port: int, timeout_seconds: float = 120.0) -> socket.socket:
         """A connection from the lab's network, for this process. `address` is a number, not a name."""
         return namespaces.inside(self.namespace, lambda: socket.create_connection((address, port), timeout_seconds))

@@ -27,7 +27,7 @@ ENVIRONMENT = {
     "TERM": "dumb",
 }
 CAP_SYS_RESOURCE = 24  # linux/capability.h
-BOOT_SECONDS = 60.0
+BOOT_SECONDS = 180.0
 
 
 @dataclass(slots=True)
@@ -107,12 +107,12 @@ class Machine:
         end_cgroup(self.cgroup)
         self.gone()
         namespaces.remove(self.network.namespace(self.name))
-        wait_for(lambda: not self._loop_devices(), 20, f"the loop devices of {self.name} to go")
+        wait_for(lambda: not self._loop_devices(), 120, f"the loop devices of {self.name} to go")
 
     def gone(self) -> None:
         """Its processes have been ended: let go of them."""
         if self.power is not None:
-            self.power.wait(20)
+            self.power.wait(120)
             self.power = None
 
     def reboot(self) -> None:

@@ -172,7 +172,7 @@ class Network:
     def gone(self, name: str) -> None:
         """The relay of that line has been ended: let go of it."""
         if name in self.relays:
-            self.relays.pop(name).wait(20)
+            self.relays.pop(name).wait(120)
 
     def _shape_file(self, line: Line) -> Path:
         return self.home / f"shape-{line.name}.json"

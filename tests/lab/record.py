@@ -80,7 +80,7 @@ def clear(home: Path) -> None:
         shutil.rmtree(home, ignore_errors=True)
         return not home.exists()
 
-    wait_for(removed, 20, f"{home} to be removed")
+    wait_for(removed, 120, f"{home} to be removed")
 
 
 def clear_dead() -> None:

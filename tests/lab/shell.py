@@ -58,7 +58,7 @@ def joined(cgroup: Path, argv: Sequence[str | Path]) -> list[str]:
     return ["sh", "-c", JOIN, str(cgroup), *map(str, argv)]
 
 
-def end_cgroup(cgroup: Path, seconds: float = 20.0) -> None:
+def end_cgroup(cgroup: Path, seconds: float = 120.0) -> None:
     """Kill everything in it and below at once, as a power cut does, and remove it. Fine when it isn't there."""
     if not cgroup.is_dir():
         return

@@ -53,14 +53,14 @@ def test_a_bad_line_and_lost_power(scene: Scene) -> None:
     host.wan(**SLOW)
     time.sleep(part)
     asked = now()
-    scene.until(lambda: scene.caught_up(HOST, asked), 30)
+    scene.until(lambda: scene.caught_up(HOST, asked), 120)
     assert scene.gaps(HOST) == []
 
     # Lossy, and slow.
     host.wan(**SLOW, **LOSSY)
     time.sleep(part)
     asked = now()
-    scene.until(lambda: scene.caught_up(HOST, asked), 30)
+    scene.until(lambda: scene.caught_up(HOST, asked), 120)
     host.write(f"{TREE}/before the cut", "1\n")
 
     # Cut: the node says how far it is, and no more; then it is told everything, in every state.
@@ -78,7 +78,7 @@ def test_a_bad_line_and_lost_power(scene: Scene) -> None:
     host.heal()
     host.wan(**LOSSY)
     asked = now()
-    scene.until(lambda: scene.caught_up(HOST, asked), 60)
+    scene.until(lambda: scene.caught_up(HOST, asked), 120)
     assert scene.gaps(HOST) == [], "neither a slow line nor a cut one costs a change"
     assert scene.source(HOST)["protected"] == "protected"
     to, at = f"{SPARE}:/restored/during", format_time(during)
@@ -88,17 +88,17 @@ def test_a_bad_line_and_lost_power(scene: Scene) -> None:
     # Power lost under load, behind that line. What the node had by then is what it has.
     host.write(f"{TREE}/acknowledged", "before the power went\n")
     asked = now()
-    scene.until(lambda: scene.caught_up(HOST, asked), 30)
+    scene.until(lambda: scene.caught_up(HOST, asked), 120)
     dark_from = now()
     host.power_off()
-    scene.changing.pop(HOST).wait(30)
+    scene.changing.pop(HOST).wait(120)
     host.power_on()
     host.wan(**LOSSY)
     scene.begin_changes(HOST, 2)
     time.sleep(part)
     scene.end_changes(HOST)
     ended = now()
-    scene.until(lambda: scene.caught_up(HOST, ended), 60)
+    scene.until(lambda: scene.caught_up(HOST, ended), 120)
     host.wan()
     restored = scene.restore(HOST, "/restored/all")
     assert restored["verified"], restored

@@ -47,7 +47,7 @@ def test_a_node_makes_the_drills_of_its_policies_and_an_operator_may_too(tmp_pat
             [group] = bcsctl(lab, tmp_path, "status")["groups"]
             return dict(group["drill"])
 
-        until(lambda: drill()["state"] not in ("never", "void"), 90, drill)
+        until(lambda: drill()["state"] not in ("never", "void"), 120, drill)
         assert drill()["state"] == "passed", drill()
         told = bcsctl(lab, tmp_path, "drill", "work")
         assert told["passed"], told

@@ -23,7 +23,7 @@ DATA = f"{POLICIES}/data"
 ADDRESS = "my-files/localhost/files"
 UNITS = {role: units.name(role, Path(HOME)) for role in ("node", "agent")}
 BCS = {"BCS_HOME": HOME}
-SECONDS = 60.0
+SECONDS = 180.0
 
 
 @dataclass(frozen=True, slots=True)

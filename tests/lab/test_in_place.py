@@ -63,7 +63,7 @@ class Scene:
     def bcsctl(self, *arguments: str) -> Any:
         return json.loads(self.lab.controller.run(self.command(*arguments), cwd=self.policies).stdout)
 
-    def until(self, condition: Callable[[], Any], seconds: float = 90.0) -> None:
+    def until(self, condition: Callable[[], Any], seconds: float = 120.0) -> None:
         ends = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < ends, self.bcsctl("status")

@@ -89,7 +89,7 @@ def test_power_and_reboot_keep_the_disk(lab: Lab) -> None:
     process = host.popen(["sh", "-c", "echo runs; sleep 1000"], stdout=subprocess.PIPE)
     assert process.stdout is not None and process.stdout.readline() == "runs\n"
     host.power_off()
-    assert process.wait(10) != 0 and not host.is_on()
+    assert process.wait(120) != 0 and not host.is_on()
     process.stdout.close()
     with pytest.raises(LabError, match="sf-a is off"):
         host.run(["true"])
@@ -150,9 +150,9 @@ def test_a_line_can_be_made_long_and_thin(lab: Lab) -> None:
         assert connection.recv(1), "a connection outlives the change"
     assert 80 <= round_trip_ms(lab, "sf-a", "bos-a") < 1000
     lab.site("bos").wan(loss=1.0)
-    wait_for(lambda: not ping(lab, "sf-a", "bos-a"), 5, "the loss")
+    wait_for(lambda: not ping(lab, "sf-a", "bos-a"), 120, "the loss")
     lab.site("bos").wan(rate_mbit=8)
-    wait_for(lambda: ping(lab, "sf-a", "bos-a"), 5, "the line")
+    wait_for(lambda: ping(lab, "sf-a", "bos-a"), 120, "the line")
     began = time.monotonic()
     assert len(ssh(lab, "bos-a", "head -c 1000000 /dev/zero").stdout) == 1000000
     assert time.monotonic() - began > 0.8
@@ -163,7 +163,7 @@ def test_a_line_can_be_made_long_and_thin(lab: Lab) -> None:
     lab.hosts["bos-a"].power_on()
     assert 40 <= round_trip_ms(lab, "sf-a", "bos-a") < 1000, "power does not shorten a cable"
     lab.hosts["bos-a"].wan()
-    wait_for(lambda: round_trip_ms(lab, "sf-a", "bos-a") < 20, 5, "the short line")
+    wait_for(lambda: round_trip_ms(lab, "sf-a", "bos-a") < 20, 120, "the short line")
     lab.site("bos").cut()
     assert not ping(lab, "sf-a", "bos-a")
     lab.site("bos").heal()
@@ -266,7 +266,7 @@ def owner() -> Iterator[subprocess.Popen[str]]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_leaves_nothing(owner: subprocess.Popen[str], number: int) -> None:
     owner.send_signal(number)
-    assert owner.wait(30) != 0
+    assert owner.wait(120) != 0
     assert traces(ALONE.name) == []
 
 
@@ -275,7 +275,7 @@ def test_a_later_run_clears_what_a_killed_one_left(owner: subprocess.Popen[str])
         Lab(ALONE).up()
     assert traces(ALONE.name), "asking does no harm"
     owner.kill()
-    owner.wait(30)
+    owner.wait(120)
     assert traces(ALONE.name), "nobody could clear yet"
     with running(replace(ALONE, name="lab-later")):
         assert traces(ALONE.name) == []

@@ -54,9 +54,9 @@ class Scene:
     def end_changes(self, host: str) -> None:
         process = self.changing.pop(host)
         self.lab.hosts[host].run(["pkill", "-TERM", "-f", "^python3 /root/change.py"])
-        process.wait(30)
+        process.wait(120)
 
-    def until(self, condition: Callable[[], Any], seconds: float = 90.0) -> Any:
+    def until(self, condition: Callable[[], Any], seconds: float = 120.0) -> Any:
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:
             if value := condition():
@@ -114,7 +114,7 @@ def test_everything_acknowledged_comes_back_and_only_real_gaps_show(scene: Scene
     scene.until(lambda: scene.caught_up("sf-mail1", written))
     dark_from = time.time_ns() // 1000
     mail.power_off()
-    scene.changing.pop("sf-mail1").wait(30)
+    scene.changing.pop("sf-mail1").wait(120)
     at_latest = scene.restore("sf-mail1", "/restored/dark")
     assert at_latest["verified"]
     assert lab.hosts[SPARE].read("/restored/dark/acknowledged") == "before the power went\n"

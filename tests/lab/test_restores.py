@@ -77,7 +77,7 @@ class Scene:
         assert there == live, (sorted(live - there)[:3], sorted(there - live)[:3])
         assert len(live) > FILES
 
-    def until(self, condition: Callable[[], Any], seconds: float = 90.0) -> None:
+    def until(self, condition: Callable[[], Any], seconds: float = 120.0) -> None:
         ends = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < ends, self.bcsctl("status")

@@ -55,7 +55,7 @@ class Scene:
         command = [str(ROOT / ".venv" / "bin" / "bcsctl"), *map(str, arguments), "--json"]
         return json.loads(self.lab.controller.run(command, cwd=self.policies).stdout)
 
-    def until(self, condition: Callable[[], Any], seconds: float = 90.0) -> Any:
+    def until(self, condition: Callable[[], Any], seconds: float = 120.0) -> Any:
         ends = time.monotonic() + seconds
         while not (value := condition()):
             assert time.monotonic() < ends, self.bcsctl("status")

@@ -19,7 +19,7 @@ ADDRESS = "demo/localhost/files"
 CAN_MOUNT = os.geteuid() == 0 and os.path.exists("/dev/fuse")
 
 
-def await_it(condition: Callable[[], object], seconds: float = 20.0) -> None:
+def await_it(condition: Callable[[], object], seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"not within {seconds} s"
@@ -73,5 +73,5 @@ def mounted(history: History, tmp_path: Path) -> Iterator[Path]:
             yield place
         finally:
             program.terminate()
-            program.wait(20)
+            program.wait(120)
     assert not os.path.ismount(place)

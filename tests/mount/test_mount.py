@@ -121,6 +121,38 @@ def test_random_reads_give_the_bytes_that_were_there(mounted: Path, history: His
             assert bytes(mapped) == wanted
 
 
+def test_holes_are_holes(mounted: Path, history: History, tmp_path: Path) -> None:
+    shown, was = mounted / ADDRESS / history.at / "sparse", history.before / "sparse"
+    assert _data(shown) == _data(was) != []
+    assert shown.stat().st_blocks * 512 < shown.stat().st_size == was.stat().st_size
+    subprocess.run(["cp", "--reflink=never", shown, tmp_path / "copied"], check=True)
+    assert (tmp_path / "copied").stat().st_blocks * 512 < 1 << 20
+    assert (tmp_path / "copied").read_bytes() == was.read_bytes()
+    with open(shown, "rb") as file, pytest.raises(OSError) as told:
+        os.lseek(file.fileno(), 3 << 20, os.SEEK_HOLE)
+    assert told.value.errno == errno.ENXIO
+    whole = mounted / ADDRESS / "latest" / "new" / "file"
+    assert _data(whole) == [(0, 3 << 20)]
+    assert whole.stat().st_blocks * 512 == 3 << 20
+
+
+def _data(path: Path) -> list[tuple[int, int]]:
+    """(start, end) of each range that is no hole, as lseek(2) tells them one after another."""
+    found: list[tuple[int, int]] = []
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        at = 0
+        while at < size:
+            try:
+                start = os.lseek(file.fileno(), at, os.SEEK_DATA)
+            except OSError as error:
+                assert error.errno == errno.ENXIO
+                break
+            at = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+            found.append((start, at))
+    return found
+
+
 def test_tools_work_on_it(mounted: Path, history: History, tmp_path: Path) -> None:
     then = mounted / ADDRESS / history.at
     sockets = ["--exclude=./socket"]
@@ -183,7 +215,7 @@ def test_its_end_leaves_nothing_even_when_someone_stands_in_it(history: History,
         await_it(lambda: os.path.ismount(place))
         held = os.open(place / ADDRESS / "latest" / "plain", os.O_RDONLY)
         program.send_signal(signal.SIGINT)
-        program.wait(20)
+        program.wait(120)
         assert not os.path.ismount(place)
         with pytest.raises(OSError):
             os.pread(held, 1, 0)

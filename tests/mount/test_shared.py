@@ -96,7 +96,7 @@ def _shared(directory: Path, place: Path) -> Iterator[Share]:
             yield share
         finally:
             server.terminate()
-            server.wait(20)
+            server.wait(120)
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_a_share_outlives_the_node_and_gives_the_mount_back(history: History, tm
             share.ask(f'get "{then}\\changing" "{tmp_path}/after"')
             assert (tmp_path / "while").read_text() == (tmp_path / "after").read_text() == "first\n"
         program.terminate()
-        assert program.wait(20) == 0
+        assert program.wait(120) == 0
     assert not os.path.ismount(place)
 
 

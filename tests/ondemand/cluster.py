@@ -15,7 +15,7 @@ from tests.bench.workloads import POSTGRES
 
 USER = "postgres"
 POSSIBLE = bool(POSTGRES) and os.geteuid() == 0 and shutil.which("pgbench") is not None
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 
 
 @dataclass
@@ -53,14 +53,14 @@ class Cluster:
         """Cleanly (a fast shutdown); nothing when it does not run."""
         if self.server is not None:
             self.server.send_signal(signal.SIGINT)
-            assert self.server.wait(60) == 0, self.log()
+            assert self.server.wait(120) == 0, self.log()
             self.server = None
 
     def close(self) -> None:
         """It and all of its processes are gone, whatever they were doing."""
         if self.server is not None:
             self.server.send_signal(signal.SIGQUIT)
-            self.server.wait(60)
+            self.server.wait(120)
             self.server = None
         shutil.rmtree(self.sockets, ignore_errors=True)
 

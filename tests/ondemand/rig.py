@@ -24,7 +24,7 @@ from engine.tree.sparse import data_ranges
 from engine.tree.walk import Entry, walk
 from tests.ondemand.supply import READS, Like, set_like
 
-PATIENCE_SECONDS = 40.0
+PATIENCE_SECONDS = 120.0
 
 
 @dataclass

@@ -66,7 +66,7 @@ def test_the_filler_dies_while_somebody_waits(made: Recovery, source: Path) -> N
         assert all(waits(each, 0.05) for each in asked)
         made.like(Like())
         for span, each in zip(spans, asked, strict=True):
-            assert each.result(60) == read(source / "big", *span), span
+            assert each.result(120) == read(source / "big", *span), span
     made.fill()
     assert made.differences() == []
 
@@ -110,7 +110,7 @@ def test_the_filler_is_killed_again_and_again(made: Recovery, source: Path) -> N
         finally:
             stop.set()
         for each in running:
-            each.result(60)
+            each.result(120)
     assert failed == []
     made.fill()
     (source / "big").write_bytes(written)
@@ -130,7 +130,7 @@ def test_the_supervisor_dies(made: Recovery, source: Path) -> None:
         made.filler()
         assert waits(asked, 0.05)
         made.like(Like())
-        assert asked.result(60) == read(source / "big", 50 * BLOCK, 5000)
+        assert asked.result(120) == read(source / "big", 50 * BLOCK, 5000)
     made.fill()
     assert made.differences() == []
 
@@ -153,8 +153,8 @@ def test_supervisor_and_filler_die_at_once(made: Recovery, source: Path) -> None
             assert waits(before, 0.05)
             assert waits(after, 0.05)
         made.like(Like())
-        assert before.result(60) == read(source / "big", 50 * BLOCK, 5000)
-        assert after.result(60) == read(source / "big", 200 * BLOCK, 5000)
+        assert before.result(120) == read(source / "big", 50 * BLOCK, 5000)
+        assert after.result(120) == read(source / "big", 200 * BLOCK, 5000)
     made.fill()
     assert documents.read_unguarded(made.place) == []
     assert made.processes() == []
@@ -197,7 +197,7 @@ def test_the_supply_is_back_in_time(made: Recovery, source: Path) -> None:
         asked = threads.submit(read, made.dir / "big", 0, 100)
         assert waits(asked)
         made.like(Like())
-        assert asked.result(60) == read(source / "big", 0, 100)
+        assert asked.result(120) == read(source / "big", 0, 100)
 
 
 def test_damage_is_an_error_and_stays_in_its_file(made: Recovery, source: Path) -> None:

@@ -46,7 +46,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stopped]:
             cluster.close()
         site.protect(ADDRESS, cluster.data)
         site.wait_protected(ADDRESS)
-        site.wait(lambda: not site.source(ADDRESS).get("pending"), 60, "all of it to be captured")
+        site.wait(lambda: not site.source(ADDRESS).get("pending"), 120, "all of it to be captured")
         yield Stopped(site, disk, dump)
 
 
@@ -108,11 +108,11 @@ def ended(site: Site, id: str) -> None:
     def over() -> bool:
         return not [each for each in site.json("recover", "list")["recoveries"] if each["id"] == id]
 
-    site.wait(over, 20, "the recovery to have ended")
+    site.wait(over, 120, "the recovery to have ended")
 
 
 def progress(site: Site, id: str) -> tuple[int, int]:
     path = site.home / "recoveries" / id / "progress.json"
-    site.wait(path.exists, 20, "the recovery to tell how far it is")
+    site.wait(path.exists, 120, "the recovery to tell how far it is")
     found = json.loads(path.read_bytes())
     return found["bytes_filled"], found["bytes_total"]

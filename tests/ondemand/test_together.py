@@ -135,7 +135,7 @@ def test_cut_and_grown_again_while_it_is_read(made: Recovery, source: Path) -> N
         finally:
             stop.set()
         for each in running:
-            each.result(60)
+            each.result(120)
     made.fill()
     assert path.read_bytes() == expected
 

@@ -80,7 +80,7 @@ def commit(data: st.DataObject, history: History, journal: Journal) -> None:
                 count = data.draw(st.integers(1, len(rest)))
                 batch = batch_of(rest[:count], number, prev)
                 for _ in range(data.draw(st.sampled_from([1, 1, 2]))):
-                    committer.submit(batch).result(30)
+                    committer.submit(batch).result(120)
                 prev, rest = batch.hash, rest[count:]
             if data.draw(st.booleans()):
                 merge_due(journal, SYSTEM, AT_ONCE)

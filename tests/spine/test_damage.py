@@ -27,7 +27,7 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         for name in ("one", "two", "three"):
             (tree / name).write_bytes(os.urandom(BIG))
             row = site.source(ADDRESS)["point"]
-            site.wait(lambda before=row: site.source(ADDRESS)["point"] != before, 30, "the next point")
+            site.wait(lambda before=row: site.source(ADDRESS)["point"] != before, 120, "the next point")
     return place / "home", tree
 
 

@@ -106,7 +106,7 @@ def test_every_commit_comes_back(repository: Path, tmp_path: Path) -> None:
             _remove_extra(protected, _archive(repository, commit))
             time.sleep(PAUSE_SECONDS)
             moments.append((time.time_ns() // 1000, commit))
-        site.wait(lambda: _through(site) >= moments[-1][0], 30, "the last change to be durable")
+        site.wait(lambda: _through(site) >= moments[-1][0], 120, "the last change to be durable")
         wrong = []
         for number, (at, commit) in enumerate(moments):
             target = tmp_path / "restored" / str(number)

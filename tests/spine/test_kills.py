@@ -47,7 +47,7 @@ def settled(site: Site) -> str:
         through = row["through_at"]
         return row["protected"] == "protected" and through is not None and through >= format_time(now)
 
-    site.wait(complete, 60, "everything to be acknowledged")
+    site.wait(complete, 120, "everything to be acknowledged")
     return str(site.source(ADDRESS)["point"])
 
 

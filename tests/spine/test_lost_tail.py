@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 from engine.tree.compare import compare
 from tests.embedded import Site
 
 ADDRESS = "lost/localhost/files"
+
+
+def spooled_bytes(home: Path) -> int:
+    return sum(path.stat().st_size for path in home.rglob("spool/*"))
 
 
 def test_a_lost_tail_shows_and_its_positions_are_not_used_again(tmp_path: Path) -> None:
@@ -23,11 +26,11 @@ def test_a_lost_tail_shows_and_its_positions_are_not_used_again(tmp_path: Path) 
         l0 = site.home / "journal" / "L0"
         kept = set(l0.rglob("*.parquet"))
         (tree / "second").write_text("2")
-        site.wait(lambda: site.source(ADDRESS)["point"] != before, 30, "the change to be acknowledged")
+        site.wait(lambda: site.source(ADDRESS)["point"] != before, 120, "the change to be acknowledged")
         lost = site.source(ADDRESS)["point"]
         # Until the agent has noted the acknowledgement for good, its spool would heal all this by itself.
-        # It notes what it was told once a second, in a record that nobody else can open.
-        time.sleep(2.5)
+        # It notes what it was told once a second, and then lets go of what was spooled.
+        site.wait(lambda: not spooled_bytes(site.home), 120, "the agent to note it")
         site.kill("agent")
         site.kill("node")
         for path in set(l0.rglob("*.parquet")) - kept:

@@ -158,7 +158,7 @@ def test_pause_and_resume(site: Site, mechanism: str, tmp_path: Path) -> None:
     assert site.json("recover", "pause", told["id"])["state"] == "paused"
     assert (target / "dir" / "7" / "file").read_bytes()
     assert site.json("recover", "resume", told["id"], "--rate", "unlimited")["state"] == "filling"
-    site.wait(lambda: one(site, told["id"])["state"] == "ended", 60, "the tree to be whole")
+    site.wait(lambda: one(site, told["id"])["state"] == "ended", 120, "the tree to be whole")
 
 
 def test_cancel_leaves_nothing(site: Site, mechanism: str, tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_dead_filler_and_a_dead_supervisor_are_replaced(site: Site, mechanism:
         os.kill(before, signal.SIGKILL)
         name = {"filler": "7", "supervisor": "11"}[role]
         assert sha(target / "dir" / name / "file") == sha(source / "dir" / name / "file")
-        site.wait(lambda was=before, of=role: int((place / f"{of}.pid").read_text()) != was, 30, f"another {role}")
+        site.wait(lambda was=before, of=role: int((place / f"{of}.pid").read_text()) != was, 120, f"another {role}")
     site.run("recover", "finish", told["id"])
     assert differences(walk(source), walk(target)) == []
 
@@ -194,7 +194,7 @@ def test_without_guard_it_is_begun_again(site: Site, mechanism: str, tmp_path: P
         os.kill(pid, signal.SIGSTOP)
     for pid in processes_of(site, told["id"]):
         os.kill(pid, signal.SIGKILL)
-    site.wait(lambda: not processes_of(site, told["id"]), 30, "supervisor and filler to end")
+    site.wait(lambda: not processes_of(site, told["id"]), 120, "supervisor and filler to end")
     assert one(site, told["id"])["state"] == "unguarded"
     assert site.json("recover", "resume", told["id"])["state"] == "filling"
     site.run("recover", "finish", told["id"])
@@ -210,7 +210,7 @@ def kill_all(site: Site, id: str) -> None:
     for what in (signal.SIGSTOP, signal.SIGKILL):
         for pid in processes_of(site, id):
             os.kill(pid, what)
-    site.wait(lambda: not processes_of(site, id), 30, "supervisor and filler to end")
+    site.wait(lambda: not processes_of(site, id), 120, "supervisor and filler to end")
 
 
 def test_what_is_written_without_guard_is_said_again_and_again(site: Site, mechanism: str, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def lose(site: Site) -> str:
     """A mark, then the tree is gone, and the node knows; the mark's moment."""
     assert all(mark["done"] for mark in site.json("mark", "demo", "--label", "whole")["marks"])
     shutil.rmtree(source_of(site))
-    site.wait(lambda: site.run("ls", f"{ADDRESS}:{source_of(site)}", check=False).returncode != 0, 30, "the loss")
+    site.wait(lambda: site.run("ls", f"{ADDRESS}:{source_of(site)}", check=False).returncode != 0, 120, "the loss")
     return "mark:whole"
 
 
@@ -87,7 +87,7 @@ def sent(site: Site) -> int:
 
 def captured(site: Site, path: Path, content: bytes) -> None:
     wanted = f"{ADDRESS}:{path}"
-    site.wait(lambda: site.run("cat", wanted, check=False).stdout == content, 60, f"{path} to be captured")
+    site.wait(lambda: site.run("cat", wanted, check=False).stdout == content, 120, f"{path} to be captured")
 
 
 def state(site: Site) -> str:
@@ -110,7 +110,7 @@ def test_writes_while_it_fills_are_kept_and_nothing_cold_is_sent(site: Site, mec
     lost = site.json("points", ADDRESS)["points"][-1]["point"]
     before = sent(site)
     told = recover(site, at, "--rate", "1KiB", "--mechanism", mechanism)
-    site.wait(lambda: site.source(ADDRESS)["state"] == "protected", 30, "capture to go on")
+    site.wait(lambda: site.source(ADDRESS)["state"] == "protected", 120, "capture to go on")
     assert names(source) == set(whole)
     content = bytearray((source / "dir" / "f03").read_bytes())
     with open(source / "dir" / "f03", "r+b") as file:
@@ -135,8 +135,8 @@ def test_writes_while_it_fills_are_kept_and_nothing_cold_is_sent(site: Site, mec
     found = restored(site, "while it fills")
     [place] = documents.places(site.home)
     site.run("recover", "finish", told["id"])
-    site.wait(lambda: state(site) not in LIVING, 60, "the end of filling")
-    site.wait(lambda: (place.path / "captured").exists(), 30, "capture to know by itself")
+    site.wait(lambda: state(site) not in LIVING, 120, "the end of filling")
+    site.wait(lambda: (place.path / "captured").exists(), 120, "capture to know by itself")
     assert differences(found, walk(source)) == []
     assert sent(site) - before < 400_000
     (source / "dir" / "f08").write_bytes(b"after the end")
@@ -181,7 +181,7 @@ def test_the_plug_is_pulled_in_the_middle(site: Site, mechanism: str) -> None:
     whole, big = walk(source), bytearray((source / "big").read_bytes())
     at = lose(site)
     recover(site, at, "--rate", "1KiB", "--mechanism", mechanism)
-    site.wait(lambda: site.source(ADDRESS)["state"] == "protected", 30, "capture to go on")
+    site.wait(lambda: site.source(ADDRESS)["state"] == "protected", 120, "capture to go on")
     write_some(site, b"first")
     site.kill("agent")
     (source / "dir" / "f11").write_bytes(b"while nobody captured")
@@ -205,14 +205,14 @@ def test_the_plug_is_pulled_in_the_middle(site: Site, mechanism: str) -> None:
 
     # Nothing keeps readers waiting now: what is cold reads as zeros, and nobody may take them for content.
     site.start_agent()
-    site.wait(lambda: "not guarded" in (site.source(ADDRESS)["message"] or ""), 30, "capture to stand still")
+    site.wait(lambda: "not guarded" in (site.source(ADDRESS)["message"] or ""), 120, "capture to stand still")
     newest = site.json("points", ADDRESS)["points"][-1]["point"]
     revive(site.home)
     write_some(site, b"third!")
     assert site.json("points", ADDRESS)["points"][-1]["point"] != newest
     [place] = documents.places(site.home)
     site.run("recover", "finish", place.path.name)
-    site.wait(lambda: (place.path / "captured").exists(), 60, "capture to know by itself")
+    site.wait(lambda: (place.path / "captured").exists(), 120, "capture to know by itself")
     found = differences(walk(source), restored(site, "in the end"))
     assert [each for each in found if each[1] != "data"] == [], "holes may be zeros, bytes are what they are"
     assert (source / "big").read_bytes() == expected(whole, big, b"third!")[b"big"]
@@ -256,11 +256,11 @@ def test_in_another_source_it_is_taken_once_it_is_whole(site: Site) -> None:
     assert not told["in_place"] and told["epoch"] is None
     (other / "own").write_bytes(b"changed")
     wanted = f"demo/localhost/other:{other}"
-    site.wait(lambda: site.run("cat", f"{wanted}/own", check=False).stdout == b"changed", 60, "capture to go on")
+    site.wait(lambda: site.run("cat", f"{wanted}/own", check=False).stdout == b"changed", 120, "capture to go on")
     progress = documents.read_progress(documents.place_of(site.home, told["id"]))
     assert progress.bytes_total - progress.bytes_filled > BIG, "capture must not have it filled"
     assert site.run("cat", f"{wanted}/back/big", check=False).returncode == 5
     site.run("recover", "finish", told["id"])
-    site.wait(lambda: site.run("ls", f"{wanted}/back/big", check=False).returncode == 0, 60, "the whole file")
+    site.wait(lambda: site.run("ls", f"{wanted}/back/big", check=False).returncode == 0, 120, "the whole file")
     big = (source_of(site) / "big").read_bytes()
-    site.wait(lambda: site.run("cat", f"{wanted}/back/big", check=False).stdout == big, 60, "its bytes")
+    site.wait(lambda: site.run("cat", f"{wanted}/back/big", check=False).stdout == big, 120, "its bytes")

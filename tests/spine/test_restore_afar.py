@@ -58,7 +58,7 @@ class Hosts:
         for agent in self.agents.values():
             agent.terminate()
         for agent in self.agents.values():
-            agent.wait(20)
+            agent.wait(120)
 
     @classmethod
     @contextmanager
@@ -128,7 +128,7 @@ def until_half_way(target: Path) -> None:
         time.sleep(0.001)
 
 
-def ended(restore: subprocess.Popen[bytes], seconds: float = 90) -> dict[str, Any]:
+def ended(restore: subprocess.Popen[bytes], seconds: float = 120.0) -> dict[str, Any]:
     """The answer of a restore that must come to its end."""
     out, said = restore.communicate(timeout=seconds)
     assert restore.returncode == 0, (restore.returncode, out, said)
@@ -190,7 +190,7 @@ def test_who_is_killed_goes_on(hosts: Hosts) -> None:
     agent = hosts.agents["b"]
     agent.kill()
     agent.wait()
-    site.wait(lambda: not hosts.receivers(), 10, "the receiver to end with its agent")
+    site.wait(lambda: not hosts.receivers(), 120, "the receiver to end with its agent")
     hosts.start("b")
     told = ended(restore)
     assert differences(tree, target) == [] and told["verified"] and told["files"] == FILES
@@ -205,7 +205,7 @@ def test_ctrl_c_cancels_and_says_what_stays(hosts: Hosts) -> None:
     _, said = restore.communicate(timeout=30)
     assert restore.returncode == 130, said
     assert b"cancelled; what was written stays in b:" in said
-    hosts.site.wait(lambda: not hosts.receivers(), 20, "the receiver to end")
+    hosts.site.wait(lambda: not hosts.receivers(), 120, "the receiver to end")
     there = len(os.listdir(target))
     assert HALF_WAY <= there < FILES
     last = [act for act in acts(hosts.site.home) if act["what"] == "restore"][-1]

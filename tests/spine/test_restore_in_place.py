@@ -49,7 +49,7 @@ def _source(site: Site) -> Path:
 def _settle(site: Site, path: Path, holds: bytes) -> None:
     """Wait until a new point shows a change, and all that came before it."""
     wanted = f"{ADDRESS}:{path}"
-    site.wait(lambda: site.run("cat", wanted, check=False).stdout == holds, 30, f"{path} to be captured")
+    site.wait(lambda: site.run("cat", wanted, check=False).stdout == holds, 120, f"{path} to be captured")
 
 
 def _changed(site: Site, change: Callable[[Path], object]) -> str:

@@ -111,7 +111,7 @@ def test_a_dry_run_packs_nothing(site: Site) -> None:
 def test_both_ends_are_recorded(site: Site) -> None:
     before = site.json("query", "SELECT count(*) AS n FROM audit WHERE what IN ('restore', 'restoring')")["rows"][0][0]
     site.run("restore", ADDRESS, "--to", "-")
-    site.wait(lambda: _acts(site) == before + 2, 20, "the audit to hold both")
+    site.wait(lambda: _acts(site) == before + 2, 120, "the audit to hold both")
 
 
 def _acts(site: Site) -> int:

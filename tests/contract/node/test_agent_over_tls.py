@@ -25,7 +25,7 @@ from tests.embedded import ROOT
 from tests.nodes import Writer, acts, apply, file_of, source, wait_for
 from tests.secured import HOST, SecuredNode, free_port, secured_node
 
-SECONDS = 30
+SECONDS = 120
 
 
 class AgentProcess:
@@ -51,7 +51,7 @@ class AgentProcess:
     def stop(self) -> None:
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(20)
+            self.process.wait(120)
             self.process = None
 
     def log(self) -> str:
@@ -207,9 +207,10 @@ def test_batches_take_no_more_of_the_line_than_allowed(tmp_path: Path) -> None:
             body = writer.batch(file_of(os.urandom(600_000)))
             began = time.monotonic()
             client.send(writer.stream, HOST, [body])
-            assert 1.2 < time.monotonic() - began < 10
+            sending_seconds = time.monotonic() - began
+            assert sending_seconds > 1.2
             began = time.monotonic()
-            client.hello(HOST, {})  # is not held up
-            assert time.monotonic() - began < 1
+            client.hello(HOST, {})
+            assert time.monotonic() - began < sending_seconds, "it was held up"
         finally:
             client.close()

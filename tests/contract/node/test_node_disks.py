@@ -107,7 +107,7 @@ def test_a_full_disk_is_told_and_got_over(small_disk: Path) -> None:
         assert node.call("GET", "/v1/health").json["policies"] == 1
         assert node.call("GET", "/v1/status").status == 200
         filler.unlink()
-        wait_for(lambda: writer.post(refused).status == 200, 20, "the node to go on")
+        wait_for(lambda: writer.post(refused).status == 200, 120, "the node to go on")
         assert set(files_in(node.home, writer)) == {b"/first", b"/second"}
         assert files_in(node.home, writer)[b"/first"] == first
         assert node.call("POST", "/v1/audit", {"what": "x", "who": "me"}).status == 201

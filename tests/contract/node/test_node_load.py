@@ -43,7 +43,7 @@ def test_two_hundred_connections_at_once(node: ProcessNode) -> None:
     together = threading.Barrier(200)
 
     def work(each: Writer) -> int:
-        together.wait(60)
+        together.wait(120)
         each.open(None)
         return int(each.send(file_of(each.address.encode(), kind="baseline"))["position"]["lsn"])
 

@@ -25,12 +25,12 @@ def test_a_killed_node_leaves_nothing_untold(tmp_path: Path) -> None:
         body = {"base": 0, "documents": documents, "sources": {made["address"]: made}, "by": "ann"}
         assert node.call("POST", "/v1/policies", body).status == 201
         got.wait_tries(1, 30)
-        wait_for(lambda: "notification on-call" in node.log(), 30, "the failure in the log")
+        wait_for(lambda: "notification on-call" in node.log(), 120, "the failure in the log")
         node.site.kill("node")
         node.site.start_node()
         [message] = got.wait(1, 30)
         assert [each["event"] for each in message["notices"]] == ["control-changed"]
-        wait_for(lambda: kept(node.home)["waiting"] == [], 30, "the delivery to be kept")
+        wait_for(lambda: kept(node.home)["waiting"] == [], 120, "the delivery to be kept")
         node.site.kill("node")
         node.site.start_node()
         assert node.call("POST", "/v1/policies", {**body, "base": 1}).status == 201

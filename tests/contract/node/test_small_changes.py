@@ -24,7 +24,7 @@ def test_hot_pages_cost_about_what_changes_in_them(tmp_path: Path) -> None:
     with secured_node(tmp_path / "site") as node, counted(node.port) as line:
         apply(node, source(ADDRESS, str(tree)))
         with agent(tmp_path / HOST, HOST, node, node.port):
-            wait_for(lambda: row(node)["protected"] == "protected", 60, "the host to be protected")
+            wait_for(lambda: row(node)["protected"] == "protected", 120, "the host to be protected")
             both, to_node, from_node = (figure.value for figure in hot_pages(node, line, tree / "pages", SECONDS))
     assert both == to_node + from_node
     assert 100 < both < 2 * CHANGE_BYTES_MAX  # a page of 8 KiB sent whole would be twenty times that

@@ -78,6 +78,6 @@ def test_a_revoked_host_shows_as_refused(node: SecuredNode) -> None:
         [row] = node.admin("GET", "/v1/status").json["hosts"]
         return bool(row["state"] == "refused" and row["since"] == row["certificate"]["revoked_at"])
 
-    wait_for(refused, 30, "the host to be refused")
+    wait_for(refused, 120, "the host to be refused")
     assert "its host is refused since" in node.admin("GET", "/v1/status").json["answer"]
     assert get(node, "/metrics")[0] == 401

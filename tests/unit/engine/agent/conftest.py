@@ -23,7 +23,7 @@ from engine.drivers.files import Scope
 from engine.env.clock import SYSTEM
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
     """The condition's first true value; fails after `seconds`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -61,7 +61,7 @@ class Site:
             wait_for(lambda: source.view.state == "protected" and source.view.baseline_done)
         return source
 
-    def settle(self, seconds: float = 20.0) -> None:
+    def settle(self, seconds: float = 120.0) -> None:
         """Wait until the newest point equals the disk."""
         end = time.monotonic() + seconds
         while True:

@@ -51,7 +51,7 @@ class Agent:
     def end(self, number: int = signal.SIGTERM) -> None:
         assert self.process is not None
         self.process.send_signal(number)
-        self.process.wait(20)
+        self.process.wait(120)
 
 
 @pytest.fixture

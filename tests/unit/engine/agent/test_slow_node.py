@@ -82,7 +82,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
     finally:
         if made.process is not None:
             made.process.terminate()
-            made.process.wait(20)
+            made.process.wait(120)
         made.serving.close()
 
 
@@ -92,7 +92,7 @@ def test_while_the_node_is_away_the_spool_grows_and_the_memory_does_not(host: Ho
     before = host.memory_bytes()
     for number in range(WAITING_BYTES // (4 * MIB)):
         (host.tree / f"{number:04}").write_bytes(os.urandom(4 * MIB))
-    wait_for(lambda: host.spool_bytes() >= WAITING_BYTES - ON_THEIR_WAY_BYTES, 60)
+    wait_for(lambda: host.spool_bytes() >= WAITING_BYTES - ON_THEIR_WAY_BYTES, 120)
     assert host.memory_bytes("VmHWM") - before < GROWTH_BYTES_MAX
 
 
@@ -104,15 +104,15 @@ def test_the_more_batches_wait_the_fewer_are_made() -> None:
 
 
 def test_a_slow_line_holds_nothing_up_and_a_new_bound_holds_at_once(host: Host) -> None:
-    host.policy(bandwidth="128KiB/s")
+    host.policy(bandwidth="32KiB/s")
     host.start()
     changed_at = time.monotonic()
     (host.tree / "large").write_bytes(os.urandom(2 * MIB))
-    wait_for(lambda: host.spool_bytes() > 2 * MIB, 10)
+    wait_for(lambda: host.spool_bytes() > 2 * MIB, 120)
     (host.tree / "later").write_bytes(os.urandom(MIB))
-    wait_for(lambda: host.spool_bytes() > 3 * MIB, 10)
+    wait_for(lambda: host.spool_bytes() > 3 * MIB, 120)
     assert host.told["state"] == "protected" and not host.is_settled()
-    assert time.monotonic() - changed_at < 15, "24 seconds of sending are before it"
+    assert time.monotonic() - changed_at < 60, "96 seconds of sending are before it"
     host.policy()
-    wait_for(host.is_settled, 10)
-    assert time.monotonic() - changed_at < 20
+    wait_for(host.is_settled, 120)
+    assert time.monotonic() - changed_at < 90

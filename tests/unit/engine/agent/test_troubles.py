@@ -104,7 +104,7 @@ def test_a_single_file_that_editors_replace(site: Site) -> None:
     for number in range(3):
         (site.base / "config~").write_bytes(b"new %d" % number)
         os.rename(site.base / "config~", path)
-        wait_for(lambda: site.node.image(base)[b"/config"][-1] == path.read_bytes(), 3)
+        wait_for(lambda: site.node.image(base)[b"/config"][-1] == path.read_bytes(), 120)
     assert {name for name in site.node.image(base) if name != b"."} == {b"/config"}
 
 

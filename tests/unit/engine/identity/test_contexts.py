@@ -44,7 +44,7 @@ def serving(context: ssl.SSLContext) -> Iterator[str]:
         thread.start()
         yield f"https://127.0.0.1:{listener.getsockname()[1]}"
         listener.shutdown(socket.SHUT_RDWR)
-        thread.join(10)
+        thread.join(120)
 
 
 def files(folder: Path, authority: Authority, *names: str, at: int = 0, seconds: int = HOUR) -> tuple[Path, Path]:

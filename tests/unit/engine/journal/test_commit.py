@@ -59,9 +59,9 @@ def test_batches_of_many_streams_share_commits_and_stay_in_order(journal: Journa
         # Two threads may swap neighbours: those are refused with the head, and sent again, as an agent does.
         for submitted, batch in futures:
             try:
-                submitted.result().result(30)
+                submitted.result().result(120)
             except OutOfOrder:
-                committer.submit(batch).result(30)
+                committer.submit(batch).result(120)
     for writer in writers:
         assert list(read_back(journal, writer.stream).values()) == sent[writer.stream]
     visible = segments.visible(journal.store)
@@ -85,7 +85,7 @@ def test_the_commits_are_chained(journal: Journal, committer: Committer, writer:
 def test_heads_come_back_after_a_restart(journal: Journal, committer: Committer, writer: Writer) -> None:
     for number in range(3):
         last = writer.batch(lambda builder, number=number: builder.mark(number, "pass"))
-        ack = committer.submit(last).result(30)
+        ack = committer.submit(last).result(120)
     committer.watermark(writer.stream, 12345)
     before = committer.heads()[writer.stream]
     committer.close()
@@ -93,7 +93,7 @@ def test_heads_come_back_after_a_restart(journal: Journal, committer: Committer,
         head = again.heads()[writer.stream]
         assert (head.position, head.hash, head.through_at) == (ack.position, writer.prev, 12345)
         assert before.through_at == 12345
-        repeated = again.submit(last).result(30)
+        repeated = again.submit(last).result(120)
         assert repeated.duplicate and repeated.position == ack.position
         writer.committer = again
         assert writer.commit(lambda builder: builder.mark(9, "pass")).position == Position(1, 4)
@@ -101,9 +101,9 @@ def test_heads_come_back_after_a_restart(journal: Journal, committer: Committer,
 
 def test_the_same_batch_again_is_acknowledged_as_a_duplicate(committer: Committer, writer: Writer) -> None:
     batches = [writer.batch(lambda builder: builder.mark(1, "pass")) for _ in range(3)]
-    acks = [committer.submit(batch).result(30) for batch in batches]
+    acks = [committer.submit(batch).result(120) for batch in batches]
     for batch, ack in zip(batches, acks, strict=True):
-        repeated = committer.submit(batch).result(30)
+        repeated = committer.submit(batch).result(120)
         assert repeated.duplicate and (repeated.position, repeated.committed_at) == (ack.position, ack.committed_at)
 
 
@@ -111,10 +111,10 @@ def test_a_batch_that_leaves_one_out_is_told_where_to_go_on(committer: Committer
     first = writer.batch(lambda builder: builder.mark(1, "pass"))
     second = writer.batch(lambda builder: builder.mark(2, "pass"))
     with pytest.raises(OutOfOrder) as raised:
-        committer.submit(second).result(30)
+        committer.submit(second).result(120)
     assert raised.value.expected is not None and raised.value.expected.position == Position(1, 0)
-    committer.submit(first).result(30)
-    committer.submit(second).result(30)
+    committer.submit(first).result(120)
+    committer.submit(second).result(120)
 
 
 def test_other_content_for_the_same_events_is_refused(journal: Journal, committer: Committer, writer: Writer) -> None:
@@ -122,7 +122,7 @@ def test_other_content_for_the_same_events_is_refused(journal: Journal, committe
     forged = BatchBuilder(writer.stream, 1, 1, NO_HASH)
     forged.mark(1, "pass", "forged")
     with pytest.raises(Conflict):
-        committer.submit(decode(b"".join(forged.encode()[0]))).result(30)
+        committer.submit(decode(b"".join(forged.encode()[0]))).result(120)
     assert all_rows(journal).column("label").to_pylist() == ["true"]
 
 
@@ -138,12 +138,12 @@ def test_unknown_streams_and_epochs_are_refused(committer: Committer, writer: Wr
     stranger = BatchBuilder("00" * 8, 1, 1, NO_HASH)
     stranger.mark(1, "pass")
     with pytest.raises(Refused, match="not registered"):
-        committer.submit(decode(b"".join(stranger.encode()[0]))).result(30)
+        committer.submit(decode(b"".join(stranger.encode()[0]))).result(120)
     future = BatchBuilder(writer.stream, 7, 1, NO_HASH)
     future.mark(1, "pass")
     with pytest.raises(OutOfOrder):
-        committer.submit(decode(b"".join(future.encode()[0]))).result(30)
-    committer.submit(batch).result(30)
+        committer.submit(decode(b"".join(future.encode()[0]))).result(120)
+    committer.submit(batch).result(120)
 
 
 @pytest.mark.parametrize("name", [b"..", b".", b"", b"a/b", b"/", b"a\0b"])
@@ -218,7 +218,7 @@ def test_closing_commits_what_was_submitted(journal: Journal) -> None:
     assert [future.result(0).position.lsn for future in futures] == list(range(1, 51))
 
 
-def wait_until(condition: object, seconds: float = 20.0) -> None:
+def wait_until(condition: object, seconds: float = 120.0) -> None:
     clock = Clock()
     until = clock.monotonic() + seconds
     while not condition():  # type: ignore[operator]

@@ -27,7 +27,7 @@ def row(writer: Writer, count: int) -> list[Batch]:
 def test_any_order_is_put_right(journal: Journal, committer: Committer, writer: Writer, order: tuple[int, ...]) -> None:
     batches = row(writer, 4)
     futures = [committer.submit(batches[number]) for number in order]
-    positions = [future.result(30).position for future in futures]
+    positions = [future.result(120).position for future in futures]
     assert positions == [Position(1, number + 1) for number in order]
     assert sorted(all_rows(journal).column("at").to_pylist()) == [1, 2, 3, 4]
 
@@ -38,8 +38,8 @@ def test_an_early_one_keeps_other_streams_from_nothing(committer: Committer, wri
     other = Writer(committer, Address("group", "host", "other"))
     assert other.commit(lambda builder: builder.mark(1, "pass")).position == Position(1, 1)
     assert not waiting.done()
-    committer.submit(first).result(30)
-    assert waiting.result(30).position == Position(1, 2)
+    committer.submit(first).result(120)
+    assert waiting.result(120).position == Position(1, 2)
 
 
 def test_one_whose_predecessor_never_comes_is_refused(
@@ -49,7 +49,7 @@ def test_one_whose_predecessor_never_comes_is_refused(
     _, second, third = row(writer, 3)
     for future in [committer.submit(third), committer.submit(second)]:
         with pytest.raises(OutOfOrder) as raised:
-            future.result(30)
+            future.result(120)
         assert raised.value.expected is not None and raised.value.expected.position == Position(1, 0)
 
 
@@ -60,9 +60,9 @@ def test_more_than_may_be_kept_is_refused_at_once(
     monkeypatch.setattr(intake, "EARLY_BYTES_MAX", 10)
     first, second = [writer.batch(lambda builder, at=at: builder.extent(at, 1, 0, b"x" * 20)) for at in (1, 2)]
     with pytest.raises(OutOfOrder):
-        committer.submit(second).result(30)
-    committer.submit(first).result(30)
-    committer.submit(second).result(30)
+        committer.submit(second).result(120)
+    committer.submit(first).result(120)
+    committer.submit(second).result(120)
 
 
 def test_opening_a_stream_waits_for_no_batch_that_came_early(
@@ -73,9 +73,9 @@ def test_opening_a_stream_waits_for_no_batch_that_came_early(
     stale = committer.submit(second)
     assert writer.open((1, second.lsn_last, second.hash)) == ""
     with pytest.raises(OutOfOrder):
-        stale.result(30)
-    committer.submit(first).result(30)
-    assert committer.submit(second).result(30).position == Position(1, 2)
+        stale.result(120)
+    committer.submit(first).result(120)
+    assert committer.submit(second).result(120).position == Position(1, 2)
 
 
 def test_closing_waits_for_no_batch_that_came_early(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +95,7 @@ def test_when_one_of_a_row_fails_what_is_acknowledged_is_there_in_order(monkeypa
         batches = [
             writer.batch(lambda builder, at=at: builder.extent(at, 1, at, b"%d" % at * 50)) for at in range(1, 5)
         ]
-        committer.submit(batches[0]).result(30)
+        committer.submit(batches[0]).result(120)
         store.queue("put", before(OSError(5, "input/output error")))
         order = (2, 1, 3)
         errors = [failure(future) for future in [committer.submit(batches[number]) for number in order]]
@@ -103,7 +103,7 @@ def test_when_one_of_a_row_fails_what_is_acknowledged_is_there_in_order(monkeypa
         assert type(errors[1]) is NotCommitted
         acknowledged = {0} | {number for number, error in zip(order, errors, strict=True) if error is None}
         for number, batch in enumerate(batches):
-            assert committer.submit(batch).result(30).duplicate or number not in acknowledged
+            assert committer.submit(batch).result(120).duplicate or number not in acknowledged
         assert sorted(all_rows(journal).column("at").to_pylist()) == [1, 2, 3, 4]
 
 
@@ -119,7 +119,7 @@ def test_many_writers_of_rows_at_once(journal: Journal, committer: Committer) ->
 
     def submit(batches: list[Batch]) -> None:
         for batch in batches:
-            acks.append(committer.submit(batch).result(30))
+            acks.append(committer.submit(batch).result(120))
 
     # Two in flight a stream: each thread waits for its own before it sends its next one.
     threads = [threading.Thread(target=submit, args=(batches[part::2],)) for batches in rows for part in (0, 1)]

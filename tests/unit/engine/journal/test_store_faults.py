@@ -26,7 +26,7 @@ def send(committer: Committer, batches: list[Batch]) -> list[Batch]:
     done = []
     for future, batch in zip(futures, batches, strict=True):
         try:
-            future.result(30)
+            future.result(120)
             done.append(batch)
         except (NotCommitted, OutOfOrder):
             pass
@@ -50,7 +50,7 @@ def attempt(number: int, fault: faults.Fault, *, lasting: bool) -> bool:
         # The agent sends again what was not acknowledged, from where it is told to go on.
         for batch in batches:
             if batch not in acknowledged:
-                committer.submit(batch).result(30)
+                committer.submit(batch).result(120)
         committer.close()
     check_nothing_is_lost(memory, batches)
     return met
@@ -104,12 +104,12 @@ def test_after_a_failure_a_new_boot_goes_on() -> None:
         batch = writer.batch(file_of(b"two"))
         store.queue("commit", faults.before(OSError(5, "input/output error")))
         with pytest.raises(NotCommitted):
-            committer.submit(batch).result(30)
-        assert not committer.submit(batch).result(30).duplicate
+            committer.submit(batch).result(120)
+        assert not committer.submit(batch).result(120).duplicate
         assert committer.boot == boot + 1
         store.queue("put", faults.after(OSError(5, "input/output error")))
         batch = writer.batch(file_of(b"three"))
         with pytest.raises(NotCommitted):
-            committer.submit(batch).result(30)
+            committer.submit(batch).result(120)
         # The segment had been written after all: the batch is known, not committed twice.
-        assert committer.submit(batch).result(30).duplicate
+        assert committer.submit(batch).result(120).duplicate

@@ -48,7 +48,7 @@ class Writer:
         return decode(b"".join(parts))
 
     def commit(self, fill: Callable[[BatchBuilder], Any]) -> Ack:
-        return self.committer.submit(self.batch(fill)).result(30)
+        return self.committer.submit(self.batch(fill)).result(120)
 
 
 def file_of(content: bytes, name: bytes = b"file", at: int = 1) -> Callable[[BatchBuilder], None]:

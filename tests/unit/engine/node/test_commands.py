@@ -60,7 +60,7 @@ async def test_too_long_is_ended(tmp_path: Path) -> None:
     program = "import subprocess,sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(99)'])"
     begun = time.monotonic()
     found = await frames_of(running(program, tmp_path).run({}, "", 0.5))
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 60
     assert found[-1][0] == output.FAILED and "longer than 0.5 s" in json.loads(found[-1][1])["error"]["message"]
 
 

@@ -33,7 +33,7 @@ def test_who_waits_is_told_at_once(change: str) -> None:
             await desired.ask_marks("g", "x")
         else:
             await desired.release()
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, 120)
 
     asyncio.run(scene())
 

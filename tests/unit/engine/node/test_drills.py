@@ -121,7 +121,7 @@ def test_a_process_that_makes_nothing_is_not_started_again_at_once(
     monkeypatch.setattr(drills, "_master_key", b"no key of this journal" + bytes(10))
     assert work(node) == "g"
     assert told(node)["running"] and drills._process is not None
-    drills._process.wait(60)
+    drills._process.wait(120)
     assert work(node) == "" and not told(node)["running"]
     clock.at += 61 * SECOND
     assert work(node) == "g"

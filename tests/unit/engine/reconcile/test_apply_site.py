@@ -121,7 +121,7 @@ class Hosts:
         process = self.running.pop(host, None)
         if process is not None:
             process.terminate()
-            process.wait(30)
+            process.wait(120)
 
     def stop_node(self, site: str = "sf") -> None:
         self.nodes.pop(site)[1].close()

@@ -110,7 +110,7 @@ def test_threads_share_a_fetch(store: FaultyStore, tmp_path: Path) -> None:
     barrier = threading.Barrier(6)
 
     def ask(_: int) -> bytes:
-        barrier.wait(30)
+        barrier.wait(120)
         return view.path("L1/a").read_bytes()
 
     with ThreadPoolExecutor(6) as pool:

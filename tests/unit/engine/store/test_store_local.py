@@ -97,7 +97,7 @@ def test_threads_with_a_small_cache_meet_the_right_directory(tmp_path: Path, mon
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(120)
     found = {item.key: store.get(item.key) for item in store.list("")}
     assert found == {f"{who}/{n % 5}/{n}": b"%d-%d" % (who, n) for who in range(4) for n in range(40)}
 

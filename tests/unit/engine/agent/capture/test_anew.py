@@ -37,4 +37,4 @@ def test_a_name_comes_back_before_its_new_directory_is_scanned(site: Site, monke
         (directory / "a").write_bytes(b"first")
         site.settle()
     assert made
-    site.settle(10)
+    site.settle()

@@ -36,7 +36,7 @@ def test_what_is_deep_in_it_is_looked_at_all_the_same(site: Site, monkeypatch: p
 
     monkeypatch.setattr(Walk, "_scan", moving)
     site.start()
-    site.settle(10)
+    site.settle()
     [where] = moved
     (where / "d" / "e" / "f").write_bytes(b"it is watched, too")
-    site.settle(10)
+    site.settle()

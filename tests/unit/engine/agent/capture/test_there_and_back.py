@@ -21,4 +21,4 @@ def test_attributes_of_a_directory_below_one_that_was_away(site: Site) -> None:
     os.utime(outside / "a" / "b" / "c", ns=(1, 123_456_789))
     time.sleep(0.15)  # so that the agent hears of it while the directory is away
     (outside / "a").rename(site.tree / "a")
-    site.settle(10)
+    site.settle()

@@ -46,10 +46,6 @@ def beating(path: Path) -> Iterator[list[float]]:
         thread.join()
 
 
-def longest(ends: list[float]) -> float:
-    return max(after - before for before, after in zip(ends, [*ends[1:], time.monotonic()], strict=True))
-
-
 @pytest.fixture
 def notes() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as path:
@@ -65,7 +61,8 @@ def frozen(place: Path, notes: Path, seconds: float = 5.0) -> Freeze:
 @pytest.mark.parametrize("kind", KINDS)
 def test_nobody_writes_while_it_lasts(kind: str, notes: Path) -> None:
     with mounted(kind) as place, beating(place / "file") as ends:
-        hold = frozen(place, notes)
+        hold = frozen(place, notes, 30.0)
+        began = time.monotonic()
         hold.begin()
         assert (notes / NOTE).exists()
         before = len(ends)
@@ -73,9 +70,10 @@ def test_nobody_writes_while_it_lasts(kind: str, notes: Path) -> None:
         hold.check()
         assert len(ends) <= before + 1  # one may have ended as it began
         hold.end()
+        held_seconds = time.monotonic() - began
         wait_for(lambda: len(ends) > before + 3)
         assert not (notes / NOTE).exists()
-        assert 0.3 <= hold.held_seconds < 2
+        assert 0.3 <= hold.held_seconds <= held_seconds
         hold.end()
 
 
@@ -83,12 +81,13 @@ def test_the_time_is_limited(notes: Path) -> None:
     with mounted("ext4") as place, beating(place / "file") as ends:
         hold = frozen(place, notes, 0.4)
         hold.begin()
-        time.sleep(1.0)  # an agent that hangs
+        before = len(ends)
+        time.sleep(0.4)
+        wait_for(lambda: len(ends) > before + 3)  # though the agent, as one that hangs, does nothing about it
         with pytest.raises(NotHeld, match=r"longer than 0\.4 s"):
             hold.check()
         with pytest.raises(NotHeld, match=r"frozen for 0\.4 s, the most that is allowed"):
             hold.end()
-        assert longest(ends) < 0.9
 
 
 def test_somebody_else_thaws(notes: Path) -> None:
@@ -121,7 +120,7 @@ AGENT = """
 import sys, time
 from pathlib import Path
 from engine.agent.points.freeze import Freeze
-hold = Freeze([sys.argv[1].encode()], [], Path(sys.argv[2]), 3.0)
+hold = Freeze([sys.argv[1].encode()], [], Path(sys.argv[2]), float(sys.argv[3]))
 hold.prepare()
 hold.begin()
 print("frozen", flush=True)
@@ -129,17 +128,18 @@ time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("what", [signal.SIGKILL, signal.SIGSTOP])
-def test_the_agent_dies_or_hangs(what: signal.Signals, notes: Path) -> None:
+@pytest.mark.parametrize(("what", "limit_seconds"), [(signal.SIGKILL, "600"), (signal.SIGSTOP, "2")])
+def test_the_agent_dies_or_hangs(what: signal.Signals, limit_seconds: str, notes: Path) -> None:
+    """Its death thaws at once, whatever the limit; who hangs is ended by that."""
     with mounted("ext4") as place, beating(place / "file") as ends:
-        process = subprocess.Popen([sys.executable, "-c", AGENT, place, notes], stdout=subprocess.PIPE)
+        argv = [sys.executable, "-c", AGENT, place, notes, limit_seconds]
+        process = subprocess.Popen(argv, stdout=subprocess.PIPE)
         assert process.stdout is not None
         try:
             assert process.stdout.readline() == b"frozen\n"
             process.send_signal(what)
-            before, at = len(ends), time.monotonic()
+            before = len(ends)
             wait_for(lambda: len(ends) > before + 3)
-            assert time.monotonic() - at < (1.5 if what == signal.SIGKILL else 4)
         finally:
             process.kill()
             process.wait()
@@ -151,7 +151,7 @@ def test_the_agent_dies_or_hangs(what: signal.Signals, notes: Path) -> None:
 
 def test_both_were_killed(notes: Path) -> None:
     with mounted("xfs") as place, beating(place / "file") as ends:
-        process = subprocess.Popen([sys.executable, "-c", AGENT, place, notes], stdout=subprocess.PIPE)
+        process = subprocess.Popen([sys.executable, "-c", AGENT, place, notes, "60"], stdout=subprocess.PIPE)
         assert process.stdout is not None
         try:
             assert process.stdout.readline() == b"frozen\n"

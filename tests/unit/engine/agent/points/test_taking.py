@@ -99,7 +99,7 @@ def test_every_crash_point_was_so_at_one_moment(site: Site, kind: str) -> None:
         # Nothing else in this hammering was so well ordered that it was called more than fuzzy.
         others = {point.point_class for point in points if point.at > crash[0].at} - {"crash"}
         assert others <= {"fuzzy"}
-        assert longest < 5.5
+        assert longest < 15
         assert site.source.view.crash_at == crash[-1].at
         assert site.source.view.crash_how == "freeze"
         assert 0 < site.source.view.crash_held_seconds < 5

@@ -115,13 +115,13 @@ def test_stores_through_a_mapping(site: Site, kind: str, ranges: str, flush: boo
         mapping[5 * MEGABYTE] ^= 1
         if flush:
             mapping.flush()
-        site.settle(30)
+        site.settle()
         mapping[5 * MEGABYTE + 1] ^= 1  # the page is dirty, or was a moment ago
-        site.settle(30)
+        site.settle()
         os.pwrite(opened.fileno(), b"x", 7 * MEGABYTE)
-        site.settle(30)
+        site.settle()
         mapping[7 * MEGABYTE + 1] ^= 1  # a page that write(2) had made dirty
-        site.settle(30)
+        site.settle()
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])

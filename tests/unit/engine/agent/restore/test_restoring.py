@@ -85,7 +85,7 @@ def sending(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Sending:
                 builder.extent(1, file_id, 0, data)
         builder.mark(1, "baseline", point_class="quiet")
         buffers, _ = builder.encode()
-        ack = committer.submit(decode(b"".join(buffers))).result(30)
+        ack = committer.submit(decode(b"".join(buffers))).result(120)
     return made(journal, stream, Point(ack.position, 1, 0, "quiet"))
 
 

@@ -55,7 +55,7 @@ class Given:
 
     def read(self, file: ColdFile, offset: int, length: int) -> Sequence[tuple[int, bytes]]:
         self.asked.append((offset, length))
-        assert self.gate.wait(10)
+        assert self.gate.wait(120)
         if self.away:
             self.away -= 1
             raise Away("not now")
@@ -120,7 +120,7 @@ def test_two_who_want_the_same_wait_for_one_fetch(scene: Scene) -> None:
         each.start()
     scene.supply.gate.set()
     for each in readers:
-        each.join(10)
+        each.join(120)
     assert len(scene.supply.asked) == 1
     assert scene.filling.waiting == 0
 
@@ -150,7 +150,7 @@ def test_a_file_that_is_cut_while_its_bytes_are_fetched_is_not_made_longer(scene
         pass
     os.truncate(scene.path, 0)
     scene.supply.gate.set()
-    reader.join(10)
+    reader.join(120)
     assert scene.now == b""
 
 

@@ -28,11 +28,11 @@ def test_who_makes_a_tree_waits_for_capture_and_not_for_ever(tmp_path: Path) -> 
         with capturing(tmp_path, "s") as free:
             assert free
             began.set()
-            assert go_on.wait(30)
+            assert go_on.wait(120)
 
     agent = threading.Thread(target=capture)
     agent.start()
-    assert began.wait(30)
+    assert began.wait(120)
     with pytest.raises(Refused, match="still looks"), holding(tmp_path, ["s"], seconds=0.1):
         raise AssertionError("nobody may make a tree there now")
     go_on.set()

@@ -43,12 +43,12 @@ class Fills:
     def number_of(self, dev: int, ino: int) -> int | None:
         return next((file.number for file in self._files if (file.dev, file.ino) == (dev, ino)), None)
 
-    def ready(self, number: int, offset: int, length: int, size_now: int) -> bool:
+    def ready(self, number: int, offset: int, length: int, size_now: int, reading: bool = False) -> bool:
         return False
 
-    def ensure(self, number: int, offset: int, length: int, size_now: int) -> None:
+    def ensure(self, number: int, offset: int, length: int, size_now: int, reading: bool = False) -> None:
         self.asked.append((number, offset, length))
-        assert self.gate.wait(20)
+        assert self.gate.wait(120)
 
     def may_be_cut(self, number: int) -> None:
         pass

@@ -111,7 +111,7 @@ def test_no_receiver_can_hold_us(answer: str, why: str) -> None:
         got.answers = [answer]
         begin = time.monotonic()
         assert refused(lambda: post_webhook(url, b"{}", QUICK)) == why
-        assert time.monotonic() - begin < 10
+        assert time.monotonic() - begin < 60
 
 
 def test_nobody_there() -> None:
