@@ -1,8 +1,9 @@
-"""Options that all tests know, how several runs share the files between them, and how long a test may hang."""
+"""Options that all tests know, and how several runs share the files between them."""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +17,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="Write golden files anew instead of comparing.")
     parser.addoption("--claims", metavar="DIR", help="A file of tests is run by the one run that claims it in DIR.")
     parser.addoption("--lab-first", action="store_true", help="Claim the files of the lab first, instead of last.")
+
+
+def pytest_configure() -> None:
+    """Being told to terminate is an interrupt: what was started, mounted and made goes."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
