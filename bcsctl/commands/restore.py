@@ -151,14 +151,21 @@ def at_once(where: Settings, asked: Asked, host: str, folder: str, mechanism: st
     """On demand."""
     from bcsctl.restoring.on_demand import on_demand
 
+    wanted = Named(str(asked.scope), asked.path)
+    how: dict[str, Any] = {"mechanism": mechanism, "rate": rate, "dry_run": asked.dry_run, "as_json": asked.as_json}
     if host:
-        raise UsageError(f"on demand is for this machine, not for {host}", hint="run it there, on its own journal")
+        from bcsctl.restoring.on_demand_afar import on_demand_afar
+
+        if not asked.scope.one or asked.into_protected:
+            raise UsageError(
+                "on demand to a host is for one source at a time, and for what is not protected there",
+                hint="write GROUP/HOST/SOURCE, and leave out --into-protected",
+            )
+        return on_demand_afar(where, wanted, asked.at, host, folder, **how)
     if not asked.scope.one:
         from bcsctl.restoring.on_demand_several import several
 
         return several(where, asked, folder, mechanism, rate)
-    wanted = Named(str(asked.scope), asked.path)
-    how: dict[str, Any] = {"mechanism": mechanism, "rate": rate, "dry_run": asked.dry_run, "as_json": asked.as_json}
     return on_demand(where, wanted, asked.at, folder, into_protected=asked.into_protected, **how)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.agent.restore.on_demand.trees import Trees
 from engine.env import durable
 from engine.env.clock import SYSTEM, Clock
 
@@ -37,11 +38,15 @@ class Restores:
         """`asking` are the arguments that say where the node is, as the agent itself was given them."""
         self._home, self._host, self._asking, self._clock = home, host, list(asking), clock
         self._running: dict[str, _Running] = {}
+        self._trees = Trees(home, host, asking, clock)
         self._over: set[str] = set()
         self._lock = threading.Lock()
 
     def follow(self, granted: Iterable[Mapping[str, Any]], protected: Iterable[str]) -> None:
         """Begin what is granted and not there yet, end what is granted no more. `protected`: this host's own paths."""
+        granted, protected = list(granted), list(protected)
+        self._trees.follow([each for each in granted if each.get("on_demand")], protected)
+        granted = [each for each in granted if not each.get("on_demand")]
         wanted = {str(each["id"]): dict(each) for each in granted if set(str(each["id"])) <= _ID_CHARS}
         with self._lock:
             for id in [each for each in self._running if each not in wanted]:
@@ -54,6 +59,7 @@ class Restores:
 
     def look(self) -> None:
         """Take note of those that ended. Exit code 0 says that the node knows how; any other, that it is to go on."""
+        self._trees.look()
         now = self._clock.monotonic()
         with self._lock:
             for id, running in list(self._running.items()):

@@ -78,7 +78,12 @@ def routes(parts: Parts) -> list[Route]:
         parent = await asyncio.to_thread(point_with_names, parts, grant.stream, position)
         if parent is None:
             raise NothingThere(f"{position} is no recovery point of {address}")
-        told: dict[str, Any] = {"address": address, "stream": grant.stream, "recovery": grant.id, "point": grant.position}
+        told: dict[str, Any] = {
+            "address": address,
+            "stream": grant.stream,
+            "recovery": grant.id,
+            "point": grant.position,
+        }
         told |= {"dir": grant.dir, "host": grant.host, "in_place": True}
         await asyncio.to_thread(parts.audit.act, WHAT, grant.by, with_origin(request, told))
         epoch = await asyncio.to_thread(parts.committer.forks.open, grant.stream, parent, cause_of(grant.id))
@@ -99,7 +104,13 @@ def routes(parts: Parts) -> list[Route]:
         await parts.restores.want(restore, {**restore.wanted, **changes})
         do = fields.text(body, "do", "", chars_max=20)
         grant = restore.grant
-        told: dict[str, Any] = {"address": grant.address, "stream": grant.stream, "id": grant.id, "restore": grant.id, "do": do}
+        told: dict[str, Any] = {
+            "address": grant.address,
+            "stream": grant.stream,
+            "id": grant.id,
+            "restore": grant.id,
+            "do": do,
+        }
         told |= {"host": grant.host, "target": grant.dir, "on_demand": True, **changes}
         await asyncio.to_thread(parts.audit.act, ACT, by_whom(request, body), with_origin(request, told))
         return Answer(restore.as_json())

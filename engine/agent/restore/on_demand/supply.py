@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from blake3 import blake3
 
+from engine.agent.restore.on_demand import where
 from engine.agent.restore.on_demand.client import TreeClient
 from engine.agent.restore.receive import rows_of
 from engine.fill.base import Away, ColdFile, Place, Recipe
@@ -26,12 +27,15 @@ class NodeSupply:
     """Safe for several threads: each has a connection of its own."""
 
     def __init__(self, place: Place, recipe: Recipe) -> None:
-        self._client = TreeClient(home_of(place), recipe.id, recipe.supply)
+        self._place, self._id = place, recipe.id
+        self._told = where.read(place)
+        self._client = self._asked()
 
     def read(self, file: ColdFile, offset: int, length: int) -> Sequence[tuple[int, memoryview]]:
         try:
             batch = self._client.range(file.file_id, offset, length)
         except (BcsError, OSError) as error:
+            self._look_again()
             raise Away(str(error)) from error
         try:
             return list(_parts(batch, file.file_id, offset, offset + length))
@@ -46,6 +50,16 @@ class NodeSupply:
 
     def close(self) -> None:
         pass
+
+    def _asked(self) -> TreeClient:
+        return TreeClient(home_of(self._place), self._id, self._told)
+
+    def _look_again(self) -> None:
+        """Whether the node is to be found elsewhere by now."""
+        told = where.read(self._place)
+        if told and told != self._told:
+            self._told = told
+            self._client = self._asked()
 
 
 def _parts(batch: Batch, file_id: int, start: int, end: int) -> Iterator[tuple[int, memoryview]]:
