@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.env import running_alone
 from engine.env.clock import Clock
 from engine.env.processes import is_root
 from engine.journal.open import Journal
@@ -15,7 +16,6 @@ from engine.model.policy import drills
 from engine.model.policy.drills import Check
 from engine.model.times import SECOND, format_size
 from engine.query.session import Session
-from engine.recovery.drill import command as commands
 from engine.recovery.drill.evidence import APPLICATION, ATTRIBUTES, CHECKSUMS, COMMAND, Row
 from engine.recovery.drill.scene import Told
 from engine.recovery.readback import read_back
@@ -104,7 +104,7 @@ def _command(check: Check, directory: Path, of_drill: Mapping[str, str], clock: 
     scratch.mkdir(mode=0o700, exist_ok=True)
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     environment = {"PATH": os.defpath, **kept, "HOME": str(scratch), "TMPDIR": str(scratch), **of_drill}
-    ran = commands.run(check.command, directory, environment, check.timeout / SECOND)
+    ran = running_alone.run(check.command, directory, environment, check.timeout / SECOND)
     seconds = clock.monotonic() - began
     return Row(COMMAND, ran.passed, ran.why or "it exited with 0", seconds, address, _text(check), ran.output)
 

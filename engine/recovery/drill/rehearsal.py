@@ -21,13 +21,13 @@ from engine.recovery.drill import evidence as found
 from engine.recovery.drill.checks import Back, rows_of
 from engine.recovery.drill.cold import Filling
 from engine.recovery.drill.evidence import Evidence, Row
-from engine.recovery.drill.place import refuse_without_room
 from engine.recovery.drill.scene import Asked, Told, scene_of
 from engine.recovery.drill.sources import failed, moment_of, prepared, restored, stored_bytes
 from engine.recovery.drill.vouched import vouched
 from engine.recovery.restore import Helping
 from engine.recovery.restoring import Outcome, Prepared, carry_out
 from engine.recovery.word import Word
+from engine.tree.clearing import refuse_without_room
 from engine.tree.paths import shown
 
 HEARSAY = 3 * SECOND

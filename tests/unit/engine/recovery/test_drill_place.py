@@ -12,6 +12,7 @@ from engine.env.clock import SYSTEM
 from engine.env.processes import is_root
 from engine.model.errors import Failed, Refused
 from engine.recovery.drill import place
+from engine.tree import clearing
 from tests.mounts import mounted
 
 
@@ -82,9 +83,9 @@ def test_one_drill_at_a_time(tmp_path: Path) -> None:
 
 
 def test_without_room_nothing_begins(tmp_path: Path) -> None:
-    place.refuse_without_room(tmp_path, 0)
+    clearing.refuse_without_room(tmp_path, 0)
     with pytest.raises(Refused, match="must stay so"):
-        place.refuse_without_room(tmp_path, 1 << 62)
+        clearing.refuse_without_room(tmp_path, 1 << 62)
 
 
 def test_a_scratch_directory_that_is_not_there_is_refused(tmp_path: Path) -> None:

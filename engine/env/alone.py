@@ -1,6 +1,6 @@
 """The program around a drill's command: it can reach no network but its own loopback, and nothing of it stays.
 
-`python -m engine.recovery.drill.alone` with a JSON object on standard input: {argv, cwd, environment}. It enters
+`python -m engine.env.alone` with a JSON object on standard input: {argv, cwd, environment}. It enters
 namespaces of its own (network, processes, mounts, IPC; without root also users), says `alone` on the descriptor that
 the first argument names, or why it can't, and runs the command. Its exit code is the command's, 128 and the signal's
 number if one ended it. Sources: unshare(2), network_namespaces(7), pid_namespaces(7), user_namespaces(7), netdevice(7).

@@ -1,4 +1,4 @@
-"""Run a drill's command: in namespaces of its own (`engine.recovery.drill.alone`), for a bounded time, with the end of
+"""Run a drill's command: in namespaces of its own (`engine.env.alone`), for a bounded time, with the end of
 what it writes kept."""
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 import engine
-from engine.recovery.drill.alone import ALONE
+from engine.env.alone import ALONE
 
 OUTPUT_BYTES_KEPT = 4096
 _ENDING_SECONDS = 5.0
@@ -45,7 +45,7 @@ def run(command: str | Sequence[str], cwd: Path, environment: Mapping[str, str],
     told, telling = os.pipe()
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", "engine.recovery.drill.alone", str(telling)],
+            [sys.executable, "-m", "engine.env.alone", str(telling)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from engine.env import running_alone
 from engine.env.processes import is_root
-from engine.recovery.drill import command
-from engine.recovery.drill.command import OUTPUT_BYTES_KEPT, run
+from engine.env.running_alone import OUTPUT_BYTES_KEPT, run
 from tests.embedded import ROOT
 
 HERE = {"PATH": os.environ["PATH"]}
 
 
 def test_a_text_is_for_the_shell_and_words_are_not(tmp_path: Path) -> None:
-    assert run("echo $((1 + 1)) > made; cat made", tmp_path, HERE, 30) == command.Ran("", "2\n")
+    assert run("echo $((1 + 1)) > made; cat made", tmp_path, HERE, 30) == running_alone.Ran("", "2\n")
     assert run(["echo", "$((1 + 1)); ls"], tmp_path, HERE, 30).output == "$((1 + 1)); ls\n"
 
 
@@ -58,7 +58,7 @@ def test_where_no_namespace_can_be_made_nothing_is_run(tmp_path: Path) -> None:
     code = (
         "import ctypes, sys\n"
         "from pathlib import Path\n"
-        "from engine.recovery.drill.command import run\n"
+        "from engine.env.running_alone import run\n"
         "ran = run(['touch', 'made'], Path(sys.argv[1]), {'PATH': '/usr/bin:/bin'}, 30)\n"
         "print(ran.why)\n"
     )
@@ -75,7 +75,7 @@ def test_a_node_without_rights_uses_a_namespace_of_users(tmp_path: Path) -> None
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from engine.recovery.drill.command import run\n"
+        "from engine.env.running_alone import run\n"
         "ran = run('cat /proc/net/dev; id -u', Path('/'), {'PATH': '/usr/bin:/bin'}, 30)\n"
         "print(ran.why, ran.output)\n"
     )
