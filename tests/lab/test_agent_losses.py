@@ -68,13 +68,13 @@ def test_a_bad_line_and_lost_power(scene: Scene) -> None:
     cut_at = now()
     time.sleep(0.5)
     host.write(f"{TREE}/during the cut", "first\n")
-    time.sleep(0.5)
+    time.sleep(1.0)  # a host's clock and its node's agree but to half of what the line takes
     during = now()
-    time.sleep(0.5)
+    time.sleep(1.0)
     host.write(f"{TREE}/during the cut", "second\n")
     time.sleep(max(part, 30.0 if SECONDS >= 120 else 4.0))
     through_at = scene.source(HOST)["through_at"]
-    assert parse_time(through_at, 0) <= cut_at + 1_000_000, "nobody could tell it of more"
+    assert parse_time(through_at, 0) <= cut_at + 2_000_000, "nobody could tell it of more"
     host.heal()
     host.wan(**LOSSY)
     asked = now()

@@ -186,15 +186,16 @@ def test_units_are_as_tight_as_the_handbook_says(scene: Scene) -> None:
 
 
 def test_killed_and_hung_services_come_back(scene: Scene) -> None:
-    """With a short watchdog: one that works keeps it quiet, one that hangs is ended and started anew."""
+    """With a watchdog that is short, though not for a busy machine: one that works keeps it quiet, one that hangs is
+    ended and started anew."""
     services = ((NODE, "bcs-node"), (GOOD[0], "bcs-agent"))
     for host, unit in services:
         assert scene.shown(host, unit, "WatchdogUSec") in ("2min", "3min")
-        scene.lab.hosts[host].write(f"/run/systemd/system/{unit}.service.d/test.conf", "[Service]\nWatchdogSec=2\n")
+        scene.lab.hosts[host].write(f"/run/systemd/system/{unit}.service.d/test.conf", "[Service]\nWatchdogSec=8\n")
         scene.on(host, f"systemctl daemon-reload; systemctl restart {unit}")
     began = {unit: int(scene.shown(host, unit, "WatchdogTimestampMonotonic")) for host, unit in services}
     for host, unit in services:
-        scene.until(lambda: int(scene.shown(host, unit, "WatchdogTimestampMonotonic")) > began[unit] + 2_500_000)  # noqa: B023
+        scene.until(lambda: int(scene.shown(host, unit, "WatchdogTimestampMonotonic")) > began[unit] + 9_000_000)  # noqa: B023
         assert (scene.shown(host, unit, "NRestarts"), scene.shown(host, unit, "SubState")) == ("0", "running")
     for number, signal in (("1", "STOP"), ("2", "KILL")):
         for host, unit in services:

@@ -21,6 +21,9 @@ ON_HOSTS = Path(__file__).parent / "on_hosts"
 SOURCE = "sf-db1"
 ADDRESS = f"work/{SOURCE}/files"
 FILES, FILE_BYTES, HALF_WAY = 200, 1 << 20, 20
+SLOW_MBIT = 80.0
+"""At which most of a restore is still to come when its first files are there."""
+
 FILL = f"""
 import os, pathlib
 tree = pathlib.Path("{TREE}")
@@ -119,15 +122,17 @@ def test_it_comes_back_where_it_stood_and_goes_again(scene: Scene) -> None:
 
 def test_the_host_loses_power_half_way(scene: Scene) -> None:
     before, moment = scene.changed()
+    scene.host.wan(rate_mbit=SLOW_MBIT)
     restore = scene.lab.controller.popen(
         scene.command("restore", ADDRESS, "--at", moment, "--in-place", "--exact"),
         cwd=scene.policies, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     wait = f'while [ "$(ls {TREE}/f* | wc -l)" -lt {FILES // 2 + HALF_WAY} ]; do :; done; ls {TREE}/f* | wc -l'
-    there = int(scene.host.run(["sh", "-c", wait], timeout_seconds=90).stdout)
+    there = int(scene.host.run(["sh", "-c", wait]).stdout)
     assert there < FILES, "the restore was too fast to be caught half-way"
     scene.host.power_off()
+    scene.host.wan()
     scene.host.power_on()
-    out, said = restore.communicate(timeout=150)
+    out, said = restore.communicate(timeout=400)
     assert restore.returncode == 0, (out, said)
     assert scene.manifest() == before

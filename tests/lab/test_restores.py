@@ -20,6 +20,9 @@ from tests.lab.policies import TREE, site
 ON_HOSTS = Path(__file__).parent / "on_hosts"
 NODE, SOURCE, SPARE = "sf-bcs1", "sf-db1", "sf-db3"
 FILES, FILE_BYTES, HALF_WAY = 150, 1 << 20, 10
+SLOW_MBIT = 80.0
+"""At which most of a restore is still to come when its first files are there."""
+
 FILL = f"""
 import os, pathlib, sys
 sys.path.insert(0, "/root")
@@ -51,18 +54,20 @@ class Scene:
         return json.loads(self.lab.controller.run(self.command(*arguments), cwd=self.policies).stdout)
 
     def begin(self, target: str) -> subprocess.Popen[str]:
-        """A restore to the spare host that is half-way."""
+        """A restore to the spare host that is half-way; until then over a thin line."""
+        self.lab.hosts[SPARE].wan(rate_mbit=SLOW_MBIT)
         restore = self.lab.controller.popen(
             self.command("restore", f"work/{SOURCE}/files", "--to", f"{SPARE}:{target}"),
             cwd=self.policies, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         wait = f'while [ "$(ls "$1" 2>/dev/null | wc -l)" -lt {HALF_WAY} ]; do :; done; ls "$1" | wc -l'
-        there = int(self.lab.hosts[SPARE].run(["sh", "-c", wait, "sh", target], timeout_seconds=60).stdout)
+        there = int(self.lab.hosts[SPARE].run(["sh", "-c", wait, "sh", target]).stdout)
         assert there < FILES, "the restore was too fast to be caught half-way"
+        self.lab.hosts[SPARE].wan()
         return restore
 
     def end(self, restore: subprocess.Popen[str], target: str) -> None:
-        out, said = restore.communicate(timeout=150)
+        out, said = restore.communicate(timeout=400)
         assert restore.returncode == 0, (out, said)
         assert json.loads(out)["verified"]
         self.equal(target)
