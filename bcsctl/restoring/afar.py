@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bcsctl.node_client import get
-from bcsctl.output import BUSY, print_json, say
+from bcsctl.output import BUSY, print_json, printable, say
 from bcsctl.restoring import remote as restore_remote
 from bcsctl.restoring.here import Asked, with_command
+from bcsctl.restoring.owners import as_sent
 from bcsctl.restoring.view import render, render_plan, render_plans, render_several
 from bcsctl.settings import Settings
-from engine.model.errors import NothingThere, UsageError
+from engine.model.errors import BcsError, NothingThere, UsageError
 from engine.model.ids import Address, parse_address
 from engine.plan.scope import chosen, landings
 
@@ -32,17 +33,41 @@ def _wanted(where: Settings, asked: Asked, host: str, folder: str) -> list[resto
     from engine.recovery.acts import who_acts
 
     place = os.fsencode(folder) if host else restore_remote.local_folder(folder)
+    if not host and not asked.into_protected:
+        refuse_own(where, place)
     if asked.scope.one:
         places = {parse_address(str(asked.scope)): place}
     else:
         places = landings(chosen(asked.scope, _known(where, asked)), place)
-    who = who_acts()
+    who, how = who_acts(), how_of(asked)
     return [
         restore_remote.Asked(
-            *(str(address), asked.path, asked.at, address.host if host == EACH else host, lands, asked.verify, who)
+            *(str(address), asked.path, asked.at, address.host if host == EACH else host, lands, asked.verify, who),
+            how=how,
         )
         for address, lands in places.items()
     ]
+
+
+def how_of(asked: Asked) -> dict[str, Any]:
+    """What a node is told beyond what and where."""
+    how: dict[str, Any] = {name: True for name in ("overwrite", "aside", "into_protected") if getattr(asked, name)}
+    return {**how, "owners": as_sent(asked.owners)} if asked.owners else how
+
+
+def refuse_own(where: Settings, place: bytes) -> None:
+    """Refused where the embedded site of this machine would take what is restored for new history of its own."""
+    from bcsctl.opening import journal
+    from engine.recovery.own_history import refuse_protected
+
+    if not where.journal.is_dir():
+        return
+    try:
+        own = journal(where)
+    except BcsError as error:
+        say(f"whether this machine protects {os.fsdecode(place)} could not be looked up: {error.message}", BUSY)
+        return
+    refuse_protected(own, [(place, ())], whole=True)
 
 
 def _known(where: Settings, asked: Asked) -> dict[Address, Mapping[str, str]]:
@@ -66,6 +91,7 @@ def _one(where: Settings, asked: Asked, wanted: restore_remote.Asked) -> int:
         print_json(told)
     else:
         render(told, f" to {wanted.place}" if wanted.host else "")
+        _say_aside(told)
     return 0 if told["verified"] else 6 if damaged else 1
 
 
@@ -103,12 +129,18 @@ def _several(where: Settings, asked: Asked, wanted: Sequence[restore_remote.Aske
         print_json(answer)
     else:
         render_several(answer)
+        _say_aside(answer)
     return 0 if answer["verified"] else 6 if damaged else 1
+
+
+def _say_aside(told: Mapping[str, Any]) -> None:
+    for path in told["kept_aside"]:
+        say(f"kept aside: {printable(path)}", BUSY)
 
 
 def _planned(where: Settings, asked: Asked, wanted: restore_remote.Asked) -> dict[str, Any]:
     try:
-        return {"address": wanted.address, **restore_remote.planned(where.endpoint, wanted)}
+        return {"address": wanted.address, **restore_remote.looked(where.endpoint, wanted, asked.as_json)}
     except NothingThere as error:
         raise (with_command(error, asked) if asked.scope.one else error) from None
 

@@ -6,9 +6,10 @@ from collections.abc import Collection
 
 from engine.model.errors import UsageError
 
-IN_PLACE, SCRATCH, STREAM, ON_DEMAND, AFAR, HERE = (
+IN_PLACE, SCRATCH, HOST_SCRATCH, STREAM, ON_DEMAND, AFAR, HERE = (
     "--in-place",
     "--to scratch",
+    "--to HOST:scratch",
     "--to -",
     "--on-demand",
     "another host, or from a site",
@@ -16,20 +17,24 @@ IN_PLACE, SCRATCH, STREAM, ON_DEMAND, AFAR, HERE = (
 )
 """The ways, as messages call them."""
 
+NAME = "scratch"
+"""As the directory: a place of its own."""
+
 _FITS = {
     "--exact": (IN_PLACE,),
-    "--verify": (HERE, AFAR, SCRATCH, IN_PLACE),
-    "--overwrite": (HERE,),
-    "--aside": (HERE,),
-    "--owners": (HERE, SCRATCH, STREAM),
-    "--partial": (HERE, AFAR, SCRATCH, STREAM, ON_DEMAND),
-    "--into-protected": (HERE, ON_DEMAND),
+    "--verify": (HERE, AFAR, SCRATCH, HOST_SCRATCH, IN_PLACE),
+    "--overwrite": (HERE, AFAR),
+    "--aside": (HERE, AFAR),
+    "--owners": (HERE, AFAR, SCRATCH, HOST_SCRATCH, STREAM),
+    "--partial": (HERE, AFAR, SCRATCH, HOST_SCRATCH, STREAM, ON_DEMAND),
+    "--into-protected": (HERE, AFAR, ON_DEMAND),
     "--on-demand": (ON_DEMAND,),
-    "--scratch": (SCRATCH,),
+    "--scratch": (SCRATCH, HOST_SCRATCH),
     "--check": (SCRATCH,),
     "--check-timeout": (SCRATCH,),
     "--may-write": (SCRATCH,),
 }
+BY_HAND = "look at the tree there as root, run what you like, then `bcsctl restore check ID` compares its bytes"
 _FILLING = ("--mechanism", "--rate")
 _CHECKING = ("--check-timeout", "--may-write")
 
@@ -45,8 +50,10 @@ def way_of(target: str | None, in_place: bool, on_demand: bool, afar: bool) -> s
             "it is not said where to restore to",
             hint="say --to DIR, --to HOST:DIR, --to - or --to scratch; or --in-place, where it came from",
         )
-    if target == "scratch":
+    if target == NAME:
         return SCRATCH
+    if target.partition(":")[2] == NAME and not on_demand:
+        return HOST_SCRATCH
     if target == "-":
         return STREAM
     return ON_DEMAND if on_demand else AFAR if afar else HERE
@@ -56,6 +63,8 @@ def refuse_misfits(way: str, given: Collection[str], *, one: bool) -> None:
     """UsageError for the first of the options `given` that says nothing of this way; `one`: of one source alone."""
     for option in given:
         fits = _FITS.get(option, (way,))
+        if way == HOST_SCRATCH and option in (*_CHECKING, "--check"):
+            raise UsageError(f"{option} is not for {way}: no command is run on a host over the network", hint=BY_HAND)
         if way not in fits:
             raise UsageError(f"{option} is not for {way}", hint=f"it is for {' and '.join(fits)}: leave it out")
     _refuse_alone(given, _FILLING, "--on-demand")

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the user wants back: `path` of each source of a scope, as of `at`, and how."""
+    """What the user wants back: `path` of each source of a scope, as of `at`, and how. What is not `guarded` lands
+    where nobody has to look whether something is protected."""
 
     scope: Scope
     path: bytes | None
@@ -41,6 +42,7 @@ class Asked:
     partial: bool = False
     owners: str = ""
     into_protected: bool = False
+    guarded: bool = True
     as_json: bool = False
 
     @property
@@ -192,7 +194,7 @@ def ready(
     from engine.recovery.own_history import refuse_into_protected
 
     prepared = prepared_parts(found, asked, os.fsencode(target), terms.begun, owned)
-    if not asked.into_protected:
+    if asked.guarded and not asked.into_protected:
         refuse_into_protected(found[0].journal, [one for _, one in prepared], asked.path, os.fsencode(target))
     return look(prepared, target, terms)
 
@@ -283,7 +285,7 @@ def _how(asked: Asked, terms: Terms) -> dict[str, Any]:
     """What the audit keeps of how it was asked for, beyond what and where."""
     told: dict[str, Any] = {"restore": terms.id}
     told |= {"scope": asked.name} if not asked.scope.one else {}
-    told |= {name: True for name in ("overwrite", "aside", "partial") if getattr(asked, name)}
+    told |= {name: True for name in ("overwrite", "aside", "partial", "into_protected") if getattr(asked, name)}
     told |= {"owners": asked.owners} if asked.owners else {}
     return told | ({"again": True} if terms.begun else {})
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import grp
-import pwd
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bcsctl.opening import Scene
-from engine.model.errors import NothingThere, UsageError
-from engine.model.policy.site import EMBEDDED_HOST
+from engine.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from engine.plan.owners import Owners, Resolve
-
-_FILES = {"user": b"/etc/passwd", "group": b"/etc/group"}
+    from engine.plan.owners import Owners
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,51 +23,41 @@ class Ownership:
 
 def ownership(there: Scene, text: str) -> Ownership:
     """What --owners says. UsageError for a table that can't be read, or names whom nobody knows."""
-    from engine.plan.owners import KEEP, MAP, NONE, parse_owners
+    from engine.plan.owners import KEEP, NONE, parse_owners
 
     if text in ("", KEEP):
         return Ownership(True if text else None)
     if text == NONE:
         return Ownership(False)
+    from engine.recovery.owners import known_here, known_then
+
+    table = table_of(text)
+    then = known_then(there.journal, there.session, there.stream, there.point("latest").position)
+    return Ownership(True, parse_owners(table, then, known_here))
+
+
+def as_sent(text: str) -> str:
+    """What a node is told: keep, none, or the table itself. UsageError for a table that makes no sense."""
+    from engine.plan.owners import KEEP, NONE, parse_table
+
+    if text in ("", KEEP, NONE):
+        return text
+    table = table_of(text)
+    if not parse_table(table):
+        raise UsageError(f"the owners' table of {text} has no line", hint="write: user OLD = NEW")
+    return table
+
+
+def table_of(text: str) -> str:
+    """The table that map:FILE names."""
+    from engine.plan.owners import MAP
+
     how, _, file = text.partition(":")
     if how != MAP or not file:
         raise UsageError(f"--owners {text} says nothing", hint="write keep, none, or map:FILE")
     try:
-        table = Path(file).expanduser().read_text("utf-8")
+        return Path(file).expanduser().read_text("utf-8")
     except (OSError, ValueError) as error:
         raise UsageError(
             f"the owners' table {file} can't be read: {error}", hint="see `bcsctl restore --help`"
         ) from None
-    then = _here if there.stream.address.host == EMBEDDED_HOST else _kept(there)
-    return Ownership(True, parse_owners(table, then, _here))
-
-
-def _here(kind: str, name: str) -> int | None:
-    try:
-        return pwd.getpwnam(name).pw_uid if kind == "user" else grp.getgrnam(name).gr_gid
-    except KeyError:
-        return None
-
-
-def _kept(there: Scene) -> Resolve:
-    """Names as the host's own /etc/passwd and /etc/group have them, where its history holds those."""
-    from engine.query.content import content
-
-    known: dict[str, dict[str, int]] = {}
-
-    def resolve(kind: str, name: str) -> int | None:
-        if kind not in known:
-            try:
-                point = there.point("latest")
-                _, parts = content(there.session, there.journal, there.stream, point.position, _FILES[kind])
-                known[kind] = _numbers(b"".join(parts).decode("utf-8", "replace"))
-            except NothingThere:
-                known[kind] = {}
-        return known[kind].get(name)
-
-    return resolve
-
-
-def _numbers(text: str) -> dict[str, int]:
-    rows = (line.split(":") for line in text.splitlines())
-    return {row[0]: int(row[2]) for row in rows if len(row) > 2 and row[2].isdigit()}

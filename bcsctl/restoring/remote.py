@@ -10,7 +10,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from engine.env.clock import SYSTEM
 from engine.env.endpoint import Endpoint, request_json
 from engine.model.errors import BcsError, Failed, NothingThere, Refused, Unreachable, UsageError, VerificationFailed
 from engine.model.times import format_size
+from engine.wire.errands import LOOK, SCRATCH
 
 WAIT_SECONDS = 10.0
 RETRY_SECONDS = 0.5
@@ -31,7 +32,8 @@ _CANCELLED = "cancelled"
 class Asked:
     """What the user wants: where from, as of when, and `folder`, absolute, on `host`; empty for this machine.
 
-    With `before`, the moment of a mark, in place on `host` instead; `exact` removes what did not exist then."""
+    With `before`, the moment of a mark, in place on `host` instead; `exact` removes what did not exist then. `way` is
+    another errand (engine.wire.errands), `how` what else is said, in the node's words."""
 
     address: str
     path: bytes | None
@@ -42,6 +44,8 @@ class Asked:
     who: str
     before: str = ""
     exact: bool = False
+    way: str = ""
+    how: Mapping[str, Any] = field(default_factory=dict)
 
     def body(self, *, dry_run: bool = False) -> dict[str, Any]:
         return {
@@ -53,6 +57,8 @@ class Asked:
             "verify": self.verify,
             "dry_run": dry_run,
             "who": self.who,
+            **self.how,
+            **({"way": self.way} if self.way else {}),
             **({"in_place": True, "before": self.before, "exact": self.exact} if self.before else {}),
         }
 
@@ -61,6 +67,8 @@ class Asked:
         """Where it goes, for the eye."""
         if self.before:
             return f"its place on {self.host}"
+        if self.way == SCRATCH:
+            return f"{self.host}:{SCRATCH}"
         return f"{self.host}:{os.fsdecode(self.folder)}" if self.host else os.fsdecode(self.folder)
 
 
@@ -69,13 +77,35 @@ def planned(endpoint: Endpoint, asked: Asked) -> dict[str, Any]:
     return request_json(endpoint, "POST", "/v1/restores", asked.body(dry_run=True), timeout_seconds=300)
 
 
+def looked(endpoint: Endpoint, asked: Asked, as_json: bool) -> dict[str, Any]:
+    """What a restore would do, and what stands in its way where it goes: {point, at, class, plan, dry_run}.
+
+    Refused as the restore would be. Of a host whose agent is not heard of it says what the node knows.
+    """
+    try:
+        told = carried_out(endpoint, replace(asked, way=LOOK), as_json)
+    except Refused as error:
+        if "agent" not in error.details:
+            raise
+        say(f"{error.message}: nobody has looked at what is there", BUSY)
+        return planned(endpoint, asked)
+    plan = {**told["plan"], "standing": told["standing"]}
+    return {**{name: told[name] for name in ("point", "at", "class")}, "plan": plan, "dry_run": True}
+
+
 def carried_out(endpoint: Endpoint, asked: Asked, as_json: bool) -> dict[str, Any]:
     """Open a restore, see it to its end, and answer with what the node and the receiver said of it.
 
     On Ctrl-C it is cancelled first. Raises what kept it from beginning or broke it off.
     """
     opened = request_json(endpoint, "POST", "/v1/restores", asked.body(), timeout_seconds=300)
+    outcome = seen_through(endpoint, opened, asked, as_json)
     opened.pop("version", None)
+    return {"address": asked.address, **opened, "kept": 0, "kept_aside": [], **outcome, "recorded": True}
+
+
+def seen_through(endpoint: Endpoint, opened: Mapping[str, Any], asked: Asked, as_json: bool) -> dict[str, Any]:
+    """The outcome of what was opened, once it is over."""
     with progress(as_json) as drawn:
         task = drawn.add_task("restoring", total=opened["plan"]["bytes"] or None)
 
@@ -86,13 +116,11 @@ def carried_out(endpoint: Endpoint, asked: Asked, as_json: bool) -> dict[str, An
             if asked.host:
                 ended = _watched(endpoint, opened, draw)
                 _raise_unless_done(ended, asked)
-                outcome = dict(ended["outcome"])
-            else:
-                outcome = _received(endpoint, opened["id"], asked, draw)
+                return dict(ended["outcome"])
+            return _received(endpoint, opened["id"], asked, draw)
         except KeyboardInterrupt:
             _cancel(endpoint, opened["id"], asked)
             raise
-    return {"address": asked.address, **opened, "kept": 0, "kept_aside": [], **outcome, "recorded": True}
 
 
 def _watched(endpoint: Endpoint, opened: Mapping[str, Any], draw: Callable[[str, int, int], None]) -> dict[str, Any]:
@@ -123,6 +151,7 @@ def _watched(endpoint: Endpoint, opened: Mapping[str, Any], draw: Callable[[str,
 def _received(endpoint: Endpoint, id: str, asked: Asked, draw: Callable[[str, int, int], None]) -> dict[str, Any]:
     """Receive it ourselves. KeyboardInterrupt when someone pressed Ctrl-C meanwhile."""
     from engine.agent.restore.client import RestoreClient, Stopped
+    from engine.agent.restore.onto import Look, Onto
     from engine.agent.restore.receive import Done
     from engine.agent.restore.restoring import Job, receive
 
@@ -141,7 +170,8 @@ def _received(endpoint: Endpoint, id: str, asked: Asked, draw: Callable[[str, in
     with _interrupted(stopping):
         try:
             client = RestoreClient(lambda: endpoint, id, "", stopping, waiting)
-            return receive(client, Job(asked.folder, asked.verify, guarded=False), stopping, tell)
+            job = Job(asked.folder, asked.verify, guarded=False, name=id, how=asked.how)
+            return receive(client, job, stopping, tell, run=Look if asked.way == LOOK else Onto)
         except Stopped as error:
             if stopping.is_set():
                 raise KeyboardInterrupt from None
@@ -180,9 +210,12 @@ def _raise_unless_done(ended: Mapping[str, Any], asked: Asked) -> None:
         raise Failed(f"{message}; what was written stays in {asked.place}")
     kinds: dict[str, type[BcsError]] = {
         "refused": Refused, "usage": UsageError, "nothing-there": NothingThere, "damaged": VerificationFailed,
+        "verification-failed": VerificationFailed,
     }  # fmt: skip
     kind = kinds.get(str(told.get("code")), Failed)
-    raise kind(f"host {asked.host}: {message}", hint=str(told.get("hint") or ""))
+    details = told.get("details")
+    hint = str(told.get("hint") or "")
+    raise kind(f"host {asked.host}: {message}", hint=hint, details=details if isinstance(details, dict) else {})
 
 
 def local_folder(path: str) -> bytes:

@@ -39,7 +39,7 @@ def to_scratch(
 
     if where.site is not None:
         raise UsageError("scratch is on the machine that has the journal", hint="run it on the site's node")
-    asked = replace(asked, verify=True, into_protected=True)  # of one beside the live files it is said
+    asked = replace(asked, verify=True, guarded=False)  # of one beside the live files it is said
     with damage_is_a_difference(), scenes(where, asked.scope) as found:
         wanted = {**asked.again(), "beside": beside}
         if asked.dry_run:
@@ -71,7 +71,7 @@ def to_scratch(
         if commands and not code:
             scratch, checked = _check(where, scratch, commands, seconds, may_write)
             code = 0 if checked["passed"] else FAILED_CHECK
-    answer = {**answer, "scratch": told(scratch), **({"checked": checked} if checked else {})}
+    answer = {**answer, "scratch": place.as_json(scratch), **({"checked": checked} if checked else {})}
     shown(asked, answer)
     if not asked.as_json:
         _render_checked(checked)
@@ -95,7 +95,7 @@ def check(where: Settings, id: str, commands: Sequence[str], seconds: float, may
     with unfinished.alone(where.home, Path(scratch.tree)):
         scratch, checked = _check(where, scratch, commands, seconds, may_write)
     if as_json:
-        print_json({"scratch": told(scratch), "checked": checked})
+        print_json({"scratch": place.as_json(scratch), "checked": checked})
     else:
         _render_checked(checked)
     return 0 if checked["passed"] else FAILED_CHECK
@@ -112,7 +112,8 @@ def promote(
     scratch = place.read(where.home, id)
     if to is not None and not into_protected:
         _refuse_protected(where, scratch, Path(to))
-    begun = _act(where, scratch, PROMOTING, {"to": to, "aside": aside, "changed": changed})
+    how = {"to": to, "aside": aside, "changed": changed, **({"into_protected": True} if into_protected else {})}
+    begun = _act(where, scratch, PROMOTING, how)
     with unfinished.alone(where.home, Path(scratch.tree)):
         try:
             moved = put_in_place(where.home, scratch, Path(to) if to else None, aside=aside, changed=changed)
@@ -173,7 +174,7 @@ def listed(where: Settings, as_json: bool) -> int:
             {"id": one.id, "target": one.target, "asked": dict(one.asked), "began_at": format_time(one.begun_at)}
             for one in begun
         ]
-        print_json({"scratches": [told(scratch) for scratch in scratches], "unfinished": unfinished_rows})
+        print_json({"scratches": [place.as_json(scratch) for scratch in scratches], "unfinished": unfinished_rows})
         return 0
     rows = [
         [one.id, one.state, local_time(one.made_at), str(one.asked["scope"]), format_size(one.content_bytes), one.tree]
@@ -187,23 +188,6 @@ def listed(where: Settings, as_json: bool) -> int:
     else:
         say("there is no scratch restore: `bcsctl restore ADDRESS --to scratch` makes one", DIM)
     return 0
-
-
-def told(scratch: Scratch) -> dict[str, Any]:
-    """A scratch restore in JSON."""
-    return {
-        "id": scratch.id,
-        "tree": scratch.tree,
-        "state": scratch.state,
-        "made_at": format_time(scratch.made_at),
-        "by": scratch.by,
-        "scope": scratch.asked["scope"],
-        "sources": list(scratch.sources),
-        "files": scratch.files,
-        "bytes": scratch.content_bytes,
-        "checks": list(scratch.checks),
-        "changed": scratch.changed,
-    }
 
 
 def _warn_when_protected(found: Sequence[Scene], folder: Path | None) -> None:

@@ -53,6 +53,8 @@ class Agent:
     """Microseconds that the host's wall clock is ahead of site time, as its agent measures it."""
     usage: dict[str, Any] | None = None
     """What it uses and may use (`engine.node.reports.read_usage`)."""
+    scratches: list[dict[str, Any]] = field(default_factory=list)
+    """What its host has in scratch (`engine.node.reports.read_scratches`)."""
 
 
 @dataclass(slots=True)

@@ -74,6 +74,8 @@ def read_clock_skew(report: Mapping[str, Any]) -> int | None:
     return fields.whole(report, "clock_skew", low=-fields.TIME_MAX, high=fields.TIME_MAX)
 
 
+_SCRATCHES_MAX = 50
+_CODE_MAX = 1 << 16
 USAGE = ("memory_bytes", "memory_limit_bytes", "spool_bytes", "spool_limit_bytes", "cache_bytes")
 
 
@@ -92,6 +94,26 @@ def read_usage(report: Mapping[str, Any]) -> dict[str, Any] | None:
         "bandwidth": None if told.get("bandwidth") is None else fields.whole(told, "bandwidth"),
         "message": fields.text(told, "message", "")[:_MESSAGE_CHARS],
     }
+
+
+def read_scratches(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a host has in scratch: engine.tree.scratch.place.as_json, and `restore`, by which it was made."""
+    return [
+        {
+            **{name: fields.label(row, name, chars_max=_WORD_CHARS) for name in ("id", "state", "restore")},
+            "tree": fields.text(row, "tree", chars_max=_PATH_CHARS),
+            "made_at": fields.text(row, "made_at", "", chars_max=_WORD_CHARS),
+            **{name: fields.whole(row, name, 0) for name in ("files", "bytes", "changed")},
+            "checks": [
+                {
+                    "command": fields.text(check, "command", "")[:_MESSAGE_CHARS],
+                    "code": fields.whole(check, "code", 0, low=-_CODE_MAX, high=_CODE_MAX),
+                }
+                for check in fields.objects(row, "checks", count_max=_SCRATCHES_MAX)
+            ],
+        }
+        for row in fields.objects(report, "scratches", count_max=_SCRATCHES_MAX)
+    ]
 
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:

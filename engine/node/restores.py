@@ -20,6 +20,7 @@ from engine.model.errors import NothingThere, Refused
 from engine.model.ids import parse_position
 from engine.model.points import Point
 from engine.model.times import DAY, format_time
+from engine.node.errands import granted_json
 from engine.node.supplies import Supplies
 from engine.query import streams
 from engine.query.applied import paths_of
@@ -34,6 +35,7 @@ from engine.recovery.restoring import pieces_of, prepare_for
 from engine.recovery.sending import TARGET, Sending
 from engine.recovery.told import plan_json, unreadable_json
 from engine.store.base import Missing
+from engine.wire.errands import LOOK, OF_SCRATCH
 
 OPEN = "open"
 SENDINGS_MAX = 4
@@ -78,6 +80,7 @@ class Restore:
             "host": grant.host,
             "dir": grant.dir,
             "verify": grant.verify,
+            "way": grant.way,
             "by": grant.by,
             "opened_at": format_time(grant.opened_at),
             "state": self.state,
@@ -139,7 +142,9 @@ class Restores:
         """What the agent of a host is to receive."""
         mine = (each.grant for each in self.known.values() if each.grant.host == host and each.end is None)
         return [
-            {
+            granted_json(grant)
+            if grant.way or grant.how
+            else {
                 "id": grant.id,
                 "dir": grant.dir,
                 "verify": grant.verify,
@@ -169,13 +174,14 @@ class Restores:
             raise NothingThere(f"there is no restore {id[:40]}", hint="`bcsctl history` shows what was done")
         return self.known[id]
 
-    async def open(self, grant: Grant, sent: Sent) -> Restore:
-        """Grant a restore, durably."""
+    async def open(self, grant: Grant, sent: Sent | None) -> Restore:
+        """Grant a restore, or an errand for which nothing is sent, durably."""
         await asyncio.to_thread(granting.open_grant, self.journal, grant)
         found = self.known[grant.id] = Restore(grant)
-        done: asyncio.Future[Sent] = asyncio.get_running_loop().create_future()
-        done.set_result(sent)
-        self._keep(grant.id, done)
+        if sent is not None:
+            done: asyncio.Future[Sent] = asyncio.get_running_loop().create_future()
+            done.set_result(sent)
+            self._keep(grant.id, done)
         await self._ring(found)
         return found
 
@@ -230,6 +236,8 @@ class Restores:
         """What is sent of a restore: worked out once, and again after this node has started again."""
         if restore.end is not None:
             raise over(restore)
+        if restore.grant.way in OF_SCRATCH:
+            raise Refused(f"nothing is sent to {restore.grant.way} what is in scratch")
         id = restore.grant.id
         known = self._sent.get(id)
         if known is None:
@@ -246,6 +254,7 @@ class Restores:
     async def batch(self, restore: Restore, number: int, data: bool) -> bytes:
         """One batch; the next ones are begun. NothingThere beyond the last one."""
         sent = await self.sent(restore)
+        data = data and restore.grant.way != LOOK  # who only looks is told names, and hashes
         if not 0 <= number < len(sent.sending):
             raise NothingThere(f"restore {restore.grant.id} has {len(sent.sending)} batches, there is no {number}")
         for each in range(number, min(number + 1 + AHEAD, len(sent.sending))):
@@ -259,6 +268,14 @@ class Restores:
             near = range(number + 1, number + 2 * AHEAD + 2)
             for key in [key for key, made in sent.making.items() if made.done() and key[0] not in near]:
                 del sent.making[key]
+
+    async def listing(self, restore: Restore, number: int) -> bytes:
+        """One listing. NothingThere beyond the last one."""
+        sending = (await self.sent(restore)).sending
+        if not isinstance(sending, Sending) or not 0 <= number < sending.listings:
+            raise NothingThere(f"restore {restore.grant.id} has no listing {number}")
+        made = self.pool.submit(lambda: b"".join(sending.listing(number)))
+        return await asyncio.shield(asyncio.wrap_future(made))
 
     @property
     def busy(self) -> bool:

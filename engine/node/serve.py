@@ -39,6 +39,7 @@ from engine.node.api import metrics as metrics_api
 from engine.node.api import notify as notify_api
 from engine.node.api import recoveries as recoveries_api
 from engine.node.api import restores as restores_api
+from engine.node.api import scratches as scratches_api
 from engine.node.api import supply as supply_api
 from engine.node.api import sync as sync_api
 from engine.node.api import users as users_api
@@ -293,6 +294,7 @@ def application(parts: Parts, version: str) -> Starlette:
             *metrics_api.routes(parts, version),
             *notify_api.routes(parts),
             *restores_api.routes(parts),
+            *scratches_api.routes(parts),
             *supply_api.routes(parts),
             *recoveries_api.routes(parts),
             *users_api.routes(parts),

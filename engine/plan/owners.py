@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from engine.model import acls, xattrs
 from engine.model.errors import UsageError
-from engine.model.events import Inode
 from engine.plan.restore import Made, RestorePlan
 
 KEEP, MAP, NONE = "keep", "map", "none"
@@ -43,11 +42,19 @@ class Owners:
         return self.groups.get(gid, gid if self.other_groups is None else self.other_groups)
 
 
-def parse_owners(text: str, then: Resolve, here: Resolve) -> Owners:
-    """A table as numbers; names on the left are those of `then`, on the right those of `here`. UsageError names the
-    line that says nothing or names nobody."""
-    found: dict[str, dict[int, int]] = {USER: {}, GROUP: {}}
-    others: dict[str, int] = {}
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a table: `kind` USER or GROUP, `old` and `new` names or numbers, as they were written."""
+
+    number: int
+    kind: str
+    old: str
+    new: str
+
+
+def parse_table(text: str) -> tuple[Line, ...]:
+    """The lines of a table. UsageError names the one that says nothing."""
+    found = []
     for number, raw in enumerate(text.splitlines(), 1):
         line = raw.split("#", 1)[0].strip()
         if not line:
@@ -55,13 +62,43 @@ def parse_owners(text: str, then: Resolve, here: Resolve) -> Owners:
         match = _LINE.match(line)
         if not match:
             raise UsageError(f"line {number} of the owners' table: '{line}'", hint="write: user OLD = NEW")
-        kind, old, new = match.groups()
-        into = _number(kind, new, here, number, "on this machine")
-        if old == EVERYONE:
-            others[kind] = into
+        found.append(Line(number, *match.groups()))
+    return tuple(found)
+
+
+def as_numbers(lines: Iterable[Line], then: Resolve) -> tuple[Line, ...]:
+    """The table with numbers on the left, by what `then` knows: for whoever resolves the right elsewhere. UsageError
+    names the line that names nobody."""
+    return tuple(
+        line
+        if line.old == EVERYONE
+        else replace(line, old=str(_number(line.kind, line.old, then, line.number, "where it was protected")))
+        for line in lines
+    )
+
+
+def resolved(lines: Iterable[Line], then: Resolve, here: Resolve) -> Owners:
+    """A table as numbers; names on the left are those of `then`, on the right those of `here`. UsageError names the
+    line that names nobody."""
+    found: dict[str, dict[int, int]] = {USER: {}, GROUP: {}}
+    others: dict[str, int] = {}
+    for line in lines:
+        into = _number(line.kind, line.new, here, line.number, "on this machine")
+        if line.old == EVERYONE:
+            others[line.kind] = into
         else:
-            found[kind][_number(kind, old, then, number, "where it was protected")] = into
+            found[line.kind][_number(line.kind, line.old, then, line.number, "where it was protected")] = into
     return Owners(found[USER], found[GROUP], others.get(USER), others.get(GROUP))
+
+
+def parse_owners(text: str, then: Resolve, here: Resolve) -> Owners:
+    """`resolved` of a table's text."""
+    return resolved(parse_table(text), then, here)
+
+
+def nobody(kind: str, name: str) -> int | None:
+    """A Resolve that knows no names."""
+    return None
 
 
 def with_owners(plan: RestorePlan, owners: Owners) -> RestorePlan:
@@ -72,14 +109,16 @@ def with_owners(plan: RestorePlan, owners: Owners) -> RestorePlan:
 
 def _made(made: Made, owners: Owners) -> Made:
     inode = made.inode
-    changed = replace(inode, uid=owners.user(inode.uid), gid=owners.group(inode.gid), xattrs=_acls(inode, owners))
+    kept = mapped_xattrs(inode.xattrs, owners)
+    changed = replace(inode, uid=owners.user(inode.uid), gid=owners.group(inode.gid), xattrs=kept)
     return replace(made, inode=changed)
 
 
-def _acls(inode: Inode, owners: Owners) -> bytes:
-    if not inode.xattrs:
+def mapped_xattrs(encoded: bytes, owners: Owners) -> bytes:
+    """Extended attributes (engine.model.xattrs) with the users and groups that their ACLs name mapped."""
+    if not encoded:
         return b""
-    values = dict(xattrs.decode(inode.xattrs))
+    values = dict(xattrs.decode(encoded))
     for name in acls.KINDS:
         if name in values:
             values[name] = _acl(values[name], owners)

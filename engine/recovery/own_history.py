@@ -60,15 +60,16 @@ def refuse_into_protected(journal: Journal, ready: Iterable[Prepared], path: byt
                 raise refused(target, place)
 
 
-def refuse_protected(journal: Journal, moves: Sequence[tuple[bytes, Sequence[bytes]]]) -> None:
-    """Refused for the first target of `moves`, (target, where that came from), that a source would take for new."""
+def refuse_protected(journal: Journal, moves: Sequence[tuple[bytes, Sequence[bytes]]], *, whole: bool = False) -> None:
+    """Refused for the first target of `moves`, (target, where that came from), that a source would take for new; with
+    `whole` also for one that holds what is protected."""
     known = places(journal)
     for target, origins in moves:
         real = os.path.realpath(target)
         if real in map(os.path.realpath, origins):
             continue
         for place in known:
-            if place.takes(real):
+            if place.takes(real) or (whole and within(place.path, real)):
                 raise refused(target, place)
 
 

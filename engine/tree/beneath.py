@@ -14,12 +14,14 @@ from collections.abc import Iterable
 from engine.tree.paths import shown
 
 KEPT_MAX = 32
+_HELD = b"/proc/self/fd/"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Beneath:
     """Paths at or below `roots` (absolute), by names that can't be exchanged. Links that lead to a root are followed:
-    whoever set it meant that. One thread uses it; `forget` before what directories there are changes."""
+    whoever set it meant that; one that is a descriptor of ours (/proc/self/fd/N) is that directory, wherever it is by
+    now. One thread uses it; `forget` before what directories there are changes."""
 
     def __init__(self, roots: Iterable[bytes]) -> None:
         self._roots = sorted({root.rstrip(b"/") or b"/" for root in roots}, key=len, reverse=True)
@@ -53,7 +55,7 @@ class Beneath:
         if known is not None:
             self._kept.move_to_end(path)
             return known
-        fd = os.open(os.path.realpath(root), _DIRECTORY)
+        fd = os.open(root + b"/." if root.startswith(_HELD) else os.path.realpath(root), _DIRECTORY)
         for name in path[len(root) :].split(b"/"):
             if name:
                 try:

@@ -159,7 +159,7 @@ class InPlace(Run):
 
     def _contents(self) -> None:
         done = self._state.done
-        changing = Exchanging(self._place, self._job.name, self._turns, done, self._owners)
+        changing = Exchanging(self._place, self._job.name, self._turns, done, self._owning.kept)
         directories = {ROOT_ID: b""}
         try:
             for number, batch in self._batches(sorted([*self._numbers("made"), *self._numbers("files")]), data=True):
@@ -187,7 +187,7 @@ class InPlace(Run):
         found = {turn.path: turn for turn in turns if turn.path not in failed}
         for path in deepest_first(found):
             try:
-                missing = finish(self._place.held(path), self._wanted[found[path].number], self._owners)
+                missing = finish(self._place.held(path), self._wanted[found[path].number], self._owning.kept)
                 done.shortfalls += [str(Shortfall(path, one.what, one.errno)) for one in missing]
             except OSError as error:
                 done.failures.append((path, os.strerror(error.errno or 0)))
@@ -238,7 +238,7 @@ class InPlace(Run):
                 return [] if is_one(*self._both(turn)) else [f"further name of {shown(turn.target)}"]
             excused = any(text.startswith(f"{shown(turn.path)}: ") for text in self._state.done.shortfalls)
             there = read_attributes(self._place.held(turn.path))
-            return differing(there, self._wanted[turn.number], excused=excused, owners=self._owners)
+            return differing(there, self._wanted[turn.number], excused=excused, owners=self._owning.kept)
         except CannotRead as error:
             return [os.strerror(error.errno)]
         except OSError as error:

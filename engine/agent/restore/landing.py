@@ -56,11 +56,13 @@ class Landing:
         return self.path + path.removeprefix(self.held).removesuffix(b"/.")
 
 
-def check(target: bytes, own: Iterable[bytes], protected: Iterable[bytes], *, guarded: bool = True) -> bytes:
+def check(
+    target: bytes, own: Iterable[bytes], protected: Iterable[bytes], *, guarded: bool = True, empty: bool = True
+) -> bytes:
     """The directory that the target names, symbolic links followed; that and no other may be taken.
 
-    Refused where nothing may be restored to: what is not empty, holds the agent's own files (`own`) or something that
-    is protected, or, with `guarded`, is the system's. UsageError for a path that makes no sense."""
+    Refused where nothing may be restored to: what holds the agent's own files (`own`) or something that is protected,
+    with `guarded` what is the system's, with `empty` what is not empty. UsageError for a path that makes no sense."""
     if not target.startswith(b"/") or b"\0" in target or {b".", b".."} & set(target.split(b"/")):
         raise UsageError(f"'{shown(target)}' is not an absolute path", hint="write --to HOST:/the/whole/path")
     real = os.path.realpath(target)
@@ -74,14 +76,24 @@ def check(target: bytes, own: Iterable[bytes], protected: Iterable[bytes], *, gu
             raise Refused(
                 f"{shown(target)} is protected itself, or holds what is ({shown(path)}): "
                 "what is restored there would become new history",
-                hint="restore to a directory beside it, look, then move what you need",
+                hint="restore beside it, or --in-place to where it came from; --into-protected does it all the same",
             )
     if guarded and (any(within(real, path) for path in SYSTEM) or real == b"/"):
         raise Refused(f"{shown(target)} belongs to the system itself", hint="name a directory below /srv or /var/tmp")
     if guarded and any(name.startswith(b".") for name in real.split(b"/")):
         raise Refused(f"{shown(target)} is a hidden place, such as keys are kept in", hint="name another directory")
-    check_target(Path(os.fsdecode(real)))
+    if empty:
+        check_target(Path(os.fsdecode(real)))
     return real
+
+
+def hold(real: bytes) -> int:
+    """A descriptor of the directory of that name, which leads to it through no link. Refused where it is another."""
+    fd = os.open(real, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if os.readlink(b"/proc/self/fd/%d" % fd) != real:
+        os.close(fd)
+        raise _exchanged(real)
+    return fd
 
 
 def take(target: bytes, before: Before | None, looked: bytes | None = None) -> Landing:

@@ -12,19 +12,35 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import engine
 from engine.agent.host.where import find
 from engine.agent.restore.client import RestoreClient, Stopped
 from engine.agent.restore.in_place import InPlace
+from engine.agent.restore.onto import Look, Onto
 from engine.agent.restore.restoring import Job, Run, Untold, receive
+from engine.agent.restore.scratches import Check, Discard, Promote, ToScratch
+from engine.drivers.files import within
 from engine.env.processes import end_with
-from engine.model.errors import BcsError
+from engine.model.errors import BcsError, UsageError
+from engine.wire import errands
+from engine.wire.errands import where_of
 
 AGAIN = 75
 """The exit code that asks to be started again (EX_TEMPFAIL, sysexits.h)."""
 LOOK_SECONDS = 0.2
+RUNS: Mapping[str, type[Run]] = {
+    errands.RESTORE: Onto,
+    errands.LOOK: Look,
+    errands.SCRATCH: ToScratch,
+    errands.CHECK: Check,
+    errands.PROMOTE: Promote,
+    errands.DISCARD: Discard,
+}
+"""What carries out each errand."""
 
 
 def main() -> int:
@@ -50,17 +66,10 @@ def main() -> int:
         if not alone(folder / f"{arguments.id}.lock", stopping):
             return AGAIN
         granted = json.loads((folder / f"{arguments.id}.job.json").read_bytes())
-        job = Job(
-            os.fsencode(granted["dir"]),
-            bool(granted.get("verify")),
-            own=[os.fsencode(home), *code()],
-            protected=[os.fsencode(path) for path in granted.get("protected", ())],
-            state=folder / f"{arguments.id}.json",
-            name=arguments.id,
-        )
+        job = job_of(granted, home, arguments.id)
         where = find(home, arguments.host, arguments.socket, arguments.node)
         client = RestoreClient(where.endpoint, arguments.id, arguments.host, stopping)
-        receive(client, job, stopping, run=InPlace if granted.get("in_place") else Run)
+        receive(client, job, stopping, run=run_of(granted))
     except Stopped:
         return AGAIN if stopping.is_set() else 0
     except (BcsError, OSError, ValueError) as error:
@@ -68,6 +77,38 @@ def main() -> int:
         # Any other error of ours was told to the node before it was raised here.
         return 0 if isinstance(error, BcsError) and not isinstance(error, Untold) else AGAIN
     return 0
+
+
+def job_of(granted: Mapping[str, Any], home: Path, id: str) -> Job:
+    """What a grant asks for."""
+    how = granted.get("how", {})
+    target = os.fsencode(where_of(granted))
+    protected = [os.fsencode(path) for path in granted.get("protected", ())]
+    if how.get("into_protected"):
+        protected = []
+    elif how.get("own_place"):  # it comes back to where it came from
+        real = os.path.realpath(target)
+        protected = [path for path in protected if not within(real, os.path.realpath(path))]
+    return Job(
+        target,
+        bool(granted.get("verify")),
+        own=[os.fsencode(home), *code()],
+        protected=protected,
+        state=home / "agent" / "restores" / f"{id}.json",
+        name=id,
+        home=home,
+        how=how,
+    )
+
+
+def run_of(granted: Mapping[str, Any]) -> type[Run]:
+    """What carries out a grant. UsageError for an errand that this version does not know."""
+    if granted.get("in_place"):
+        return InPlace
+    way = str(granted.get("way", errands.RESTORE))
+    if way not in RUNS:
+        raise UsageError(f"this agent does not know how to '{way[:40]}'", hint="`bcsctl apply` brings it up to date")
+    return RUNS[way]
 
 
 def code() -> list[bytes]:

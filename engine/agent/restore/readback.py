@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from blake3 import blake3
@@ -22,8 +22,18 @@ from engine.wire.batch import HASH_BYTES, Batch
 class ReadBack:
     """Compares batch by batch, in their order; each holds the hashes of its extents, their bytes are not needed."""
 
-    def __init__(self, landing: Landing, directories: dict[int, bytes], done: Done, owners: bool, threads: int) -> None:
+    def __init__(
+        self,
+        landing: Landing,
+        directories: dict[int, bytes],
+        done: Done,
+        owners: bool,
+        threads: int,
+        left_out: Collection[int] = (),
+    ) -> None:
+        """`left_out` are file_ids of what was not made."""
         self.differences: list[tuple[bytes, str]] = []
+        self._left_out = left_out
         self._landing, self._directories = landing, directories
         self._owners = owners
         self._failed = {path for path, _ in done.failures}
@@ -37,15 +47,16 @@ class ReadBack:
 
     def compare(self, step: str, batch: Batch) -> None:
         """Add what differs of one batch's nodes."""
-        nodes = list(read_nodes(step, batch, self._directories).values())
+        found = read_nodes(step, batch, self._directories).values()
+        nodes = [node for node in found if node.file_id not in self._left_out]
         starts = [self._ends.pop(node.file_id, 0) for node in nodes]
         for node in nodes:
             if step == "files" and node.attributes is None:
                 self._ends[node.file_id] = node.extents[-1].offset + node.extents[-1].length if node.extents else 0
-        for node, found in zip(nodes, self._pool.map(self._of_node, nodes, starts), strict=True):
+        for node, wrong in zip(nodes, self._pool.map(self._of_node, nodes, starts), strict=True):
             path = self._path(node)
             if path is not None:
-                self.differences += [(self._landing.named(path), what) for what in found]
+                self.differences += [(self._landing.named(path), what) for what in wrong]
 
     def _path(self, node: Node) -> bytes | None:
         if node.names:

@@ -35,12 +35,15 @@ JOBS_AT_ONCE = 8
 MADE_UP = 1 << 60
 """From here on are file_ids of directories that nobody described: they only lead to others, and are never finished."""
 
+LISTED = "listed"
+"""What a listing of files is called where batches have a step."""
 _EXISTING = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TABLES = {
     "made": {"dentry"},
     "files": {"dentry", "inode", "extent", "record"},
     "others": {"dentry", "inode"},
     "finished": {"inode"},
+    LISTED: {"dentry", "inode", "record"},
 }
 
 
@@ -87,6 +90,8 @@ class Receiver:
 
     def __init__(self, landing: Landing, done: Done, owners: bool, threads: int = 2) -> None:
         self.done = done
+        self.left_out: frozenset[int] = frozenset()
+        """The file_ids of what is not to be made: it is there already."""
         self._landing = landing
         self._owners = owners
         self._pool = ThreadPoolExecutor(threads, "restore")
@@ -109,7 +114,8 @@ class Receiver:
             self._files(list(nodes.values()), batch)
         elif step == "others":
             for node in nodes.values():
-                self._other(node)
+                if node.file_id not in self.left_out:
+                    self._other(node)
         else:
             for node in nodes.values():
                 self._finish_directory(node)
@@ -158,6 +164,7 @@ class Receiver:
 
     def _files(self, nodes: Sequence[Node], batch: Batch) -> None:
         opened = list(self._pool.map(open_frame, batch.frames))
+        nodes = [node for node in nodes if node.file_id not in self.left_out]
         work = [node for node in nodes if node.file_id not in self.done.failed]
         for node in nodes:
             if node.damage and node.file_id not in self.done.failed:
@@ -260,7 +267,8 @@ def read_nodes(step: str, batch: Batch, directories: dict[int, bytes]) -> dict[i
     for file_id, letter, *rest in rows_of(batch, "inode", *columns):
         kind = chr(letter)
         node = nodes.setdefault(file_id, Node(file_id)) if step == "finished" else nodes.get(file_id)
-        if node is None or step != {FILE: "files", DIRECTORY: "finished"}.get(kind, "others"):
+        wanted = "files" if step == LISTED else step
+        if node is None or wanted != {FILE: "files", DIRECTORY: "finished"}.get(kind, "others"):
             raise Malformed(f"the inode {file_id} of type {kind!r} does not belong into the step '{step}'")
         node.attributes = Attributes(kind, *rest)
     _read_extents(batch, nodes)

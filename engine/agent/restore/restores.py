@@ -13,9 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.agent.restore import staging
+from engine.agent.restore import state as restore_state
 from engine.agent.restore.on_demand.trees import Trees
+from engine.agent.restore.scratches import every, forget_unwanted
 from engine.env import durable
 from engine.env.clock import SYSTEM, Clock
+from engine.model.errors import BcsError
+from engine.tree.scratch import place
 
 AGAIN_SECONDS, AGAIN_SECONDS_MAX = 2.0, 60.0
 """A process that ended although its restore is open is started again after so long; each time after twice as long."""
@@ -40,6 +45,8 @@ class Restores:
         self._running: dict[str, _Running] = {}
         self._trees = Trees(home, host, asking, clock)
         self._over: set[str] = set()
+        self._swept = False
+        self._seen: tuple[list[int], list[dict[str, Any]]] = ([], [])
         self._lock = threading.Lock()
 
     def follow(self, granted: Iterable[Mapping[str, Any]], protected: Iterable[str]) -> None:
@@ -97,10 +104,36 @@ class Restores:
 
     def _forget(self, wanted: Iterable[str]) -> None:
         """What was noted of restores that nobody wants any more."""
-        for path in (self._home / "agent" / "restores").glob("*.*"):
-            if path.name.split(".")[0] not in wanted:
-                with suppress(FileNotFoundError):
-                    path.unlink()
+        ids = set(wanted)
+        left = {path.name.split(".")[0] for path in (self._home / "agent" / "restores").glob("*.*")} - ids
+        if left or not self._swept:
+            self._swept = True
+            threading.Thread(target=forget, args=(self._home, left, ids), name="forget", daemon=True).start()
+
+    @property
+    def scratches(self) -> list[dict[str, Any]]:
+        """What this host has in scratch; looked at when something may have changed there."""
+        folder = self._home / place.FOLDER
+        try:
+            marks = [entry.stat().st_mtime_ns for entry in os.scandir(folder)]
+        except FileNotFoundError:
+            return []
+        if marks != self._seen[0]:
+            self._seen = (marks, every(self._home))
+        return self._seen[1]
+
+
+def forget(home: Path, left: Iterable[str], wanted: set[str]) -> None:
+    """Take away what restores that nobody wants any more have left about, and what was noted of them."""
+    folder = home / "agent" / "restores"
+    for id in left:
+        state = restore_state.load(folder / f"{id}.json")
+        if state is not None and staging.is_one(state.before, id):
+            with suppress(BcsError, OSError):
+                staging.clear(state.before)
+        for path in folder.glob(f"{id}.*"):
+            path.unlink(missing_ok=True)
+    forget_unwanted(home, wanted)
 
 
 def _ended(process: subprocess.Popen[bytes]) -> None:

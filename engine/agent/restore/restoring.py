@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from engine.agent.restore import landing
 from engine.agent.restore import state as restore_state
 from engine.agent.restore.client import RestoreClient, Stopped
 from engine.agent.restore.landing import Landing
+from engine.agent.restore.owning import Owning, owning_of
 from engine.agent.restore.readback import ReadBack
 from engine.agent.restore.receive import Done, Receiver
 from engine.agent.restore.state import State
@@ -46,7 +47,7 @@ LISTED_MAX = 2_000
 class Job:
     """What is received where. `own` and `protected` are paths that it must not touch, `state` the file in which is
     noted how far it is (none: it can't be resumed); `guarded` keeps it out of the system's own directories; by `name`
-    what lies about of this restore is known."""
+    what lies about of this restore is known. `home` is the agent's; `how` what else was asked for, by its errand."""
 
     target: bytes
     verify: bool
@@ -55,6 +56,8 @@ class Job:
     state: Path | None = None
     guarded: bool = True
     name: str = ""
+    home: Path | None = None
+    how: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Untold(Failed):
@@ -125,15 +128,15 @@ class Run:
         self._began = clock.monotonic()
         self._told_at = self._saved_at = clock.monotonic() - 60
         self._save_every = SAVE_SECONDS
-        self._owners = is_root()
+        self._owning = Owning(is_root())
+        self._left_out: frozenset[int] = frozenset()
+        """The file_ids of what is there already; and the batches that hold something else, None for all."""
+        self._needed: Set[int] | None = None
         self._threads = max(1, os.cpu_count() or 1)
 
     def whole(self) -> dict[str, Any]:
-        plan = self._client.plan()
-        self._steps = [step for step, count in plan["steps"] for _ in range(count)]
-        self._fingerprint = str(plan["fingerprint"])
-        place = self._job.state
-        known = restore_state.load(place) if place is not None else None
+        self._know()
+        known = restore_state.load(self._job.state) if self._job.state is not None else None
         job, looked = self._job, None
         if known is None:
             looked = landing.check(job.target, job.own, job.protected, guarded=job.guarded)
@@ -141,9 +144,16 @@ class Run:
         try:
             self._state = known if known is not None else State(held.before)
             self._begin_plan()
-            return self._into(held)
+            return self._outcome(self._into(held))
         finally:
             landing.give_back(held, self._state.done.attributes_set)
+
+    def _know(self) -> None:
+        """Ask for the plan."""
+        self._plan = self._client.plan()
+        self._steps = [step for step, count in self._plan["steps"] for _ in range(count)]
+        self._fingerprint = str(self._plan["fingerprint"])
+        self._owning = owning_of(self._plan.get("owners"))
 
     def _begin_plan(self) -> None:
         """What was noted counts for the plan that it was noted for; another one begins at its beginning."""
@@ -152,20 +162,22 @@ class Run:
         self._spent = self._state.seconds
         self._save(at_once=True)
 
-    def _into(self, held: Landing) -> dict[str, Any]:
-        receiver = Receiver(held, self._state.done, self._owners, self._threads)
+    def _into(self, held: Landing) -> list[tuple[bytes, str]]:
+        """Write it there; what differs once it is read back."""
+        receiver = Receiver(held, self._state.done, self._owning.kept, self._threads)
+        receiver.left_out = self._left_out
         try:
             self._write(receiver)
         finally:
             receiver.close()
         self._report("syncing", at_once=True)
         sync(held.held)
-        differences = self._read_back(held, receiver.directories) if self._job.verify else []
-        return self._outcome(differences)
+        return self._read_back(held, receiver.directories) if self._job.verify else []
 
     def _write(self, receiver: Receiver) -> None:
         again = [number for number in range(self._state.next) if self._steps[number] == "made"]
-        for number, batch in self._batches([*again, *range(self._state.next, len(self._steps))], data=True):
+        rest = (number for number in range(self._state.next, len(self._steps)) if self._is_needed(number))
+        for number, batch in self._batches([*again, *rest], data=True):
             receiver.apply(self._steps[number], batch, again=number < self._state.next)
             if number >= self._state.next:
                 self._state.next = number + 1
@@ -174,15 +186,18 @@ class Run:
         self._save(at_once=True)
 
     def _read_back(self, held: Landing, directories: dict[int, bytes]) -> list[tuple[bytes, str]]:
-        looking = ReadBack(held, directories, self._state.done, self._owners, self._threads)
+        looking = ReadBack(held, directories, self._state.done, self._owning.kept, self._threads, self._left_out)
         try:
-            numbers = [number for number, step in enumerate(self._steps) if step != "made"]
+            numbers = [number for number, step in enumerate(self._steps) if step != "made" and self._is_needed(number)]
             for number, batch in self._batches(numbers, data=False):
                 looking.compare(self._steps[number], batch)
                 self._report("reading back")
         finally:
             looking.close()
         return looking.differences
+
+    def _is_needed(self, number: int) -> bool:
+        return self._needed is None or self._steps[number] != "files" or number in self._needed
 
     def _batches(self, numbers: Sequence[int], *, data: bool) -> Iterator[tuple[int, Batch]]:
         """The batches in this order, the next ones being fetched meanwhile."""
@@ -196,7 +211,7 @@ class Run:
                 if not coming:
                     return
                 number, batch = coming.popleft()
-                yield number, batch.result()
+                yield number, self._owning.mapped(batch.result())
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

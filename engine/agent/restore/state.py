@@ -21,13 +21,15 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(slots=True)
 class State:
-    """`next` is the first batch of the plan `fingerprint` that was not applied; `seconds` were spent by then."""
+    """`next` is the first batch of the plan `fingerprint` that was not applied; `seconds` were spent by then. `kept`
+    are the file_ids of what stood there as it is to be, None before anybody looked."""
 
     before: Before
     fingerprint: str = ""
     next: int = 0
     seconds: float = 0.0
     done: Done = field(default_factory=Done)
+    kept: set[int] | None = None
 
 
 def save(path: Path, state: State) -> None:
@@ -38,6 +40,7 @@ def save(path: Path, state: State) -> None:
         "fingerprint": state.fingerprint,
         "next": state.next,
         "seconds": state.seconds,
+        "kept": None if state.kept is None else sorted(state.kept),
         "done": {
             "files": done.files,
             "names": done.names,
@@ -70,7 +73,10 @@ def load(path: Path) -> State | None:
             told["damaged"],
             told["attributes_set"],
         )
-        return State(before, value["fingerprint"], value["next"], value["seconds"], done)
+        kept = value.get("kept")
+        return State(
+            before, value["fingerprint"], value["next"], value["seconds"], done, None if kept is None else set(kept)
+        )
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 

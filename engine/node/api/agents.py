@@ -249,9 +249,10 @@ def take_report(parts: Parts, host: str, body: Mapping[str, Any]) -> None:
     rows = reports.read_sources(body)
     marks_done, marks_told = reports.read_marks_done(body), reports.read_marks_told(body)
     skew, usage = reports.read_clock_skew(body), reports.read_usage(body)
+    scratches = reports.read_scratches(body)
     settings = fields.text(body, "settings", "", chars_max=_WORD_CHARS)
     agent = parts.heard(host)
-    agent.settings, agent.usage = settings, usage
+    agent.settings, agent.usage, agent.scratches = settings, usage, scratches
     agent.version, agent.generation, agent.clock_skew = version or agent.version, generation, skew
     parts.desired.marks_done(host, marks_done, marks_told)
     now = agent.heard_at

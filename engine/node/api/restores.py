@@ -20,6 +20,7 @@ from engine.model.errors import NotAuthorised, Refused, UsageError
 from engine.model.ids import parse_address
 from engine.model.points import Gap, Point, parse_moment
 from engine.model.times import SECOND, format_time, parse_time
+from engine.node import errands
 from engine.node.api import fields, on_demand
 from engine.node.api.web import Answer, answering, read_json
 from engine.node.callers.access import (
@@ -44,9 +45,8 @@ from engine.recovery.granting import CANCELLED, DONE, FAILED, End, Grant
 from engine.recovery.in_place.told import COUNTED
 from engine.recovery.told import act_json, point_json
 from engine.tree.paths import path_json
+from engine.wire.errands import LOOK, SCRATCH
 
-BEGUN, ENDED = "restoring", "restore"
-"""What the audit calls the beginning and the end of a restore."""
 LIVING_WITHIN = 15 * SECOND
 """An agent that was heard of within this time is there to receive a restore."""
 FRESH_WITHIN = 10 * 60 * SECOND
@@ -55,6 +55,8 @@ OPEN_MAX = 32
 WAIT_SECONDS_MAX = 30.0
 _PATH_CHARS = 4096
 _SILENT = ("silent", "never-seen")
+_APART = ("scratch", "checked", "moves", "standing")
+"""What of an outcome the audit keeps in another form, or not at all."""
 
 
 def routes(parts: Parts) -> list[Route]:
@@ -74,27 +76,24 @@ def routes(parts: Parts) -> list[Route]:
         for each in restores.forsaken(parts.clock.now()):
             error = {"code": "cancelled", "message": "its receiver did not come", "hint": "", "details": {}}
             await _end(parts, request, each, End(CANCELLED, parts.clock.now(), f"node {parts.name}", {}, error))
-        _refuse_too_many(parts)
-        _refuse_without_agent(parts, asked["host"])
+        refuse_unless_possible(parts, asked["host"])
         caller = caller_of(request)
         origin = str(with_origin(request, {})["from"])
         grant = Grant(
             id, asked["address"], stream.id, str(point.position), point.at, point.point_class, asked["path"],
             os.fsdecode(sent.base), asked["host"], asked["dir"], asked["verify"], asked["by"], origin,
             parts.clock.now(), [caller.kind, caller.name, caller.token],
-            asked["before_position"], asked["exact"], asked["before"], asked["on_demand"],
+            asked["before_position"], asked["exact"], asked["before"], asked["on_demand"], asked["way"], asked["how"],
         )  # fmt: skip
         counted = COUNTED if grant.before else ("files", "bytes")
-        details = {**_details(grant), "plan": {name: planned[name] for name in counted}}
-        await asyncio.to_thread(parts.audit.act, BEGUN, asked["by"], with_origin(request, details))
-        restore = await restores.open(grant, sent)
-        await parts.desired.news()
+        restore = await opened(parts, request, grant, sent, {"plan": {name: planned[name] for name in counted}})
         undo = {"undo": grant.undo} if grant.undo else {}
         return Answer({**told, "id": id, "host": grant.host, "version": restore.version, **undo}, 201)
 
     async def listed(request: Request) -> Response:
         seen = sight(request, "viewer").sees
-        found = [each for each in restores.known.values() if seen(_group(each.grant))]
+        known = (each for each in restores.known.values() if each.grant.way != LOOK)
+        found = [each for each in known if seen(_group(each.grant))]
         return Answer({"restores": [each.as_json() for each in found]})
 
     async def look(request: Request) -> Response:
@@ -123,19 +122,24 @@ def routes(parts: Parts) -> list[Route]:
         restore = await received(parts, request)
         sent = await restores.sent(restore)
         plan = {"fingerprint": sent.sending.fingerprint.hex(), "steps": sent.sending.steps}
-        return Answer({"id": restore.grant.id, **plan, **sent.told})
+        return Answer({"id": restore.grant.id, **plan, **sent.told, **errands.plan_json(restore.grant, sent.sending)})
 
-    async def batch(request: Request) -> Response:
+    async def of_plan(request: Request) -> tuple[Restore, int]:
         restore = await received(parts, request)
         sent = await restores.sent(restore)
         if request.query_params.get("plan") != sent.sending.fingerprint.hex():
             raise Refused("the plan is another one since the node started again", details={"state": "replanned"})
-        data = request.query_params.get("data", "1") != "0"
         number = str(request.path_params["number"])
         if not number.isascii() or not number.isdigit() or len(number) > 9:
             raise UsageError(f"'{number[:40]}' is no batch's number")
-        whole = await restores.batch(restore, int(number), data)
-        return Response(whole, media_type="application/octet-stream")
+        return restore, int(number)
+
+    async def batch(request: Request) -> Response:
+        data = request.query_params.get("data", "1") != "0"
+        return Response(await restores.batch(*await of_plan(request), data), media_type="application/octet-stream")
+
+    async def listing(request: Request) -> Response:
+        return Response(await restores.listing(*await of_plan(request)), media_type="application/octet-stream")
 
     async def progress(request: Request) -> Response:
         body = await read_json(request, parts.bodies)
@@ -168,6 +172,7 @@ def routes(parts: Parts) -> list[Route]:
         Route("/v1/restores/{id}/cancel", answering(allow("operator", cancel, ITS_GROUPS)), methods=["POST"]),
         Route("/v1/restores/{id}/plan", answering(allow(receiver, plan, ITS_GROUPS)), methods=["GET"]),
         Route("/v1/restores/{id}/batches/{number}", answering(allow(receiver, batch, ITS_GROUPS)), methods=["GET"]),
+        Route("/v1/restores/{id}/listings/{number}", answering(allow(receiver, listing, ITS_GROUPS)), methods=["GET"]),
         Route("/v1/restores/{id}/progress", answering(allow(receiver, progress, ITS_GROUPS)), methods=["POST"]),
     ]
 
@@ -201,10 +206,11 @@ async def _asked(parts: Parts, request: Request) -> dict[str, Any]:
     body = await read_json(request, parts.bodies)
     address = fields.text(body, "address", chars_max=1_000)
     in_place = body.get("in_place") is True
-    role = "recoverer" if in_place else "operator"
-    need_group(request, role, parse_address(address).group)
-    folder = fields.text(body, "dir", "/" if in_place else None, chars_max=_PATH_CHARS)
     host = fields.text(body, "host", "", chars_max=253)
+    way, how = errands.asked(body, host)
+    role = "recoverer" if in_place or errands.needs_recoverer(way, how, host) else "operator"
+    need_group(request, role, parse_address(address).group)
+    folder = fields.text(body, "dir", "/" if in_place or way == SCRATCH else None, chars_max=_PATH_CHARS)
     if not folder.startswith("/") or "\0" in folder:
         raise UsageError(f"'{folder[:200]}' is not an absolute path", hint="write --to HOST:/the/whole/path")
     path = fields.text(body, "path", chars_max=_PATH_CHARS) if body.get("path") is not None else None
@@ -229,6 +235,8 @@ async def _asked(parts: Parts, request: Request) -> dict[str, Any]:
         "exact": in_place and body.get("exact") is True,
         "before": fields.text(body, "before", "", chars_max=200) if in_place else "",
         "before_position": "",
+        "way": way,
+        "how": how,
         "on_demand": on_demand.asked(parts, request, body, found.id, host) if "on_demand" in body else {},
     }
 
@@ -267,9 +275,11 @@ async def _prepared(parts: Parts, id: str, asked: dict[str, Any]) -> tuple[Point
                 ways = {"exact": asked["exact"], "verify": asked["verify"]}
                 return point, changes_to_send(parts.journal, session, id, stream, (before, point), path, **ways)
             into, contents = os.fsencode(asked["dir"]), not asked["on_demand"]
-            return point, prepared_to_send(
-                parts.journal, session, id, stream, lambda: point, path, into, contents=contents
-            )
+            sent = prepared_to_send(parts.journal, session, id, stream, lambda: point, path, into, contents=contents)
+            called = parts.desired.address(stream)
+            own = called is not None and called.split("/")[1] == asked["host"]
+            asked["how"] = errands.worked_out(parts.journal, session, sent.stream, point, asked, own)
+            return point, sent
 
     reading = parts.readers.submit(work)
     parts.reads.add(reading)
@@ -303,13 +313,10 @@ def _open_gap(parts: Parts, stream: str) -> Gap | None:
     return None
 
 
-def _refuse_too_many(parts: Parts) -> None:
+def refuse_unless_possible(parts: Parts, host: str) -> None:
+    """Refused while too many are open, and without the agent by which alone a host is restored to."""
     if sum(each.end is None for each in parts.restores.known.values()) >= OPEN_MAX:
         raise Refused(f"{OPEN_MAX} restores are open already", hint="wait until one of them has ended")
-
-
-def _refuse_without_agent(parts: Parts, host: str) -> None:
-    """A host is restored to by its own agent."""
     if not host:
         return
     agent = parts.agents.get(host)
@@ -318,6 +325,7 @@ def _refuse_without_agent(parts: Parts, host: str) -> None:
         raise Refused(
             f"no agent of host '{host}' is heard of{silent}, and only its own agent can restore to it",
             hint="name the host under `agent.hosts` of its Site and run `bcsctl apply`; see `bcsctl status --hosts`",
+            details={"host": host, "agent": None},
         )
 
 
@@ -329,19 +337,30 @@ def _may_receive(request: Request, grant: Grant) -> bool:
     return caller.kind in ("local", "user") and [caller.kind, caller.name, caller.token] == grant.receiver
 
 
+async def opened(parts: Parts, request: Request, grant: Grant, sent: Sent | None, told: Mapping[str, Any]) -> Restore:
+    """Record that it begins, and grant it: its receiver hears of it. What only looks is recorded nowhere."""
+    if what := errands.BEGUN.get(grant.way):
+        details = with_origin(request, {**_details(grant), **told})
+        await asyncio.to_thread(parts.audit.act, what, grant.by, details)
+    restore = await parts.restores.open(grant, sent)
+    await parts.desired.news()
+    return restore
+
+
 async def _end(parts: Parts, request: Request, restore: Restore, end: End) -> None:
     """Record an end, in the journal and in the audit. One that came before stays."""
     if restore.end is not None or not await parts.restores.close(restore, end):
         return
     grant = restore.grant
-    details = {**_details(grant), **_done(end)}
     await parts.desired.news()
-    await asyncio.to_thread(parts.audit.act, ENDED, grant.by, with_origin(request, details))
+    if what := errands.ENDED.get(grant.way):
+        details = {**_details(grant), **_done(end), **errands.outcome_details(grant, end.outcome)}
+        await asyncio.to_thread(parts.audit.act, what, grant.by, with_origin(request, details))
 
 
 def _done(end: End) -> dict[str, Any]:
     """How it ended, as the audit keeps it. Nothing that was not done to its end is verified."""
-    told = {"state": end.state, **act_json(end.outcome)}
+    told = {"state": end.state, **act_json({name: end.outcome[name] for name in end.outcome if name not in _APART})}
     if end.state != DONE:
         told |= {"verified": False, "error": str(end.error.get("message", ""))[:500]}
         told |= {"code": str(end.error.get("code", ""))[:40]} if end.error else {}
@@ -363,6 +382,7 @@ def _details(grant: Grant) -> dict[str, Any]:
         **({"in_place": True, "undo": grant.undo} if grant.before else path_json(os.fsencode(grant.dir), "target")),
         **({"host": grant.host} if grant.host else {}),
         **({"on_demand": True} if grant.on_demand else {}),
+        **errands.details(grant),
     }
 
 

@@ -18,6 +18,8 @@ from engine.tree.scratch.place import CHECKED, FAILED, RESTORED, Scratch
 
 OUTPUT_CHARS = 4_000
 CHANGES_NAMED = 20
+COMPARED = "(bytes and attributes)"
+"""What the check is called that runs no command."""
 TIMED_OUT = 124
 """The exit code of a check that took too long, as timeout(1) gives it."""
 
@@ -53,6 +55,26 @@ def run_checks(
         manifest.put_times_back(scratch.root, unchanged)
     passed = all(each["code"] == 0 for each in told) and (may_write or not changes)
     known = replace(scratch, state=CHECKED if passed else FAILED, checks=(*scratch.checks, *told), changed=len(changes))
+    place.save(home, known)
+    return Checked(known, tuple(changes[:CHANGES_NAMED]))
+
+
+def compare(home: Path, scratch: Scratch, clock: Clock) -> Checked:
+    """Read all of the tree and compare it with what was kept, and note what came of it: bytes, attributes, names."""
+    if scratch.state not in (RESTORED, CHECKED, FAILED):
+        raise Refused(f"scratch {scratch.id} is {scratch.state}: there is nothing to check", hint="restore it first")
+    began = clock.monotonic()
+    now = manifest.take(scratch.root)
+    changes = list(manifest.differing(manifest.read(place.manifest_file(home, scratch)), now.rows))
+    first = ", ".join(f"{name} ({what})" for name, what in changes[:3])
+    told = {
+        "command": COMPARED,
+        "code": 1 if changes else 0,
+        "seconds": round(clock.monotonic() - began, 3),
+        "output": f"{len(changes):,} differ: {first}" if changes else f"{len(now.rows):,} names as they were kept",
+    }
+    state = FAILED if changes else CHECKED
+    known = replace(scratch, state=state, checks=(*scratch.checks, told), changed=len(changes))
     place.save(home, known)
     return Checked(known, tuple(changes[:CHANGES_NAMED]))
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from engine.env import durable, randomness
 from engine.model.errors import Failed, NothingThere, Refused
+from engine.model.times import format_time
 from engine.tree.paths import shown
 from engine.tree.walk import Entry, walk
 
@@ -113,6 +114,23 @@ def unfinished(home: Path, asked: Mapping[str, Any]) -> Scratch | None:
 
 def manifest_file(home: Path, scratch: Scratch) -> Path:
     return home / FOLDER / scratch.id / MANIFEST
+
+
+def as_json(scratch: Scratch) -> dict[str, Any]:
+    """What is told of one."""
+    return {
+        "id": scratch.id,
+        "tree": scratch.tree,
+        "state": scratch.state,
+        "made_at": format_time(scratch.made_at),
+        "by": scratch.by,
+        "scope": scratch.asked["scope"],
+        "sources": list(scratch.sources),
+        "files": scratch.files,
+        "bytes": scratch.content_bytes,
+        "checks": list(scratch.checks),
+        "changed": scratch.changed,
+    }
 
 
 def discard(home: Path, scratch: Scratch) -> None:
