@@ -76,14 +76,22 @@ class Attributes:
     gid: int = 0
     links: int = 1
     rdev: int = 0
+    stored: int | None = None
+    """Bytes of it that are data and no holes; None: all."""
 
     def packed(self) -> bytes:
         seconds, nanoseconds = divmod(self.mtime_ns, _SECOND)
         return _ATTRIBUTES.pack(
-            *(self.node, self.size, -(-self.size // _UNIX_BLOCK), seconds, seconds, seconds),
+            *(self.node, self.size, blocks_of(self.size if self.stored is None else self.stored)),
+            *(seconds, seconds, seconds),
             *(nanoseconds, nanoseconds, nanoseconds, self.mode, self.links, self.uid, self.gid),
             *(kernel_device(self.rdev), 4096, 0),
         )
+
+
+def blocks_of(stored: int) -> int:
+    """What stat(2) calls blocks."""
+    return -(-stored // _UNIX_BLOCK)
 
 
 def kernel_device(rdev: int) -> int:
@@ -173,6 +181,7 @@ def listed(
     gid: int,
     links: int,
     rdev: int,
+    stored: int,
     seconds: int,
 ) -> bytes:
     """`entry` with its attributes, then `dirent`: a line of READDIRPLUS, made at once since trees have millions.
@@ -182,7 +191,7 @@ def listed(
     whole, nanoseconds = divmod(mtime_ns, _SECOND)
     packed = _LISTED.pack(
         *(node, 0, seconds, seconds, 0, 0),
-        *(node, size, -(-size // _UNIX_BLOCK), whole, whole, whole),
+        *(node, size, -(-stored // _UNIX_BLOCK), whole, whole, whole),
         *(nanoseconds, nanoseconds, nanoseconds, mode, links, uid, gid),
         *(kernel_device(rdev) if rdev else 0, 4096, 0),
         *(node, offset, len(name), mode >> 12),

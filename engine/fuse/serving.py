@@ -13,7 +13,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from engine.fuse import protocol as fuse
+from engine.fuse import requests
 from engine.fuse.protocol import Request
+from engine.fuse.turns import Turn
 
 THREADS = 4
 _FLAGS = (
@@ -28,9 +30,17 @@ _FLAGS = (
 )
 
 
+Data = bytes | list[memoryview]
+
+
 class Filesystem(Protocol):
     """A read-only tree of nodes, numbers of 64 bits; 1 is the root. Nodes are never forgotten: a number means the same
     for as long as the mount lasts. OSError says what there is to say. Called by several threads at once."""
+
+    @property
+    def turn(self) -> Turn:
+        """Passed on before anything that may take long."""
+        ...
 
     def lookup(self, parent: int, name: bytes) -> bytes:
         """`protocol.entry` of a name; ENOENT. `.` and `..` are names too: an NFS server asks for them."""
@@ -50,8 +60,12 @@ class Filesystem(Protocol):
         """Whether the kernel may keep this directory's listing."""
         ...
 
-    def read(self, node: int, offset: int, size: int) -> bytes | bytearray | memoryview:
-        """`size` bytes of a file, fewer at its end only."""
+    def read(self, node: int, offset: int, size: int) -> list[memoryview]:
+        """`size` bytes of a file, in as many parts as writev(2) takes, fewer bytes at its end only."""
+        ...
+
+    def seek(self, node: int, offset: int, whence: int) -> int:
+        """Where data (os.SEEK_DATA) or a hole (os.SEEK_HOLE) is next in a file; ENXIO as lseek(2) has it."""
         ...
 
     def xattr(self, node: int, name: bytes) -> bytes:
@@ -91,7 +105,15 @@ class Serving:
     def _run(self) -> None:
         buffer = bytearray(fuse.REQUEST_BYTES_MAX)
         view = memoryview(buffer)
+        try:
+            self._serve(buffer, view)
+        finally:
+            self._filesystem.turn.pass_on()
+
+    def _serve(self, buffer: bytearray, view: memoryview) -> None:
+        turn = self._filesystem.turn
         while True:
+            turn.take()
             try:
                 count = os.readv(self._fd, [buffer])
             except OSError as error:
@@ -105,7 +127,7 @@ class Serving:
                 self._answer(request)
 
     def _answer(self, request: Request) -> None:
-        data: bytes | bytearray | memoryview = b""
+        data: Data = b""
         number = 0
         try:
             data = answer(self._filesystem, request)
@@ -115,15 +137,18 @@ class Serving:
             number = errno.EIO
             self._on_fault(error)
         try:
-            os.writev(
-                self._fd, [fuse.answer(request.unique, 0 if number else len(data), number), b"" if number else data]
-            )
+            if number:
+                os.write(self._fd, fuse.answer(request.unique, 0, number))
+            elif isinstance(data, bytes):
+                os.write(self._fd, fuse.answer(request.unique, len(data)) + data)
+            else:
+                os.writev(self._fd, [fuse.answer(request.unique, sum(map(len, data))), *data])
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENODEV):  # the asker, or the mount, has gone
                 raise
 
 
-def answer(filesystem: Filesystem, request: Request) -> bytes | bytearray | memoryview:
+def answer(filesystem: Filesystem, request: Request) -> Data:
     """What a file system says to a request. OSError, ENOSYS for what is not asked again."""
     opcode, node, body = request.opcode, request.node, request.body
     if opcode == fuse.READ:
@@ -154,6 +179,9 @@ def _seldom(filesystem: Filesystem, request: Request) -> bytes:
     if opcode == fuse.LISTXATTR:
         size, _ = fuse.xattr_of(body)
         return _fitting(size, filesystem.xattr_names(node))
+    if opcode == fuse.LSEEK:
+        _, offset, whence = requests.lseek_of(body)
+        return requests.sought(filesystem.seek(node, offset, whence))
     if opcode == fuse.STATFS:
         return fuse.statfs(*filesystem.blocks())
     if opcode == fuse.INIT:

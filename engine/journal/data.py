@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from engine.format import hashes
@@ -17,6 +18,8 @@ from engine.store.base import Missing
 from engine.wire.frames import Frame
 
 CACHE_BYTES = 64 << 20
+LARGE_BYTES = 128 << 10
+"""An extent of so many bytes has its frame to itself, or nearly."""
 _PACKS_MAX = 1024
 
 
@@ -29,11 +32,21 @@ class _Opened:
 
 
 class DataReader:
-    """Reads pieces of files, of any streams. Safe to use from several threads; keeps the frames used last."""
+    """Reads pieces of files, of any streams. Safe to use from several threads; keeps the frames used last.
 
-    def __init__(self, journal: Journal, *, cache_bytes: int = CACHE_BYTES) -> None:
+    `before_opening` is called before a frame is read that is not kept.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        cache_bytes: int = CACHE_BYTES,
+        before_opening: Callable[[], None] = lambda: None,
+    ) -> None:
         self._journal = journal
         self._cache_bytes = cache_bytes
+        self._before_opening = before_opening
         self._cached_bytes = 0
         self._frames: OrderedDict[tuple[str, int], _Opened] = OrderedDict()
         self._packs: OrderedDict[str, PackOpener] = OrderedDict()
@@ -49,6 +62,14 @@ class DataReader:
             raise ValueError(f"the piece at {piece.offset} is a hole and has no data")
         extent = self.read_extent(piece.data, piece.extent_length, piece.hash, stream)
         return extent[piece.skip : piece.skip + piece.length]
+
+    def read_once(self, piece: Piece, stream: str) -> memoryview:
+        """As `read`, for who reads each piece once: of a large extent that is read whole nothing is kept."""
+        data = piece.data
+        if data is None or piece.length != piece.extent_length or piece.length < LARGE_BYTES:
+            return self.read(piece, stream)
+        raw = self._open(data.pack, data.frame, data.frame_bytes)
+        return self.checked(raw, data, piece.extent_length, piece.hash, stream)
 
     def read_extent(self, data: DataRef, length: int, digest: bytes, stream: str) -> memoryview:
         """The bytes of a whole extent of `length` bytes whose hash is `digest`. Raises Damaged as `read` does."""
@@ -101,6 +122,7 @@ class DataReader:
             if known is not None:
                 self._frames.move_to_end(key)
                 return known
+        self._before_opening()
         opened = _Opened(self._open(data.pack, data.frame, data.frame_bytes))
         with self._lock:
             if key not in self._frames:

@@ -78,7 +78,7 @@ def fill(task: FileTask, reader: DataReader, stream: str, owners: bool) -> Fille
         for piece in task.pieces:
             if task.mend and holds(fd, piece, reader, stream):
                 continue
-            view = reader.read(piece, stream)
+            view = reader.read_once(piece, stream)
             write_extent(fd, piece.offset, view)
             written += len(view)
         if written >= WRITE_BACK_BYTES:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from engine.env.clock import SYSTEM, Clock
 from engine.fuse import protocol as fuse
+from engine.fuse.turns import Turn
 from engine.journal.data import DataReader
 from engine.journal.open import Journal
 from engine.model.events import ROOT_ID
@@ -76,7 +77,8 @@ class MomentFilesystem:
         clock: Clock = SYSTEM,
     ) -> None:
         self._journal, self._session, self._open_gap, self._clock = journal, session, open_gap, clock
-        self._reader = DataReader(journal, cache_bytes=FRAMES_BYTES)
+        self.turn = Turn()
+        self._reader = DataReader(journal, cache_bytes=FRAMES_BYTES, before_opening=self.turn.pass_on)
         self._lock = threading.RLock()
         self._refreshed = 0
         self._sources: dict[Address, StreamInfo] = {}
@@ -93,6 +95,7 @@ class MomentFilesystem:
         view, file_id = parts_of(parent)
         if view:
             return self._view(view).lookup(file_id, name)
+        self.turn.pass_on()
         above = self._directory(parent)
         if name in (b".", b".."):
             node = parent if name == b"." else self._numbers[above.path[:-1]]
@@ -111,6 +114,7 @@ class MomentFilesystem:
         view, file_id = parts_of(node)
         if view:
             return self._view(view).target(file_id)
+        self.turn.pass_on()
         above = self._above.get(node)
         if above is None or above.source is None or above.path[-1:] != (LATEST,):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
@@ -128,11 +132,17 @@ class MomentFilesystem:
     def cacheable(self, node: int) -> bool:
         return bool(parts_of(node)[0])
 
-    def read(self, node: int, offset: int, size: int) -> bytes | bytearray | memoryview:
+    def read(self, node: int, offset: int, size: int) -> list[memoryview]:
         view, file_id = parts_of(node)
         if not view:
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
         return self._view(view).read(file_id, offset, size)
+
+    def seek(self, node: int, offset: int, whence: int) -> int:
+        view, file_id = parts_of(node)
+        if not view:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return self._view(view).seek(file_id, offset, whence)
 
     def xattr(self, node: int, name: bytes) -> bytes:
         found = self._xattrs(node).get(name)
@@ -203,6 +213,7 @@ class MomentFilesystem:
         return fuse.entry(attributes.node, attributes.packed(), BELIEVED_SECONDS, BELIEVED_SECONDS)
 
     def _listing_above(self, above: _Above) -> Listing:
+        self.turn.pass_on()
         up = self._numbers[above.path[:-1]] if above.path else fuse.ROOT
         if above.source is None:
             below = [self._number((*above.path, name), source) for name, source in self._names_below(above.path)]
@@ -254,11 +265,17 @@ class MomentFilesystem:
             opened = self._views[number - 1]
             self._used[number] = None
             self._used.move_to_end(number)
+        view = opened.view
+        return view if view is not None else self._made(opened, number)
+
+    def _made(self, opened: _Opened, number: int) -> View:
+        self.turn.pass_on()
         with opened.making:
             view = opened.view
             if view is None:
-                paths = list(paths_of(self._journal, opened.stream.id, opened.point.at))
-                view = View(self._session, self._reader, opened.stream.id, opened.point.position, number, paths)
+                stream, position = opened.stream.id, opened.point.position
+                paths = list(paths_of(self._journal, stream, opened.point.at))
+                view = View(self._session, self._reader, stream, position, number, paths, self.turn)
                 opened.view = view
                 self._let_go()
         return view
@@ -281,7 +298,7 @@ class MomentFilesystem:
 
 def _row(name: bytes, shown: fuse.Attributes) -> tuple[Row, int]:
     """A line of a listing above the times."""
-    about = (shown.mode, shown.uid, shown.gid, shown.size, shown.mtime_ns, shown.rdev, shown.links)
+    about = (shown.mode, shown.uid, shown.gid, shown.size, shown.mtime_ns, shown.rdev, shown.links, 0)
     return Row(name, 0, *about), shown.node
 
 

@@ -55,7 +55,7 @@ def line(row: Row, node: int, offset: int, seconds: int) -> bytes:
     """A line of READDIRPLUS, which begins with what LOOKUP answers; the next line is number `offset`."""
     return fuse.listed(
         node=node, offset=offset, name=row.name, mode=row.mode, size=row.size, mtime_ns=row.mtime_ns,
-        uid=row.uid, gid=row.gid, links=row.links, rdev=row.rdev, seconds=seconds,
+        uid=row.uid, gid=row.gid, links=row.links, rdev=row.rdev, stored=row.stored, seconds=seconds,
     )  # fmt: skip
 
 

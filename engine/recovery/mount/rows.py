@@ -27,7 +27,7 @@ Code = Literal["B", "I", "q", "Q"]
 
 
 class Row(NamedTuple):
-    """What stat(2) shows of a name's inode; `mode` with its type."""
+    """What stat(2) shows of a name's inode; `mode` with its type, `stored` the bytes that are no holes."""
 
     name: bytes
     file_id: int
@@ -38,6 +38,7 @@ class Row(NamedTuple):
     mtime_ns: int
     rdev: int
     links: int
+    stored: int
 
 
 class Rows:
@@ -52,10 +53,12 @@ class Rows:
         self._uid, self._gid = values(table["uid"], pa.uint32(), "I"), values(table["gid"], pa.uint32(), "I")
         self._size, self._mtime = values(table["size"], pa.int64(), "q"), values(table["mtime_ns"], pa.int64(), "q")
         self._rdev, self._links = numbers(table["rdev"]), values(table["links"], pa.int64(), "q")
+        self._stored = values(table["stored"], pa.int64(), "q")
         self._name_at, self._names = texts(table["name"])
         order = pc.sort_indices(table["file_id"])
         self._by_file = numbers(order)
         self._sorted_ids = numbers(pc.take(table["file_id"], order))
+        self._last = (-1, 0, 0)
 
     def __len__(self) -> int:
         return self._count
@@ -70,7 +73,7 @@ class Rows:
             column[first:last].tolist()
             for column in (
                 *(self._file_id, self._type, self._mode, self._uid, self._gid),
-                *(self._size, self._mtime, self._rdev, self._links),
+                *(self._size, self._mtime, self._rdev, self._links, self._stored),
             )
         )
         for begin, end, file_id, letter, mode, *rest in zip(at, at[1:], *columns, strict=False):
@@ -87,6 +90,7 @@ class Rows:
             self._file_id[at],
             _MODES[self._type[at]] | self._mode[at],
             *(self._uid[at], self._gid[at], self._size[at], self._mtime[at], self._rdev[at], self._links[at]),
+            self._stored[at],
         )
 
     def index(self, file_id: int) -> int | None:
@@ -121,8 +125,12 @@ class Rows:
         return directory
 
     def _range(self, directory: int) -> tuple[int, int]:
-        first = bisect_left(self._parent, directory)
-        return first, bisect_left(self._parent, directory + 1, lo=first)
+        known, first, last = self._last
+        if known != directory:
+            first = bisect_left(self._parent, directory)
+            last = bisect_left(self._parent, directory + 1, lo=first)
+            self._last = directory, first, last
+        return first, last
 
     def _row_of(self, directory: int, name: bytes) -> int | None:
         first, last = self._range(directory)

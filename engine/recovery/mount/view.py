@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 
 from engine.fuse import protocol as fuse
+from engine.fuse.turns import Turn
 from engine.journal.data import DataReader
 from engine.model import xattrs
 from engine.model.events import ROOT_ID
@@ -29,11 +30,19 @@ class View:
     """A tree by file_ids; nodes are its `number` and them. Safe for several threads."""
 
     def __init__(
-        self, session: Session, reader: DataReader, stream: str, position: Position, number: int, paths: list[bytes]
+        self,
+        session: Session,
+        reader: DataReader,
+        stream: str,
+        position: Position,
+        number: int,
+        paths: list[bytes],
+        turn: Turn,
     ) -> None:
         self.number = number
         self._rows: Rows = rows_of(session, stream, position)
-        self._contents = Contents(session, reader, stream, position)
+        self._contents = Contents(session, reader, stream, position, turn)
+        self._turn = turn
         self._lock = threading.Lock()
         self._listings: OrderedDict[int, Listing] = OrderedDict()
         self._listings_bytes = 0
@@ -51,7 +60,7 @@ class View:
             return fuse.Attributes(node, 0o40555, links=2)
         row = self._rows.row(self._at(real))
         return fuse.Attributes(
-            *(node, row.mode, row.size, row.mtime_ns, row.uid, row.gid, row.links, row.rdev)
+            *(node, row.mode, row.size, row.mtime_ns, row.uid, row.gid, row.links, row.rdev, row.stored)
         )  # fmt: skip
 
     def lookup(self, directory: int, name: bytes) -> bytes:
@@ -72,6 +81,7 @@ class View:
             if known is not None:
                 self._listings.move_to_end(directory)
                 return known
+        self._turn.pass_on()
         node, above = node_of(self.number, directory), node_of(self.number, self._above(directory))
         rows = self._rows.entries(self._real(directory))
         made = listing(node, above, ((row, node_of(self.number, row.file_id)) for row in rows), FOR_EVER)
@@ -84,8 +94,11 @@ class View:
                     self._listings_bytes -= old.size
         return made
 
-    def read(self, file_id: int, offset: int, size: int) -> bytes | bytearray | memoryview:
+    def read(self, file_id: int, offset: int, size: int) -> list[memoryview]:
         return self._contents.read(file_id, self._rows.size(self._at(file_id)), offset, size)
+
+    def seek(self, file_id: int, offset: int, whence: int) -> int:
+        return self._contents.seek(file_id, self._rows.size(self._at(file_id)), offset, whence)
 
     def target(self, file_id: int) -> bytes:
         return self._rows.target(self._at(file_id))

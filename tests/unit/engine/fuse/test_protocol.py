@@ -15,7 +15,7 @@ _PLUS = fuse.ENTRY_BYTES
 
 
 def row(name: bytes) -> Row:
-    return Row(name, 0, 0o100644, 0, 0, 0, 0, 0, 1)
+    return Row(name, 0, 0o100644, 0, 0, 0, 0, 0, 1, 0)
 
 
 def _request(opcode: int, node: int, body: bytes) -> bytes:
@@ -71,8 +71,8 @@ def test_a_listing_is_cut_between_entries_and_goes_on_where_it_was_cut(plus: boo
 
 
 def test_a_line_begins_with_what_a_lookup_answers() -> None:
-    stated = fuse.Attributes(11, 0o20755, 5000, -1, 7, 8, 3, os.makedev(4, 64))
-    shown = Row(b"name", 99, 0o20755, 7, 8, 5000, -1, stated.rdev, 3)
+    stated = fuse.Attributes(11, 0o20755, 5000, -1, 7, 8, 3, os.makedev(4, 64), 4000)
+    shown = Row(b"name", 99, 0o20755, 7, 8, 5000, -1, stated.rdev, 3, 4000)
     found = line(shown, 11, 5, 60)
     assert found[: fuse.ENTRY_BYTES] == fuse.entry(11, stated.packed(), 60, 60)
     assert found[fuse.ENTRY_BYTES :] == fuse.dirent(11, 5, b"name", 0o20755)

@@ -30,7 +30,7 @@ class Reader:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    def read(self, piece: Piece, stream: str) -> memoryview:
+    def read_once(self, piece: Piece, stream: str) -> memoryview:
         raise self.error
 
 
