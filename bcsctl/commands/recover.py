@@ -1,4 +1,4 @@
-"""bcsctl recover: the recoveries on demand that fill on this machine."""
+"""bcsctl recover: the recoveries on demand that fill on this machine, and on the hosts of a site."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ import click
 
 from bcsctl.options import exits
 from bcsctl.output import BAD, BUSY, DIM, GOOD, json_option, print_json, printable, progress, say, table, tell
+from bcsctl.restoring import on_demand_afar, recover_afar
 from bcsctl.settings import Settings, home_option, settings
+from bcsctl.sites import site_option
 from engine.env.clock import SYSTEM
 from engine.fill.base import CANCELLED, FAILED, FILLING, FINISHING, LIVING
 from engine.fill.kept.documents import UNGUARDED
 from engine.fill.life import recoveries
 from engine.fill.life.recoveries import Recovery
+from engine.fill.life.shown import as_json as as_json_of
 from engine.model.errors import Failed, Refused, UsageError
-from engine.model.times import SECOND, format_about, format_size, format_time
+from engine.model.times import SECOND, format_about, format_size
 from engine.node.monitoring.summary import counted
 
 COLOURS = {FILLING: BUSY, FINISHING: BUSY, recoveries.PAUSED: BUSY, recoveries.UNGUARDED: BAD, FAILED: BAD}
@@ -33,7 +36,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 @click.group("recover", epilog=exits(4, 5))
 def command() -> None:
-    """See and steer what `restore --on-demand` fills on this machine.
+    """See and steer what `restore --on-demand` fills, on this machine and on the hosts of its site.
 
     A tree that was restored on demand is used like any other while it fills: what is read before it is there is
     fetched at once, the rest follows, what was lately and often changed first.
@@ -44,13 +47,14 @@ def command() -> None:
 
 
 def _of_one(function: _Command) -> _Command:
-    for option in (json_option, home_option, click.argument("id")):
+    for option in (json_option, home_option, site_option, click.argument("id")):
         function = option(function)
     return function
 
 
 @command.command("list", epilog=exits())
 @click.option("--all", "ended", is_flag=True, help="Those too that have ended, for a week.")
+@site_option
 @home_option
 @json_option
 def listed(ended: bool, home: str | None, as_json: bool) -> None:
@@ -59,16 +63,19 @@ def listed(ended: bool, home: str | None, as_json: bool) -> None:
     \b
     Example:  bcsctl recover list --all
     """
-    found = [each for each in recoveries.recoveries(settings(home).home) if ended or each.living or each.written]
+    where = settings(home)
+    found = [each for each in recoveries.recoveries(where.home) if ended or each.living or each.written]
+    there = [each for each in on_demand_afar.listed(where) if ended or each["open"] or each["written_unguarded"]]
+    rows = [*(told(each) for each in found), *there]
     if as_json:
-        print_json({"recoveries": [told(each) for each in found]})
+        print_json({"recoveries": rows})
         return
-    if not found:
+    if not rows:
         tell("nothing is being recovered on demand")
         return
     table(
         ["ID", "SOURCE", "DIRECTORY", "STATE", "BY", "FILLED", "OF", "A SECOND", "LEFT"],
-        [_row(each) for each in found],
+        [_row(each) for each in rows],
         right=("FILLED", "OF", "A SECOND", "LEFT"),
     )
     for each in found:
@@ -85,16 +92,20 @@ def listed(ended: bool, home: str | None, as_json: bool) -> None:
         say_written(each)
         if each.living and each.progress.away:
             say(f"{each.recipe.id}: the contents can't be reached; readers wait", BUSY)
+    for row in there:
+        recover_afar.say_of(row)
 
 
 @command.command("pause", epilog=exits(4, 5))
 @_of_one
-def pause(id: str, home: str | None, as_json: bool) -> None:
+def pause(id: str, home: str | None, as_json: bool) -> int:
     """Fill nothing but what is read, until `resume`.
 
     \b
     Example:  bcsctl recover pause 3f2a
     """
+    if there := recover_afar.of_host(settings(home), id):
+        return recover_afar.steer(settings(home), there, as_json, "pause", paused=True, finish=False)
     found = recoveries.find(settings(home).home, id)
     if found.word == recoveries.UNGUARDED:
         raise Refused(
@@ -102,12 +113,13 @@ def pause(id: str, home: str | None, as_json: bool) -> None:
             hint=f"`bcsctl recover resume {found.recipe.id}` guards it again; pause it then",
         )
     _wanted(settings(home), id, as_json, "pause", paused=True, finish=False)
+    return 0
 
 
 @command.command("resume", epilog=exits(4, 5))
 @click.option("--rate", metavar="SIZE", help="Fill so much a second, 100MiB say, or `unlimited`.")
 @_of_one
-def resume(id: str, rate: str | None, home: str | None, as_json: bool) -> None:
+def resume(id: str, rate: str | None, home: str | None, as_json: bool) -> int:
     """Go on filling; begin again what nobody fills.
 
     \b
@@ -117,14 +129,17 @@ def resume(id: str, rate: str | None, home: str | None, as_json: bool) -> None:
 
     where = settings(home)
     changes = {"rate_bytes": rate_of(rate)} if rate is not None else {}
+    if there := recover_afar.of_host(where, id):
+        return recover_afar.steer(where, there, as_json, "resume", paused=False, **changes)
     revived(where)
     _wanted(where, id, as_json, "resume", paused=False, **changes)
+    return 0
 
 
 @command.command("cancel", epilog=exits(4, 5))
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_of_one
-def cancel(id: str, yes: bool, home: str | None, as_json: bool) -> None:
+def cancel(id: str, yes: bool, home: str | None, as_json: bool) -> int:
     """Remove the tree, and all that was written into it since.
 
     What is not filled yet would be zeros: so the tree can't stay without its filler. `finish` fills it.
@@ -133,6 +148,8 @@ def cancel(id: str, yes: bool, home: str | None, as_json: bool) -> None:
     Example:  bcsctl recover cancel 3f2a --yes
     """
     where = settings(home)
+    if there := recover_afar.of_host(where, id):
+        return recover_afar.cancel(where, there, as_json, yes)
     found = recoveries.find(where.home, id)
     if found.living and not yes:
         _ask(found)
@@ -144,6 +161,7 @@ def cancel(id: str, yes: bool, home: str | None, as_json: bool) -> None:
         raise Failed(f"recovery {found.recipe.id} ended before it could be cancelled", hint="its tree is whole")
     text = "is removed" if not stays else "stays: what was made in it is removed, what others put there is not"
     _answer(where, found.recipe.id, as_json, f"{found.recipe.dir} {text}")
+    return 0
 
 
 @command.command("finish", epilog=exits(4, 5, 6))
@@ -155,6 +173,8 @@ def finish(id: str, home: str | None, as_json: bool) -> int:
     Example:  bcsctl recover finish 3f2a
     """
     where = settings(home)
+    if there := recover_afar.of_host(where, id):
+        return recover_afar.finish(where, there, as_json)
     found = recoveries.find(where.home, id)
     if found.living:
         revived(where)
@@ -258,50 +278,19 @@ def _record(where: Settings, found: Recovery, what: str) -> None:
 
 
 def told(found: Recovery) -> dict[str, Any]:
-    """One recovery in JSON."""
-    recipe, now = found.recipe, found.progress
-    return {
-        "id": recipe.id,
-        "order": recipe.order or None,
-        "address": recipe.address,
-        "dir": recipe.dir,
-        "point": recipe.position,
-        "at": format_time(recipe.point_at),
-        "class": recipe.point_class,
-        "state": found.word,
-        "mechanism": recipe.mechanism,
-        "begun_at": format_time(recipe.begun_at),
-        "files": recipe.files,
-        "bytes_filled": _filled(found),
-        "bytes_total": recipe.bytes,
-        "files_left": now.files_left,
-        "rate_bytes": now.rate_bytes if found.state.state == FILLING else 0,
-        "seconds_left": found.seconds_left,
-        "waiting": now.waiting,
-        "away": now.away,
-        "damaged": now.damaged,
-        "holds": now.holds,
-        "written_unguarded": list(found.written),
-        "lasting": recipe.lasting,
-        "error": found.state.error,
-    }
+    """One recovery of this machine in JSON."""
+    return {**as_json_of(found), "host": ""}
 
 
-def _filled(found: Recovery) -> int:
-    """Of all bytes of the tree; what was empty or a hole from the beginning counts as filled."""
-    if found.state.state not in (*LIVING, CANCELLED, FAILED):
-        return found.recipe.bytes
-    return found.progress.bytes_filled
-
-
-def _row(found: Recovery) -> list[Any]:
-    one: Mapping[str, Any] = told(found)
-    left = found.seconds_left
+def _row(one: Mapping[str, Any]) -> list[Any]:
+    left = one["seconds_left"]
+    place = f"{one['host']}:{one['dir']}" if one["host"] else one["dir"]
+    over = one["state"] not in (*LIVING, recoveries.PAUSED, "waiting", "cancelling")
     return [
         one["id"],
         one["address"],
-        printable(one["dir"]),
-        (found.word, COLOURS.get(found.word, GOOD if not found.living else DIM)),
+        printable(place),
+        (one["state"], COLOURS.get(one["state"], GOOD if over else DIM)),
         one["mechanism"],
         format_size(one["bytes_filled"]),
         format_size(one["bytes_total"]),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engine.model.errors import Refused, UsageError
 
-_MADE = re.compile(r"\.bcs-([0-9a-f]{12})")
+_MADE = re.compile(r"\.bcs-([0-9a-f]{12}(?:[0-9a-f]{4})?)")
 
 
 def check_target(target: Path) -> bool:

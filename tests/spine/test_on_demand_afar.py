@@ -93,3 +93,97 @@ def test_a_tree_on_a_host_is_there_at_once_and_whole_in_the_end(scene: Scene, me
         right.seek(5 << 20)
         assert file.read(4096) == right.read(4096)
     assert sha(target / "dir" / "7" / "file") == sha(source / "dir" / "7" / "file")
+    now = scene.one(told["id"])
+    assert (now["state"], now["host"], now["dir"]) == ("filling", "b", str(target))
+    assert now["bytes_total"] > 0 and now["bytes_filled"] < now["bytes_total"]
+    finished = scene.site.json("recover", "finish", told["id"])
+    assert (finished["state"], finished["bytes_filled"]) == ("ended", finished["bytes_total"])
+    assert differences(walk(source), walk(target)) == []
+    assert scene.pids(told["id"]) == {} and str(target) not in Path("/proc/mounts").read_text()
+    mine = [act for act in acts(scene.site.home) if act["details"].get("restore") == told["id"]]
+    assert [act["what"] for act in mine] == ["restoring", "recover", "restore"]
+    assert all(act["details"]["host"] == "b" and act["details"]["on_demand"] and act["who"] for act in mine)
+    assert mine[-1]["details"]["verified"] and mine[-1]["details"]["state"] == "done"
+
+
+def test_it_is_steered_from_here(scene: Scene, mechanism: str) -> None:
+    target = scene.hosts.base / "back"
+    id = scene.begin(target, "--mechanism", mechanism, "--rate", "1KiB")["id"]
+    scene.site.json("recover", "pause", id[:6])
+    scene.site.wait(lambda: scene.one(id)["state"] == "paused", 20, "the pause")
+    scene.site.json("recover", "resume", id, "--rate", "2KiB")
+    scene.site.wait(lambda: scene.one(id)["state"] == "filling", 20, "it to go on")
+    cancelled = scene.site.json("recover", "cancel", id, "--yes")
+    assert cancelled["state"] == "cancelled" and not target.exists() and scene.pids(id) == {}
+    refused = scene.site.run("recover", "finish", id, check=False)
+    assert refused.returncode == 4
+    end = [act for act in acts(scene.site.home) if act["details"].get("restore") == id][-1]
+    assert end["what"] == "restore" and end["details"]["state"] == "cancelled" and not end["details"]["verified"]
+    again = scene.begin(target, "--mechanism", mechanism)
+    scene.site.json("recover", "finish", again["id"])
+    assert differences(walk(scene.source), walk(target)) == []
+
+
+def test_whoever_is_killed_comes_back(scene: Scene, mechanism: str) -> None:
+    """The agent and who tends the tree, the filler, the supervisor, the node; then all that guards it at once."""
+    target, source = scene.hosts.base / "back", scene.source
+    id = scene.begin(target, "--mechanism", mechanism, "--rate", "1KiB")["id"]
+
+    def read(name: str) -> None:
+        assert sha(target / name) == sha(source / name)
+
+    agent = scene.hosts.agents["b"]
+    agent.kill()
+    agent.wait()
+    kill(tending(scene.home, id))
+    read("dir/3/file")  # nobody tends it, and it is filled
+    scene.hosts.start("b")
+    scene.site.wait(lambda: tending(scene.home, id), 20, "somebody to tend it")
+    for role in (FILLER, ROLE):
+        kill([scene.pids(id)[role]])
+        read(f"dir/{4 if role == FILLER else 5}/file")
+    scene.site.kill("node")
+    done = subprocess.Popen(["cat", target / "dir/6/file"], stdout=subprocess.PIPE)
+    with pytest.raises(subprocess.TimeoutExpired):
+        done.wait(2)
+    scene.site.start_node()
+    assert done.communicate(timeout=60)[0] == (source / "dir/6/file").read_bytes()
+    scene.site.wait(lambda: scene.one(id)["state"] == "filling", 30, "the node to hear of it")
+    scene.site.json("recover", "finish", id)
+    assert differences(walk(source), walk(target)) == []
+    assert scene.pids(id) == {}
+
+
+def tending(home: Path, id: str) -> list[int]:
+    """The process that tends a tree."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
+            if b"engine.agent.restore.on_demand.process" in words and id.encode() in words:
+                found.append(int(entry.name))
+    return found
+
+
+def kill(pids: list[int]) -> None:
+    assert pids
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        ("{base}/home-b/x", "own files"),
+        ("{base}/source", "is not empty"),
+        ("/etc/bcs-test-nothing", "belongs to the system"),
+        ("{base}/shared/x", "others than root"),
+    ],
+)
+def test_a_host_refuses_what_it_must_not_write_to(scene: Scene, target: str, why: str) -> None:
+    (scene.hosts.base / "shared").mkdir()
+    (scene.hosts.base / "shared").chmod(0o777)
+    where = target.format(base=scene.hosts.base)
+    done = scene.site.run("restore", ADDRESS, "--to", f"b:{where}", "--on-demand", "--json", check=False)
+    assert done.returncode == 4 and why in json.loads(done.stdout)["error"]["message"], done.stdout
+    assert scene.site.json("recover", "list")["recoveries"] == []

@@ -1,0 +1,146 @@
+"""bcsctl recover of a tree on a host: asked of the node, done by who tends the tree there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from bcsctl.output import BAD, BUSY, GOOD, print_json, printable, progress, say, tell
+from bcsctl.restoring.on_demand_afar import find, look, want
+from bcsctl.settings import Settings
+from engine.env.clock import SYSTEM
+from engine.fill.base import CANCELLED, FAILED
+from engine.fill.life import recoveries
+from engine.model.errors import Failed, NothingThere, Refused, UsageError
+from engine.model.times import SECOND, format_about, format_size, parse_time
+
+HELD_SECONDS = 4.0
+CANCEL_SECONDS = 60.0
+SILENT_SECONDS = 15
+WAIT_SECONDS = 2.0
+
+
+def of_host(where: Settings, id: str) -> dict[str, Any] | None:
+    """The tree on a host that is meant; None when it is one of this machine. NothingThere when it may be both."""
+    here = [each for each in recoveries.recoveries(where.home) if id and each.recipe.id.startswith(id)]
+    there = find(where, id)
+    if here and there is not None:
+        raise NothingThere(f"several recoveries begin with '{id}'", hint="`bcsctl recover list` shows them")
+    return there
+
+
+def steer(where: Settings, found: Mapping[str, Any], as_json: bool, what: str, **changes: Any) -> int:
+    """Pause it, or let it go on."""
+    now = _asked(where, found, what, **changes)
+    _answer(now, as_json, f"recovery {now['id']} on {now['host']} is {what}d{_unless_heard(now)}")
+    return 0
+
+
+def cancel(where: Settings, found: Mapping[str, Any], as_json: bool, yes: bool) -> int:
+    """Have the tree removed there, and wait for that."""
+    if found["open"] and not yes:
+        if not sys.stdin.isatty():
+            raise UsageError("cancelling removes the tree, and nobody can be asked", hint="say --yes")
+        say(f"{_place(found)} goes, with all that was written there since.", BUSY)
+        click.confirm("Remove it?", abort=True, err=True)
+    now = _asked(where, found, "cancel", cancel=True)
+    ends = SYSTEM.monotonic() + CANCEL_SECONDS
+    while now["open"] and SYSTEM.monotonic() < ends and not _silent(now):
+        now = look(where, now["id"], WAIT_SECONDS, now["version"])
+    if now["open"]:
+        raise Failed(
+            f"host {now['host']} has not removed {now['dir']} yet{_unless_heard(now)}",
+            hint="it is given nothing more, and removes the tree as soon as it hears of it",
+        )
+    if now["state"] != CANCELLED:
+        raise Failed(f"recovery {now['id']} ended before it could be cancelled: {now['state']}", hint=now["error"])
+    _answer(now, as_json, f"{_place(now)} is removed")
+    return 0
+
+
+def finish(where: Settings, found: Mapping[str, Any], as_json: bool) -> int:
+    """Have the rest filled at full speed, and wait for it; 6 when not all is as it should be."""
+    now = dict(found)
+    if now["open"]:
+        now = _await_whole(where, _asked(where, found, "finish", finish=True, paused=False), as_json)
+    if now["state"] in (FAILED, CANCELLED):
+        raise Refused(f"recovery {now['id']} has ended: {now['state']}", hint=now["error"])
+    damaged = now["damaged"] if now["open"] else []
+    bad = len(damaged) or len(now["written_unguarded"])
+    text = f"{_place(now)} is whole" if not bad else f"{_place(now)}: {bad} files are not as they were"
+    _answer(now, as_json, text, BAD if bad else GOOD)
+    say_of(now)
+    return 6 if bad else 0
+
+
+def say_of(row: Mapping[str, Any]) -> None:
+    """What has to be known of a tree on a host beside its row."""
+    for path in row["damaged"]:
+        say(f"{row['id']}: {printable(path)} has bytes that the journal has lost: `bcsctl check` says which", BAD)
+    for path in row["written_unguarded"]:
+        say(f"{row['id']}: {printable(path)} was written to while nobody guarded the tree", BAD)
+    if row["open"] and row["away"]:
+        say(f"{row['id']}: its host can't reach the node; readers wait there", BUSY)
+    if row["error"]:
+        say(f"{row['id']}: {printable(row['error'])}", BAD)
+    if row["open"] and _silent(row):
+        say(f"{row['id']}{_unless_heard(row)}", BUSY)
+
+
+def _await_whole(where: Settings, now: dict[str, Any], as_json: bool) -> dict[str, Any]:
+    held_since: float | None = None
+    told = False
+    with progress(as_json) as drawn:
+        task = drawn.add_task("filling", total=now["bytes_total"] or None)
+        while now["open"]:
+            drawn.update(task, completed=now["bytes_filled"], total=now["bytes_total"] or None)
+            if now["damaged"] and now["files_left"] and now["files_left"] <= len(now["damaged"]):
+                return now
+            held_since = (held_since or SYSTEM.monotonic()) if now["holds"] else None
+            if held_since is not None and SYSTEM.monotonic() - held_since > HELD_SECONDS:
+                raise Refused(
+                    f"everything is filled, and {now['holds'][0]}",
+                    hint="nothing is lost: the mount goes by itself once nobody uses it",
+                    details={"holds": now["holds"]},
+                )
+            if _silent(now) and not told:
+                told = True
+                say(f"host {now['host']} is silent; it fills on, and says so once it is heard again", BUSY)
+            now = look(where, now["id"], WAIT_SECONDS, now["version"])
+    return now
+
+
+def _asked(where: Settings, found: Mapping[str, Any], what: str, **changes: Any) -> dict[str, Any]:
+    from engine.recovery.acts import who_acts
+
+    if not found["open"]:
+        raise Refused(
+            f"recovery {found['id']} has ended: {found['state']}", hint="`bcsctl recover list` shows those that fill"
+        )
+    return want(where, found["id"], what, who_acts(), **changes)
+
+
+def _silent(row: Mapping[str, Any]) -> bool:
+    heard = row["heard_at"] or row["begun_at"]
+    return SYSTEM.now() - parse_time(heard, 0) > SILENT_SECONDS * SECOND
+
+
+def _unless_heard(row: Mapping[str, Any]) -> str:
+    if not _silent(row):
+        return ""
+    since = SYSTEM.now() - parse_time(row["heard_at"] or row["begun_at"], 0)
+    return f", once host {row['host']} is heard: it has been silent for {format_about(since)}"
+
+
+def _answer(now: Mapping[str, Any], as_json: bool, text: str, colour: str | None = None) -> None:
+    if as_json:
+        print_json(dict(now))
+    else:
+        tell(printable(text), colour)
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    return f"{row['host']}:{row['dir']} ({format_size(row['bytes_total'])})"
