@@ -70,8 +70,9 @@ class Marks:
 
     def acknowledged(self, parcel: Parcel) -> None:
         """The node has everything up to this batch: bookmarks in it are done, and so may be the baseline."""
-        self._record.acknowledge(parcel.lsn_last, parcel.hash)
-        self._view.through_at = max(self._view.through_at, parcel.through_at)
+        # Not this batch's alone: one before it may say more, and have been acknowledged since anyone looked.
+        through_at = self._record.acknowledge(parcel.lsn_last, parcel.hash)
+        self._view.through_at = max(self._view.through_at, through_at)
         self._view.acknowledged_at = self._now()
         self.note_baseline()
         for mark in [mark for mark in self._asked if 0 < mark.lsn <= parcel.lsn_last]:

@@ -22,6 +22,8 @@ from engine.model import errors
 from engine.model.errors import BcsError, Failed, Unauthenticated, Unreachable, UsageError
 
 PATH_BYTES_MAX = 107
+SEND_BYTES = 1 << 20
+"""What a Unix socket may hold on its way."""
 CONNECT_SECONDS = 5.0
 """For TCP and TLS together, so that a node that is away does not keep anybody from asking the next one."""
 LOST_MILLISECONDS = 15_000
@@ -29,6 +31,7 @@ LOST_MILLISECONDS = 15_000
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5))
 """Who waits for an answer sends nothing: probes notice that the line was cut, within LOST_MILLISECONDS."""
 PORT = 8440
+_SO_SNDBUFFORCE = 32  # asm-generic/socket.h; a process without CAP_NET_ADMIN gets as much as net.core.wmem_max
 AWAY_HINT = "is the node up (`systemctl status bcs-node` there), and the way to it? `bcsctl apply` starts it again"
 UNTRUSTED_HINT = "is it the right node? `bcsctl login URL` takes the authority of a site that was made anew"
 
@@ -90,6 +93,7 @@ class UnixConnection(OneSend):
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout_seconds)
+        _widen(self.sock)
         if len(os.fsencode(self.path)) <= PATH_BYTES_MAX:
             self.sock.connect(os.fspath(self.path))
             return
@@ -98,6 +102,15 @@ class UnixConnection(OneSend):
             self.sock.connect(f"/proc/self/fd/{folder}/{self.path.name}")
         finally:
             os.close(folder)
+
+
+def _widen(sock: socket.socket) -> None:
+    """Let a Unix socket hold more than the kernel's 200 KiB, as TCP's do by themselves: else each of a large body's
+    pieces is a change from one process to the other and back (socket(7), SO_SNDBUFFORCE)."""
+    for option in (_SO_SNDBUFFORCE, socket.SO_SNDBUF):
+        with suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, option, SEND_BYTES)
+            return
 
 
 class TlsConnection(OneSend, HTTPSConnection):

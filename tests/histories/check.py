@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 from bcsctl.opening import Scene, scene
@@ -31,6 +30,7 @@ SLACK = 10_000
 PACED_BYTES = 4 << 20
 """Files larger than this are looked at with pauses between: they may be as old as the last quiet point."""
 TOLD = 12
+POINTS_A_LOOK = 4
 NEVER = Passed()
 """Of a path that nothing ever was at."""
 
@@ -59,7 +59,7 @@ def check(lived: Lived, plan: Plan, scratch: Path, points_max: int = 60) -> Chec
             done.moments += 1
         all_points = points(there.session, there.stream.id)
         done.points, done.quiet = len(all_points), sum(point.point_class == QUIET for point in all_points)
-        for before, point, last_quiet in _chosen(all_points, lived, plan.seed, points_max):
+        for before, point, last_quiet in _chosen(all_points, lived, plan, points_max):
             with _restored(there, point, scratch) as found:
                 done.wrong += [
                     f"{_named(point)}: {each}" for each in _impossible(lived, before, point, last_quiet, found)
@@ -106,18 +106,22 @@ def _restored(there: Scene, point: Point, scratch: Path) -> Iterator[Digest]:
         shutil.rmtree(target)
 
 
-def _chosen(listed: Sequence[Point], lived: Lived, seed: int, points_max: int) -> list[tuple[Point, Point, Point]]:
-    """(the point before, the point, the last quiet one before), for some of the points in the run."""
+def _chosen(listed: Sequence[Point], lived: Lived, plan: Plan, points_max: int) -> list[tuple[Point, Point, Point]]:
+    """(the point before, the point, the last quiet one before), for some of the points in the run.
+
+    Without events one look has several points: its end, and the bookmarks that it was asked for.
+    """
     triples = []
     last_quiet = listed[0] if listed else None
-    for before, point in pairwise(listed):
+    far = POINTS_A_LOOK if plan.blind else 1
+    for before, point in zip(listed, listed[far:], strict=False):
         assert last_quiet is not None
         if before.point_class == QUIET:
             last_quiet = before
         if lived.began <= before.at and point.at <= lived.ended:
             triples.append((before, point, last_quiet))
     if len(triples) > points_max:
-        triples = sorted(random.Random(seed).sample(triples, points_max), key=lambda each: each[1].at)
+        triples = sorted(random.Random(plan.seed).sample(triples, points_max), key=lambda each: each[1].at)
     return triples
 
 

@@ -113,8 +113,9 @@ def spool_not_synced() -> None:
 
 def record_not_synced() -> None:
     """The agent's record is not made durable. What it says of the spool is then lost with it."""
-    from engine.agent.kept import record
+    from engine.agent.kept import record, write_ahead
 
+    write_ahead.os = _unsynced()
     connect = record.sqlite3.connect
 
     def careless(*arguments: Any, **named: Any) -> Any:

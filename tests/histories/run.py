@@ -144,7 +144,7 @@ def note_kept(site: Site, base: Path, lived: Lived, *, blind: bool = False) -> D
         nonlocal ask_at
         if blind and now() >= ask_at:
             ask_at = now() + ASKED_AGAIN_MICROSECONDS
-            body = {"group": ADDRESS.partition("/")[0], "label": f"looked at {now()}"}
+            body = {"group": ADDRESS.partition("/")[0], "label": f"looked-at-{now()}"}
             site.request("POST", "/v1/marks", body)
         return kept_until(site)[0] >= since
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from functools import partial
 
 from engine.agent.host.clock import SiteClock
 from engine.agent.kept.record import NOWHERE, Record, Sent
@@ -119,10 +120,11 @@ class Outbox:
         self._record.add_sent(Sent(builder.lsn_first, lsn_last, hash, self.at, through_at, place))
         self._record.set_fact("at", self.at)
         crash("batch-recorded")
-        self._record.commit()
+        number = self._record.write()
         crash("record-committed")
+        kept = partial(self._record.sync, number)
         self._shipper.offer(
-            Parcel(builder.lsn_first, lsn_last, hash, events, self.at, through_at, place, buffers, size)
+            Parcel(builder.lsn_first, lsn_last, hash, events, self.at, through_at, place, buffers, size, kept)
         )
         self.builder = self._builder(lsn_last + 1, hash)
 

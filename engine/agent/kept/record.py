@@ -1,8 +1,8 @@
 """The agent's record of one stream, in SQLite: what the tree was when it was last looked at, and what was sent.
 
-One thread uses it. Rows gather in lists and reach the database before the next look-up, so that a walk over many new
-files costs one statement a batch. Nothing is durable before `commit`. The record refuses to know full paths: names
-hang below their parents, and a renamed directory is one row.
+One thread uses it, but for `sync`. Rows gather in lists and reach the database before the next look-up, so that a walk
+over many new files costs one statement a batch. Nothing is durable before `commit`, or `write` and `sync`. The record
+refuses to know full paths: names hang below their parents, and a renamed directory is one row.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.agent.kept.rows import NOWHERE, UNKNOWN_ID, UNKNOWN_SIZE, Entry, Known, Place, Sent
+from engine.agent.kept.write_ahead import WriteAhead
 from engine.model.events import ROOT_ID
 
 __all__ = ["NOWHERE", "UNKNOWN_ID", "UNKNOWN_SIZE", "Entry", "Known", "Place", "Record", "Sent"]
@@ -59,7 +60,7 @@ class Record:
         # No other process may take the place of a living agent: a second writer would split the history.
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA synchronous = NORMAL")  # the log is synced here, apart from being written
         self._db.execute("PRAGMA wal_autocheckpoint = 4000")
         self._db.execute("PRAGMA cache_size = -16000")
         self._add_columns("blocks", key="INTEGER", placed="BLOB")
@@ -69,6 +70,8 @@ class Record:
         self._blocks: list[tuple[Any, ...]] = []
         self._facts: dict[str, Any] = dict(self._db.execute("SELECT name, value FROM facts"))
         self._new_facts: dict[str, Any] = {}
+        self._write_ahead = WriteAhead(path)
+        self.sync(self._write_ahead.written())  # an agent that was killed may have written what it did not sync
 
     def _add_columns(self, table: str, **columns: str) -> None:
         """Add what a record that an older agent made lacks."""
@@ -294,19 +297,22 @@ class Record:
             [row],
         )
 
-    def acknowledge(self, lsn: int, hash: bytes) -> None:
-        """The node has everything up to `lsn`."""
+    def acknowledge(self, lsn: int, hash: bytes) -> int:
+        """The node has everything up to `lsn`; until when it is complete by the batches that this is news of, or 0."""
         self._flush()
-        row = self._db.execute("SELECT at, through_at FROM batches WHERE lsn_last = ?", (lsn,)).fetchone()
-        if row:
-            self.set_fact("acked_at", row[0])
-            self.set_fact("acked_through_at", max(row[1], self.fact("acked_through_at", 0)))
+        at, through_at = self._db.execute(
+            "SELECT max(at), max(through_at) FROM batches WHERE lsn_last <= ?", (lsn,)
+        ).fetchone()
+        if at is not None:
+            self.set_fact("acked_at", at)
+            self.set_fact("acked_through_at", max(through_at, self.fact("acked_through_at", 0)))
         if self.fact("mark_lsn", 0) <= lsn:
             self.set_fact("acked_mark_at", self.fact("mark_at", 0))
         self.set_fact("acked_lsn", lsn)
         self.set_fact("acked_hash", hash)
         self._change("DELETE FROM batches WHERE lsn_last <= ?", [(lsn,)])
         self._change("DELETE FROM names WHERE file_id IS NULL AND lsn <= ?", [(lsn,)])
+        return through_at or 0
 
     def roll_back(self, lsn: int) -> None:
         """The node has nothing after `lsn`: whatever rows said since is to be looked at, and sent, again."""
@@ -355,17 +361,25 @@ class Record:
 
         What follows changes that are not durable yet can't be kept lazily, and isn't.
         """
-        lazily = lazily and not self._db.in_transaction
-        if lazily:
-            self._db.execute("PRAGMA synchronous = NORMAL")
+        lazily = lazily and not (self._db.in_transaction or self._write_ahead.behind)
+        number = self.write(lazily=lazily)
+        if not lazily:
+            self.sync(number)
+
+    def write(self, *, lazily: bool = False) -> int:
+        """Commit all changes so far: kept through a crash of the agent, and of the host once `sync` has returned for
+        the number that this answers."""
         self._flush()
         if self._new_facts:
             self._change("INSERT OR REPLACE INTO facts VALUES (?, ?)", list(self._new_facts.items()))
             self._new_facts = {}
         if self._db.in_transaction:
             self._db.execute("COMMIT")
-        if lazily:
-            self._db.execute("PRAGMA synchronous = FULL")
+        return self._write_ahead.written(lazily=lazily)
+
+    def sync(self, number: int) -> None:
+        """Make durable what was written up to a number, in any thread. OSError when that can't be, and ever after."""
+        self._write_ahead.sync(number)
 
     def _change(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
         if not self._db.in_transaction:
@@ -374,4 +388,5 @@ class Record:
 
     def close(self) -> None:
         """Close without committing what is open."""
+        self._write_ahead.close()
         self._db.close()

@@ -153,6 +153,8 @@ class Shipper:
     def _send(self, node: Node, parcel: Parcel) -> None:
         try:
             buffers = parcel.buffers or [self._from_spool(parcel)]
+            if parcel.kept is not None:
+                parcel.kept()
             crash("sending")
             node.send(self._stream, self._host, buffers, lambda: self._left(parcel, sent=True))
             crash("sent")

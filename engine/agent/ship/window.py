@@ -8,7 +8,7 @@ it is the first. No threads and no I/O here: the shipper holds its lock around e
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from engine.agent.kept.record import Place
@@ -22,6 +22,7 @@ BYTES_MAX = 32 << 20
 class Parcel:
     """A batch on its way. `buffers` None: read it from the spool at `place`.
 
+    `kept` makes durable, before it is sent, the record that names it; None where it is. OSError from it.
     `alone`: it was sent when all before it were acknowledged. `overtook`: the node refused it for lack of those before.
     """
 
@@ -34,6 +35,7 @@ class Parcel:
     place: Place
     buffers: Sequence[bytes] | None
     stored_bytes: int
+    kept: Callable[[], None] | None = None
     in_flight: bool = False
     alone: bool = False
     overtook: bool = False

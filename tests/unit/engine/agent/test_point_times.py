@@ -40,7 +40,9 @@ def test_a_watcher_that_sees_nothing_claims_nothing(site: Site) -> None:
 def test_a_mark_without_a_watcher_takes_a_look(site: Site) -> None:
     source = site.start(watch="scan", scan_interval_seconds=3600.0)
     (site.tree / "file").write_bytes(b"2")
+    asked_at = site.settings.site_clock.now()
     source.ask_mark("id", "before the upgrade")
     wait_for(lambda: source.view.marks_done)
+    wait_for(lambda: source.view.through_at >= asked_at)
     assert b"/file" in site.image()
     assert "before the upgrade" in [mark.label for mark in site.node.marks_of("bookmark")]

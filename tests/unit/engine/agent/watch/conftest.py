@@ -79,5 +79,13 @@ def open_each() -> Iterator[Callable[..., Watcher]]:
 
 
 @pytest.fixture
+def root() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="bcs-watch-"))
+    path.chmod(0o777)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
 def loops() -> Callable[[str], object]:
     return loop_filesystem
