@@ -73,13 +73,7 @@ class Volume:
 
     def unmount(self) -> None:
         """All that is mounted at and below `path`; lazily if it stays busy for seconds. Nothing mounted is fine."""
-        end = time.monotonic() + _BUSY_SECONDS
-        while _is_mounted(self.path):
-            lazily = ["-l"] if time.monotonic() > end else []
-            with suppress(subprocess.CalledProcessError):
-                _run("umount", "-R", *lazily, self.path)
-                continue
-            time.sleep(0.05)
+        _unmount(self.path)
 
 
 @contextmanager
@@ -92,6 +86,9 @@ def volume(kind: str, size_bytes: int = SIZE_BYTES) -> Iterator[Volume]:
     assert held is not None
     made = Volume(kind, size_bytes, home, "")
     try:
+        # What is unmounted here goes from the mount namespaces too that were copied meanwhile, such as those of the
+        # lab's hosts: it would live on there, and a power cut would never be over.
+        _run("mount", "--bind", "--make-shared", home, home)
         made.path.mkdir()
         if kind != "tmpfs":
             image = home / "image"
@@ -103,6 +100,16 @@ def volume(kind: str, size_bytes: int = SIZE_BYTES) -> Iterator[Volume]:
     finally:
         _clear(home)
         os.close(held)
+
+
+def _unmount(path: Path) -> None:
+    end = time.monotonic() + _BUSY_SECONDS
+    while _is_mounted(path):
+        lazily = ["-l"] if time.monotonic() > end else []
+        with suppress(subprocess.CalledProcessError):
+            _run("umount", "-R", *lazily, path)
+            continue
+        time.sleep(0.05)
 
 
 def _is_mounted(path: Path) -> bool:
@@ -151,6 +158,7 @@ def _clear(home: Path) -> None:
         image.unlink()
     if (home / "mnt").exists():
         (home / "mnt").rmdir()
+    _unmount(home)
     (home / OURS).unlink()
     home.rmdir()
 

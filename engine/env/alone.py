@@ -23,7 +23,7 @@ from pathlib import Path
 ALONE = "alone"
 _NEWNS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = 0x20000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 _PDEATHSIG = 1
-_MS_REC, _MS_PRIVATE, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x4000, 1 << 18, 2, 4, 8
+_MS_REC, _MS_SLAVE, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x4000, 1 << 19, 2, 4, 8
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -62,7 +62,8 @@ def enter() -> bool:
         for name, text in (("setgroups", "deny"), ("uid_map", "{0} {0} 1"), ("gid_map", "{1} {1} 1")):
             Path(f"/proc/self/{name}").write_text(text.format(*ids))
     elif own_processes:
-        _call(_libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None))
+        # Nothing mounted here is seen outside; what is unmounted there goes here too, else its device would stay busy.
+        _call(_libc.mount(None, b"/", None, _MS_REC | _MS_SLAVE, None))
     _loopback_up()
     return own_processes
 

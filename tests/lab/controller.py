@@ -43,7 +43,8 @@ class Controller:
 
     def inside(self, argv: Sequence[str | Path]) -> list[str]:
         """The command as one of this machine that runs in the lab's network."""
-        enter = ["nsenter", f"--net={self.namespace}", "unshare", "--mount", "sh", "-c", NAMES, "sh"]
+        unshare = ["unshare", "--mount", "--propagation=slave"]
+        enter = ["nsenter", f"--net={self.namespace}", *unshare, "sh", "-c", NAMES, "sh"]
         return joined(self.cgroup, [*enter, self.home / "hosts.txt", *argv])
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -65,6 +65,7 @@ class Machine:
         argv = [
             "unshare",
             "--mount",
+            "--propagation=slave",  # of what others unmount elsewhere nothing stays here
             POWER_ON,
             self.home,
             self.disk if self.disk.is_dir() else roots.ensure(self.host.root),

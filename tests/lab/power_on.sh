@@ -1,6 +1,6 @@
 #!/bin/sh
 # A host from power on to power off, in a mount namespace of its own that takes every mount along when it ends:
-#   unshare --mount power_on.sh HOME LOWER [IMAGE:DIRECTORY ...] -- NSPAWN ARGUMENTS ...
+#   unshare --mount --propagation=slave power_on.sh HOME LOWER [IMAGE:DIRECTORY ...] -- NSPAWN ARGUMENTS ...
 # HOME has upper/, work/ and root/, LOWER is the disk root below. Runs as a member of the host's cgroup.
 set -eu
 home=$1 lower=$2

@@ -70,7 +70,7 @@ def _build(recipe: Recipe, root: Path) -> None:
     recommends = '--aptopt=APT::Install-Recommends "false"'
     command = ["mmdebstrap", "--quiet", "--variant=minbase", "--mode=root", include, recommends, *options]
     try:  # mounts that mmdebstrap makes end with it, whatever happens
-        sh("unshare", "--mount", *command, recipe.suite, half, source, timeout_seconds=900)
+        sh("unshare", "--mount", "--propagation=slave", *command, recipe.suite, half, source, timeout_seconds=900)
     except LabError as error:
         shutil.rmtree(half, ignore_errors=True)
         raise LabImpossible(f"no {recipe.suite} root could be built: {str(error).splitlines()[-1]}") from None
