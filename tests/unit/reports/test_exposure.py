@@ -158,7 +158,7 @@ def histories(draw: st.DrawFn) -> History:
     return History(points, tuple(gaps), tuple(told), policies)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(histories())
 @example(History((Point(5, 6), Point(30, 31)), (Gap(12, 20, 21),), (Told(29, 31),), ((0, 5),)))
 @example(History((Point(12, 14),), (Gap(0, 13, 13),), (), ((0, 5), (20, 9))))
@@ -181,7 +181,7 @@ def test_rpo_is_what_a_look_at_every_tick_finds(history: History) -> None:
     assert found["verdict"] == {"missed" if proved["over"] else "met": 1}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(histories(), st.sets(st.integers(0, 60)))
 def test_a_merged_journal_gives_the_same_values(history: History, cuts: set[int]) -> None:
     """Whatever was merged with what, as long as no watermark is left out for being one of too many."""
@@ -190,7 +190,7 @@ def test_a_merged_journal_gives_the_same_values(history: History, cuts: set[int]
     assert measured(kept) == measured(history)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(histories(), st.sets(st.integers(0, 60)), st.integers(0, 8), st.integers(0, 3))
 def test_where_watermarks_are_left_out_the_truth_lies_between_the_bounds(
     history: History, cuts: set[int], apart: int, kept_max: int
