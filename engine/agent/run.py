@@ -39,6 +39,7 @@ from engine.env.answering import answering
 from engine.env.clock import SYSTEM, Clock
 from engine.env.crash import crash
 from engine.env.randomness import token_hex
+from engine.fill.life.again import Again
 from engine.model.errors import BcsError, Refused
 
 STATUS_SECONDS, STATUS_SECONDS_MAX = 1.0, 2.0
@@ -101,10 +102,12 @@ class Agent:
         node = self._connect()
         notify.tell(notify.READY)
         pulse = notify.Pulse(self._clock)
-        told, matters_told = object(), Told(self._clock)
+        told, matters_told, again = object(), Told(self._clock), Again(self._home, self._clock)
         told_at = self._clock.monotonic() - STATUS_SECONDS
         while not self._stopping.wait(LOOK_SECONDS):
             pulse.beat()
+            for said in again.look():
+                log(said, self._clock, level=WARNING)
             now, news = self._clock.monotonic(), self._news()
             if news != told or now - told_at >= self._status_seconds:
                 told, told_at = news, now
@@ -338,6 +341,7 @@ class Agent:
             "generation": generation,
             "clock_skew": self._site_clock.skew_microseconds,
             "usage": usage_of(self._limits, self._spools, self._old_bytes),
+            "scratches": self._restores.scratches if self._restores is not None else [],
         }
         try:
             # Before the greeting this one might connect too, and would be the first to set the clock.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from pathlib import Path
 
 from engine.fill.base import Place
 from engine.fill.life.holder import hold
+from engine.fill.life.service import DIED
 from engine.fill.life.supervisor import supervise
 
 if __name__ == "__main__":
@@ -19,4 +21,9 @@ if __name__ == "__main__":
     asked = parser.parse_args()
     if asked.role == "holder":
         sys.exit(hold(Place(asked.place), asked.fd, asked.guard))
-    sys.exit(supervise(Place(asked.place), asked.fd, asked.guard))
+    try:
+        code = supervise(Place(asked.place), asked.fd, asked.guard)
+    except Exception:
+        traceback.print_exc()
+        code = DIED
+    sys.exit(code)

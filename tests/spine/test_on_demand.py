@@ -190,12 +190,10 @@ def test_without_guard_it_is_begun_again(site: Site, mechanism: str, tmp_path: P
     target, source = tmp_path / "back", source_of(site)
     told = begin(site, mechanism, target, "--rate", "1KiB")
     assert sha(target / "dir" / "7" / "file") == sha(source / "dir" / "7" / "file")
-    for pid in processes_of(site, told["id"]):
-        os.kill(pid, signal.SIGSTOP)
-    for pid in processes_of(site, told["id"]):
-        os.kill(pid, signal.SIGKILL)
-    site.wait(lambda: not processes_of(site, told["id"]), 120, "supervisor and filler to end")
+    site.kill("agent")  # which would begin it by itself
+    kill_all(site, told["id"])
     assert one(site, told["id"])["state"] == "unguarded"
+    site.start_agent()
     assert site.json("recover", "resume", told["id"])["state"] == "filling"
     site.run("recover", "finish", told["id"])
     assert differences(walk(source), walk(target)) == []
@@ -218,6 +216,7 @@ def test_what_is_written_without_guard_is_said_again_and_again(site: Site, mecha
     target, source = tmp_path / "back", source_of(site)
     name = "dir/7/file"
     told = begin(site, mechanism, target, "--rate", "1KiB")
+    site.kill("agent")  # which would begin it by itself
     kill_all(site, told["id"])
     said = words(site.run("recover", "list"))
     assert f"`bcsctl recover resume {told['id']}`" in said and "UNGUARDED" in said
@@ -228,6 +227,7 @@ def test_what_is_written_without_guard_is_said_again_and_again(site: Site, mecha
         with (target / name).open("r+b") as file:
             file.seek(5000)
             file.write(b"new")
+    site.start_agent()
     site.run("recover", "resume", told["id"])
     finished = site.run("recover", "finish", told["id"], check=False)
     written = [name] if mechanism == "pre-access" else []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from engine.fill.base import LIVING
 from engine.fill.kept import documents
 from engine.fill.life.recoveries import revive
 from engine.fill.life.starting import FILLER, HOLDER, ROLE, living
+from engine.fill.tree.cover import uncover
 from tests.embedded import Site
 from tests.fidelity.walker import differences, walk
 
@@ -46,7 +48,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         try:
             yield made
         finally:
-            end_recoveries(made.home)
+            take_away(made)
 
 
 def end_recoveries(home: Path) -> None:
@@ -56,6 +58,23 @@ def end_recoveries(home: Path) -> None:
             pid = living(place, role)
             if pid is not None:
                 os.kill(pid, signal.SIGKILL)
+
+
+def take_away(site: Site) -> None:
+    """At the end of a test: their agent, which would begin them again, and all of their processes and covers."""
+    site.kill("agent")
+    end_recoveries(site.home)
+    for place in documents.places(site.home):
+        recipe = documents.read_recipe(place)
+        uncover(os.fsencode(recipe.dir), recipe.id)
+
+
+def no_other_supervisor(site: Site) -> IO[str]:
+    """Of the only recovery, until what is answered is closed: who is begun waits."""
+    [place] = documents.places(site.home)
+    lock = (place.path / "supervisor.lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
 
 
 def source_of(site: Site) -> Path:
@@ -204,9 +223,11 @@ def test_the_plug_is_pulled_in_the_middle(site: Site, mechanism: str) -> None:
     assert differences(others, found) == []
 
     # Nothing keeps readers waiting now: what is cold reads as zeros, and nobody may take them for content.
+    nobody = no_other_supervisor(site)
     site.start_agent()
     site.wait(lambda: "not guarded" in (site.source(ADDRESS)["message"] or ""), 120, "capture to stand still")
     newest = site.json("points", ADDRESS)["points"][-1]["point"]
+    nobody.close()
     revive(site.home)
     write_some(site, b"third!")
     assert site.json("points", ADDRESS)["points"][-1]["point"] != newest

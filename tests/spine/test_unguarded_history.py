@@ -8,13 +8,13 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
 from engine.env import processes
 from engine.fill.life.recoveries import revive
-from engine.fill.tree.cover import cover, uncover
+from engine.fill.tree.cover import cover, is_covered, uncover
 from tests.embedded import Site
 from tests.fidelity.walker import differences, walk
 from tests.spine.test_on_demand_history import (
@@ -22,9 +22,11 @@ from tests.spine.test_on_demand_history import (
     captured,
     end_recoveries,
     lose,
+    no_other_supervisor,
     recover,
     restored,
     source_of,
+    take_away,
 )
 
 FILES = 12
@@ -48,7 +50,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
             yield made
         finally:
             uncover(os.fsencode(source), "another")
-            end_recoveries(made.home)
+            take_away(made)
 
 
 def stands_still(site: Site) -> bool:
@@ -68,12 +70,23 @@ def recovered(site: Site) -> str:
     return str(told["id"])
 
 
+def stay_unguarded(site: Site, id: str) -> IO[str]:
+    """All of its processes are killed; the agent covers the tree at once. Another supervisor, which it begins too,
+    comes to nothing until what is answered is closed; the cover is taken away again."""
+    source = os.fsencode(source_of(site))
+    end_recoveries(site.home)
+    lock = no_other_supervisor(site)
+    site.wait(lambda: is_covered(source, id), 30, "the agent to cover the tree")
+    uncover(source, id)
+    return lock
+
+
 def test_an_unguarded_tree_and_its_cover_are_never_taken_for_the_source(site: Site) -> None:
     source = source_of(site)
     whole = walk(source)
-    recovered(site)
+    id = recovered(site)
     before = {point["point"] for point in points(site)}
-    end_recoveries(site.home)
+    unguarded = stay_unguarded(site, id)
     # Somebody reads zeros now, and writes what he made of them; and something that is meant.
     with open(source / "big", "r+b") as file:
         file.seek(1 << 20)
@@ -91,6 +104,7 @@ def test_an_unguarded_tree_and_its_cover_are_never_taken_for_the_source(site: Si
     for more in ((), ("--dry-run",)):
         assert site.run("restore", ADDRESS, "--in-place", *more, check=False).returncode == 4
 
+    unguarded.close()
     revive(site.home)
     captured(site, source / "dir" / "meant", b"meant")
     after = [point for point in points(site) if point["point"] not in before]
@@ -150,3 +164,18 @@ def test_a_mark_that_was_waited_for_in_vain_is_not_set_later(site: Site) -> None
     captured(site, source / "stamp", b"back")
     assert site.json("mark", "demo", "--label", "in-time")["marks"][0]["done"]
     assert site.run("ls", f"{ADDRESS}:{source}", "--at", "mark:late", check=False).returncode == 5
+
+
+def test_a_tree_that_nobody_guards_is_guarded_again_by_itself(site: Site) -> None:
+    """Where no systemd holds what all of its processes held: the agent covers it, and begins them again."""
+    source = source_of(site)
+    names = ("dir/f01", "dir/f11", "big")
+    whole = {name: (source / name).read_bytes() for name in names}
+    id = recovered(site)
+    end_recoveries(site.home)
+    site.wait(lambda: is_covered(os.fsencode(source), id), 30, "the agent to cover the tree")
+    site.wait((source / "big").exists, 60, "the cover to go")
+    assert [each["state"] for each in site.json("recover", "list")["recoveries"]] == ["filling"]
+    (source / "stamp").write_bytes(b"after")
+    captured(site, source / "stamp", b"after")
+    assert {name: (source / name).read_bytes() for name in names} == whole

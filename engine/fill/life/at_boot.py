@@ -27,8 +27,7 @@ def install(directory: str, recovery: str) -> None:
     """Write the unit and enable it, not start it. Nothing where there is no systemd; Failed when systemd refuses."""
     if possible():
         durable.replace(DIRECTORY / f"{name(recovery)}.service", unit(directory, recovery).encode(), mode=0o644)
-        _systemctl("daemon-reload")
-        _systemctl("enable", "--quiet", name(recovery))
+        _systemctl("enable", "--quiet", name(recovery))  # which has systemd read its units again
 
 
 def remove(recovery: str) -> None:
@@ -47,7 +46,7 @@ def unit(directory: str, recovery: str) -> str:
 [Unit]
 Description=Cover of {directory.replace("%", "%%")!r} until its files are guarded again
 DefaultDependencies=no
-RequiresMountsFor={_quoted(directory)}
+RequiresMountsFor={quoted(directory)}
 ConditionPathIsDirectory={directory.replace("%", "%%")}
 Before=local-fs.target umount.target
 Conflicts=umount.target
@@ -55,15 +54,15 @@ Conflicts=umount.target
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=mount -t tmpfs -o ro,nosuid,nodev,noexec,{OPTIONS} {name(recovery)} {_quoted(directory).replace("$", "$$")}
+ExecStart=mount -t tmpfs -o ro,nosuid,nodev,noexec,{OPTIONS} {name(recovery)} {quoted(directory).replace("$", "$$")}
 
 [Install]
 WantedBy=local-fs.target
 """
 
 
-def _quoted(path: str) -> str:
-    """One word of a unit: in double quotes, with C escapes and without specifiers."""
+def quoted(path: str) -> str:
+    """One word of a unit: in double quotes, with C escapes and without specifiers. In a command a $ is doubled, too."""
     escaped = "".join(
         f"\\x{byte:02x}" if byte < 0x20 or byte > 0x7E or byte in b'"\\' else chr(byte) for byte in os.fsencode(path)
     )

@@ -2,7 +2,7 @@
 
 When supervisor and filler are killed at once, what they held stays open here: readers of cold bytes wait, and another
 supervisor is started, which takes it over. Only where FAN_PRE_ACCESS is the mechanism: behind a mount nobody can read
-zeros. It is killed by the supervisor, before that lets go of what is held.
+zeros. It is killed by the supervisor, before that lets go of what is held, and by nobody when the machine goes down.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from engine.env import processes
 from engine.env.clock import SYSTEM, Clock
 from engine.fill.base import LIVING, PRE_ACCESS, Place, Recipe
 from engine.fill.kept import documents
+from engine.fill.life import service
 from engine.fill.life.starting import FILLER, HOLDER, ROLE, await_end_of, environment, living, start_supervisor
 
 LOOK_SECONDS = 0.2
@@ -30,9 +32,12 @@ def hold(place: Place, held: int, guard: str, clock: Clock = SYSTEM) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     spare_me()
+    service.outlive()
     processes.write_pid_file(place.pid(HOLDER))
     alone = 0
-    while documents.read_state(place).state in LIVING:
+    while service.going_down() or documents.read_state(place).state in LIVING:
+        if service.going_down():
+            _wait_for_the_end(clock)
         alone = alone + 1 if living(place, ROLE) is None and living(place, FILLER) is None else 0
         if alone > 1:  # one that is just handed over shows at the second look
             start_supervisor(place, held=held, guard=guard)
@@ -41,6 +46,13 @@ def hold(place: Place, held: int, guard: str, clock: Clock = SYSTEM) -> int:
         with suppress(ChildProcessError):
             os.waitpid(-1, os.WNOHANG)  # a supervisor that it started
     return 0
+
+
+def _wait_for_the_end(clock: Clock) -> NoReturn:
+    """What still runs is killed, and file systems are unmounted: until the kernel stops, who reads waits."""
+    service.be_quiet()
+    while True:
+        clock.sleep(LOOK_SECONDS)
 
 
 def ensure(

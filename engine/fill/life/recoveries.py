@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.env.clock import SYSTEM, Clock
-from engine.fill.base import CANCELLED, FAILED, FINISHING, FUSE, LIVING, PREPARING, Place, Recipe
+from engine.fill.base import CANCELLED, FAILED, FILLING, FINISHING, FUSE, LIVING, PREPARING, Place, Recipe
 from engine.fill.kept import documents
 from engine.fill.kept.documents import Progress, State, Wanted
+from engine.fill.life.guarding import guarded
 from engine.fill.life.holding import being_made
 from engine.fill.life.starting import FILLER, HOLDER, ROLE, living, start_supervisor
 from engine.fill.tree.conditions import BOOT_ID, lasting
@@ -141,11 +142,14 @@ def revive(home: Path, clock: Clock = SYSTEM) -> list[tuple[Recovery, BcsError |
                     _drop(recovery)
                     continue
                 try:
-                    _lasting(recovery)
+                    require_lasting(recovery)
                     begin(recovery.place, clock)
                     begun.append((look(recovery.place), None))
                 except BcsError as error:
                     begun.append((recovery, error))
+            elif recovery.state.state in (FILLING, FINISHING) and not guarded(recovery.place, recovery.state):
+                with suppress(BcsError):  # somebody else has begun it, who says what is wrong
+                    _await_up(recovery.place, clock)
             elif not recovery.living and clock.now() - recovery.state.at > KEPT:
                 shutil.rmtree(recovery.place.path, ignore_errors=True)
         return begun
@@ -185,7 +189,7 @@ def refuse_while_filling(home: Path) -> None:
         )
 
 
-def _lasting(recovery: Recovery) -> None:
+def require_lasting(recovery: Recovery) -> None:
     """Refused after a reboot where the file system does not tell what had been filled before it."""
     boot = BOOT_ID.read_text().strip()
     if recovery.recipe.lasting:
@@ -205,7 +209,7 @@ def _await_up(place: Place, clock: Clock) -> None:
         supervisor = living(place, ROLE)
         if state.state == FAILED:
             raise Failed(f"the tree can't be guarded: {state.error}", hint=state.hint)
-        if state.state != PREPARING and state.guard and supervisor is not None and _holds(state, supervisor):
+        if state.state != PREPARING and state.guard and supervisor is not None and guarded(place, state):
             return
         if state.state not in LIVING:
             return  # all there was to fill is filled
@@ -214,11 +218,6 @@ def _await_up(place: Place, clock: Clock) -> None:
         if clock.monotonic() > end:
             raise Failed(f"{place.path.name} did not come up in {UP_SECONDS:.0f} s", hint=f"see {place.log}")
         clock.sleep(LOOK_SECONDS)
-
-
-def _holds(state: State, supervisor: int) -> bool:
-    """Whether the guard in the state is that of this very supervisor."""
-    return state.guard.split(":")[1:2] == [str(supervisor)]
 
 
 def _drop(recovery: Recovery) -> State:

@@ -13,6 +13,7 @@ import engine
 from engine.env import processes
 from engine.env.clock import SYSTEM
 from engine.fill.base import MODULES, MechanismModule, Place, Recipe
+from engine.fill.life import service
 from engine.model.errors import Failed
 
 ROLE, FILLER, HOLDER = "supervisor", "filler", "holder"
@@ -36,6 +37,7 @@ def environment(place: Place) -> dict[str, str]:
     return {
         "HOME": "/",
         **kept,
+        **service.variables(),
         "BCS_HOME": str(home_of(place)),
         "PATH": os.environ.get("PATH") or os.defpath,
         "PYTHONPATH": str(Path(engine.__file__).parents[1]),
@@ -50,10 +52,13 @@ def living(place: Place, role: str = ROLE) -> int | None:
 
 
 def start_supervisor(place: Place, held: int | None = None, guard: str = "") -> int:
-    """Its pid. With `held` it takes over that descriptor, and the `guard` under which the map is known to be true."""
+    """Its pid. With `held` it takes over that descriptor, and the `guard` under which the map is known to be true; else
+    it is a service of systemd's, where that can be. A second one waits until the first has ended, or ends itself."""
     argv = [sys.executable, "-m", "engine.fill", "--role", ROLE, "--place", str(place.path)]
     if held is not None:
         argv += ["--fd", str(held), "--guard", guard]
+    elif pid := service.start(place, argv, environment(place)):
+        return _noted(place, pid)
     with place.log.open("ab") as log:
         try:
             child = subprocess.Popen(
@@ -68,9 +73,15 @@ def start_supervisor(place: Place, held: int | None = None, guard: str = "") -> 
             )
         except OSError as error:
             raise Failed(f"can't start {argv[0]}: {error.strerror}", hint="check that it may be executed") from error
-    processes.write_pid_file(place.pid(ROLE), child.pid)
     child.returncode = 0  # it outlives us: Popen shall neither wait for it nor warn
-    return child.pid
+    return _noted(place, child.pid)
+
+
+def _noted(place: Place, pid: int) -> int:
+    """Until it does so itself, when it is the only one; where another one lives that one stays noted."""
+    if living(place) is None:
+        processes.write_pid_file(place.pid(ROLE), pid)
+    return pid
 
 
 def await_end_of(place: Place, role: str, seconds: float = START_SECONDS) -> bool:

@@ -6,6 +6,7 @@ wait, and never that they read zeros. It does not end on signals: `recover cance
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import shutil
@@ -17,18 +18,29 @@ from contextlib import suppress
 
 from engine.env import processes
 from engine.env.clock import SYSTEM, Clock
-from engine.fill.base import CANCELLED, ENDED, FAILED, PREPARING, MechanismModule, Place, Recipe
+from engine.fill.base import CANCELLED, ENDED, FAILED, LIVING, PREPARING, MechanismModule, Place, Recipe
 from engine.fill.kept import documents
 from engine.fill.kept.documents import State
-from engine.fill.life import at_boot, holder
+from engine.fill.life import at_boot, holder, service
 from engine.fill.life.guarding import life_of
-from engine.fill.life.starting import FILLER, NEVER_CAME_UP, ROLE, WHOLE, WITHDRAWN, environment, module_of
+from engine.fill.life.starting import (
+    FILLER,
+    NEVER_CAME_UP,
+    ROLE,
+    WHOLE,
+    WITHDRAWN,
+    await_end_of,
+    environment,
+    living,
+    module_of,
+)
 from engine.model.errors import BcsError
 
 BACK_OFF_SECONDS = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)
 """Before the next filler, by how many have died soon after their start."""
 SOON_SECONDS = 5.0
 LOOK_MILLISECONDS = 1000
+FORMER_SECONDS = 2.0
 
 
 def supervise(place: Place, held: int | None = None, guard: str = "", clock: Clock = SYSTEM) -> int:
@@ -36,10 +48,31 @@ def supervise(place: Place, held: int | None = None, guard: str = "", clock: Clo
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     holder.spare_me()
+    with (place.path / "supervisor.lock").open("w") as only:
+        if not _alone(only.fileno(), wait=held is None):
+            return 0  # it has what we were given
+        state = documents.read_state(place).state
+        if state not in LIVING:
+            return 0
+        if held is None:
+            held, guard = service.kept(place) or (None, guard)
+        return _supervise(place, held, guard, state == PREPARING, clock)
+
+
+def _alone(fd: int, wait: bool) -> bool:
+    """One supervises at a time. Who was given what is held has it from one who lives if he is not the only one; who
+    was not is there for when the others end."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _supervise(place: Place, held: int | None, guard: str, fresh: bool, clock: Clock) -> int:
     processes.write_pid_file(place.pid(ROLE))
     recipe = documents.read_recipe(place)
     module = module_of(recipe)
-    fresh = documents.read_state(place).state == PREPARING
     try:
         if held is None:
             if fresh:
@@ -48,16 +81,28 @@ def supervise(place: Place, held: int | None = None, guard: str = "", clock: Clo
                 module.cover(place, recipe)
             holder.end(place)
             held = module.hold(place, recipe)
+            guard = life_of(os.getpid())
+            service.keep(place, held, guard)
         else:
+            _end_former(place)
             module.orphaned(place, recipe, held)
     except (OSError, BcsError) as error:
         traceback.print_exc()
         if fresh:
             _failed(place, error)
             _clear(place, recipe)
-        return 1
+        return service.FAILED_AS_TOLD
     os.set_inheritable(held, True)
-    return _keep_filling(place, recipe, module, held, guard or life_of(os.getpid()), clock)
+    return _keep_filling(place, recipe, module, held, guard, clock)
+
+
+def _end_former(place: Place) -> None:
+    """A filler whose supervisor has died ends by itself, at once; there are never two."""
+    pid = living(place, FILLER)
+    if pid is not None and not await_end_of(place, FILLER, FORMER_SECONDS):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        await_end_of(place, FILLER)
 
 
 def _keep_filling(place: Place, recipe: Recipe, module: MechanismModule, held: int, guard: str, clock: Clock) -> int:
@@ -72,6 +117,7 @@ def _keep_filling(place: Place, recipe: Recipe, module: MechanismModule, held: i
         code = filler.wait()
         if code in (WHOLE, WITHDRAWN, NEVER_CAME_UP):
             holder.end(place)
+            service.let_go(place)
         if code in (WHOLE, WITHDRAWN):
             module.let_go(place, recipe, held)
             _open_at_boot(recipe)
@@ -82,7 +128,7 @@ def _keep_filling(place: Place, recipe: Recipe, module: MechanismModule, held: i
         if code == NEVER_CAME_UP:
             module.let_go(place, recipe, held)
             _clear(place, recipe)
-            return 1
+            return service.FAILED_AS_TOLD
         module.orphaned(place, recipe, held)
         deaths = deaths + 1 if clock.monotonic() - began < SOON_SECONDS else 0
         clock.sleep(BACK_OFF_SECONDS[min(deaths, len(BACK_OFF_SECONDS) - 1)])
