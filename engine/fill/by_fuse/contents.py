@@ -38,7 +38,7 @@ def read(behind: Behind, request: Request) -> memoryview:
     handle, offset, size = fuse.read_of(request.body)
     file = behind.files.get(handle)
     if file.number is not None:
-        _ensure(behind, request, file, offset, size)
+        _ensure(behind, request, file, offset, size, reading=True)
     room = _buffer()[:size]
     done = os.preadv(file.fd, [room], offset)
     return room[:done]
@@ -126,13 +126,13 @@ def _cold(behind: Behind, file: OpenFile) -> int | None:
     return file.number
 
 
-def _ensure(behind: Behind, request: Request, file: OpenFile, offset: int, length: int) -> None:
+def _ensure(behind: Behind, request: Request, file: OpenFile, offset: int, length: int, reading: bool = False) -> None:
     number = _cold(behind, file)
     if number is not None:
         size = os.fstat(file.fd).st_size
-        if not behind.fills.ready(number, offset, length, size):
+        if not behind.fills.ready(number, offset, length, size, reading):
             with behind.waiting.of(request):
-                behind.fills.ensure(number, offset, length, size)
+                behind.fills.ensure(number, offset, length, size, reading)
 
 
 def _ready(behind: Behind, request: Request, file: OpenFile, offset: int, length: int) -> Any:

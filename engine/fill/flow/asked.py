@@ -10,7 +10,11 @@ from engine.fill.flow.chunks import Blocks
 
 @dataclass(slots=True)
 class Asked:
-    """What is known of a file that somebody asked for. `limit`: never filled past it; `left`: cold blocks."""
+    """What is known of a file that somebody asked for. `limit`: never filled past it; `left`: cold blocks.
+
+    Of one who reads on: `next` is the block behind the last that was fetched for him, `run` how many were in a row,
+    `seen` the block up to which he came, `ahead_to` that up to which was begun for him.
+    """
 
     limit: int
     left: int
@@ -18,7 +22,6 @@ class Asked:
     next: int = -1
     run: int = 0
     ahead_to: int = 0
-    ahead: bool = False
     seen: int = 0
     careful: bool = False
     changed: threading.Condition = field(default_factory=lambda: threading.Condition(threading.RLock()))

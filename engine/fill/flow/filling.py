@@ -14,28 +14,17 @@ from contextlib import contextmanager
 
 from engine.env.clock import SYSTEM, Clock
 from engine.fill.base import BLOCK_BYTES, COLD, DIGEST_BYTES, WARM, Away, ColdFile, Mechanism, Supply
+from engine.fill.flow.ahead import AHEAD_BLOCKS, Ahead
 from engine.fill.flow.asked import Asked
+from engine.fill.flow.brought import Brought, brought
 from engine.fill.flow.chunks import MOST_BLOCKS, Blocks, free_around, overlapping, wished
-from engine.fill.flow.storing import (
-    ALONE,
-    CAREFUL,
-    WATCHING,
-    Part,
-    Span,
-    assembled,
-    blocks_of,
-    holes_of,
-    store,
-    without,
-)
+from engine.fill.flow.storing import ALONE, CAREFUL, WATCHING, Part, Span, blocks_of, holes_of, store, without
 from engine.fill.flow.suspects import Suspects
-from engine.fill.kept.map import Map, digests
+from engine.fill.kept.map import Map
 from engine.fill.kept.sizes import Sizes
 from engine.model.errors import Damaged
 
 AGAIN_SECONDS = 0.2
-AHEAD_BLOCKS = 4 * MOST_BLOCKS
-"""So far before one who reads on is fetched for him."""
 
 _GONE = (errno.ENOENT, errno.ESTALE)
 
@@ -58,8 +47,7 @@ class Filling:
         self._away_seconds, self._clock = away_seconds, clock
         self._lock = threading.Lock()
         self._numbers = {(file.dev, file.ino): file.number for file in files}
-        self._aheads: list[tuple[int, int]] = []
-        self._wake = threading.Condition()
+        self.ahead = Ahead(files, map, self._fill_between)
         self._refusing = self._stopped = False
         self.damaged: dict[int, str] = {}
         self.waiting = 0
@@ -91,19 +79,19 @@ class Filling:
     def is_whole(self, number: int) -> bool:
         return not self.left[number]
 
-    def ready(self, number: int, offset: int, length: int, size_now: int) -> bool:
+    def ready(self, number: int, offset: int, length: int, size_now: int, reading: bool = False) -> bool:
         if not self.left[number]:
             return True
         known = self._of(number)
-        if known.flights or 0 <= size_now < known.limit:
+        if (known.flights and not reading) or 0 <= size_now < known.limit:
             return False
         first, end = self._range(number, known.limit, offset, length)
         if self._map.first_cold(first, end) >= 0:
             return False
-        self._read_on(number, known, end - self._files[number].first_block)
+        self.ahead.came(number, known, end - self._files[number].first_block)
         return True
 
-    def ensure(self, number: int, offset: int, length: int, size_now: int) -> None:
+    def ensure(self, number: int, offset: int, length: int, size_now: int, reading: bool = False) -> None:
         known = self._of(number)
         if 0 <= size_now < known.limit:
             self.truncated(number, size_now)
@@ -114,11 +102,13 @@ class Filling:
             while True:
                 first, end = self._range(number, known.limit, offset, length)
                 cold = self._map.first_cold(first, end)
+                self.ahead.came(number, known, end - base)
                 if cold < 0:
                     break
                 self._fill(number, cold - base, min(end - base, cold - base + MOST_BLOCKS), demand=True)
-        with known.changed:  # not while times are being put back: a write's own time must stay
-            self._read_on(number, known, end - base)
+        if not reading:
+            with known.changed:  # not while times are being put back: a write's own time must stay
+                pass
 
     def truncated(self, number: int, size: int) -> None:
         known = self._of(number)
@@ -147,13 +137,16 @@ class Filling:
         Blocks that are all hole stay cold until the `last` round, when nothing else is: then they are punched. A file
         that takes less room than it is long is asked for its data by who copies it, and what is cold looks like none.
         """
+        return self._fill_between(number, block, self._files[number].blocks, last)
+
+    def _fill_between(self, number: int, block: int, end: int, last: bool = False) -> int:
         file, known = self._files[number], self._of(number)
-        _, end = self._range(number, known.limit, 0, 0)
-        cold = self._map.first_cold(file.first_block + block, end)
+        _, most = self._range(number, known.limit, 0, 0)
+        cold = self._map.first_cold(file.first_block + block, min(most, file.first_block + end))
         if cold < 0:
             return -1
         block = cold - file.first_block
-        return self._fill(number, block, block + MOST_BLOCKS, demand=False, last=last)
+        return self._fill(number, block, min(end, block + MOST_BLOCKS), demand=False, last=last)
 
     def refuse(self) -> None:
         """The recovery is cancelled: whatever is cold is an error from now on; this thread may cut it off."""
@@ -162,28 +155,8 @@ class Filling:
 
     def stop(self) -> None:
         """Nothing new is begun; who waits for a supply gets an error."""
-        with self._wake:
-            self._stopped = True
-            self._wake.notify_all()
-
-    def read_ahead(self) -> None:
-        """The work of a thread: fetch what those who read on will want next, until `stop`."""
-        while True:
-            with self._wake:
-                while not self._aheads and not self._stopped:
-                    self._wake.wait()
-                if self._stopped:
-                    return
-                number, block = self._aheads.pop()
-            known = self._of(number)
-            try:
-                while 0 <= block < min(known.seen + AHEAD_BLOCKS, self._files[number].blocks):
-                    block = self.fill_some(number, block)
-                    known.ahead_to = max(block, known.ahead_to)
-            except (OSError, Damaged):
-                pass  # who reads it will be told
-            finally:
-                known.ahead = False
+        self._stopped = True
+        self.ahead.stop()
 
     # How it is done.
 
@@ -212,15 +185,6 @@ class Filling:
         end = limit if length <= 0 else min(limit, offset + length)
         return base + offset // BLOCK_BYTES, base + max(offset // BLOCK_BYTES, -(-end // BLOCK_BYTES))
 
-    def _read_on(self, number: int, known: Asked, end: int) -> None:
-        """Somebody has read up to here: see that what follows is fetched in time."""
-        known.seen = end
-        if known.run >= MOST_BLOCKS and not known.ahead and end + AHEAD_BLOCKS // 2 > known.ahead_to:
-            known.ahead = True
-            with self._wake:
-                self._aheads.append((number, end))
-                self._wake.notify()
-
     def _fill(self, number: int, block: int, end: int, demand: bool, last: bool = False) -> int:
         """Fetch and store around a cold block, or wait until somebody else has; the block behind what is there now."""
         needed = (block, end) if demand else (block, block)
@@ -248,8 +212,9 @@ class Filling:
                     chunk = (block, block + 1)  # what is whole beside it shall be had
                     known.flights.append(chunk)
                 return self._alone(file, known, chunk, demand)
+            found = brought(parts, chunk, known.limit)
             with known.changed:
-                self._store(file, known, chunk, parts, needed, last)
+                self._store(file, known, found, needed, last)
         finally:
             with known.changed:
                 known.flights.remove(chunk)
@@ -266,15 +231,19 @@ class Filling:
             if demand:
                 raise OSError(errno.EIO, error.message) from error
             raise
+        found = brought(parts, chunk, known.limit)
         with known.changed:
-            self._store(file, known, chunk, parts, chunk, False)
+            self._store(file, known, found, chunk, False)
         self._when_whole(file.number)
         return chunk[1]
 
     def _chunk(self, file: ColdFile, known: Asked, block: int, end: int, demand: bool) -> Blocks:
         blocks = -(-known.limit // BLOCK_BYTES)
         if demand:
-            known.run = known.run * 2 if block == known.next else 0
+            if self._reads_on(file, known, block):
+                known.run *= 2
+            else:
+                known.run = known.ahead_to = 0
             wish = wished(block, end, known.run, blocks)
         else:
             wish = block, max(block + 1, min(blocks, end))
@@ -285,6 +254,11 @@ class Filling:
             known.next = chunk[1]
             known.run = min(MOST_BLOCKS, max(known.run, chunk[1] - block))
         return chunk
+
+    def _reads_on(self, file: ColdFile, known: Asked, block: int) -> bool:
+        """Whether nothing is cold between what was fetched last and this block: who reads on passes what is warm."""
+        near = 0 <= known.next <= block <= known.next + AHEAD_BLOCKS
+        return near and self._map.first_cold(file.first_block + known.next, file.first_block + block) < 0
 
     def _fetch(self, file: ColdFile, chunk: Blocks, demand: bool) -> Sequence[Part]:
         """The bytes of a chunk; waits while the supply is away, one who reads not longer than the set time."""
@@ -305,9 +279,7 @@ class Filling:
                 self.away = False
                 return parts
 
-    def _store(
-        self, file: ColdFile, known: Asked, chunk: Blocks, parts: Sequence[Part], needed: Blocks, last: bool
-    ) -> None:
+    def _store(self, file: ColdFile, known: Asked, found: Brought, needed: Blocks, last: bool) -> None:
         """Bring a chunk into the file as far as it still goes; the file's lock is held."""
         try:
             fd = self.mechanism.open(file.number)
@@ -320,22 +292,23 @@ class Filling:
             size = os.fstat(fd).st_size
             if size < known.limit:
                 self.truncated(file.number, size)
-            start, end = chunk[0] * BLOCK_BYTES, min(chunk[1] * BLOCK_BYTES, known.limit)
+            found = found.up_to(known.limit)
+            start, end = found.start, found.start + len(found.data)
             if end <= start:
                 return
-            data = assembled(parts, start, end)
-            kept = self._kept(file, chunk)
+            kept = self._kept(file, found.chunk)
             if self._suspects is not None:
-                self._suspects.compare(file, fd, kept, start, data)
-            holes = holes_of(parts, start, end) if not kept else []
+                self._suspects.compare(file, fd, kept, start, found.data)
+            holes = holes_of(found.parts, start, end) if not kept else []
             punched = [] if not last else holes
-            cut = store(fd, start, data, without([(start, end)], [*kept, *holes]), punched, self._way(known))
+            cut = store(fd, start, found.data, without([(start, end)], [*kept, *holes]), punched, self._way(known))
             if cut is not None:
                 self.truncated(file.number, cut)
+                found = found.up_to(cut)
                 end = min(end, cut)
             if end > start:
                 empty = [] if last else [block for block in blocks_of(holes, end) if not needed[0] <= block < needed[1]]
-                self._filled(file, known, chunk[0], memoryview(data)[: end - start], empty)
+                self._filled(file, known, found, empty)
         finally:
             os.close(fd)
 
@@ -351,16 +324,13 @@ class Filling:
             return []
         return [span for block in range(*chunk) for span in self._mixed.get((file.number, block), ())]
 
-    def _filled(self, file: ColdFile, known: Asked, first: int, data: memoryview, empty: Sequence[int]) -> None:
+    def _filled(self, file: ColdFile, known: Asked, found: Brought, empty: Sequence[int]) -> None:
         """Note what is there now; blocks that are `empty` are left for later."""
-        entries = digests(data)
+        entries, first = found.entries, found.chunk[0]
         count = len(entries) // DIGEST_BYTES
         if self._mixed or empty:
             changed = {block: WARM for block in range(first, first + count) if (file.number, block) in self._mixed}
-            changed |= dict.fromkeys(empty, COLD)
-            for block, entry in changed.items():
-                at = (block - first) * DIGEST_BYTES
-                entries = entries[:at] + entry + entries[at + DIGEST_BYTES :]
+            entries = found.entries_but(changed | dict.fromkeys(empty, COLD))
         self._map.set(file.first_block + first, entries)
         self._less(file.number, known, count - len(empty))
 

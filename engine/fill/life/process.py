@@ -88,7 +88,7 @@ def run(
         documents.write_state(place, State(FAILED, error=message, hint=hint))
         return NEVER_CAME_UP
     for _ in range(AHEAD_THREADS):
-        threading.Thread(target=filling.read_ahead, daemon=True).start()
+        threading.Thread(target=filling.ahead.run, name="ahead", daemon=True).start()
     return _Work(place, recipe, filling, supply, clock).until_the_end(supervisor, fd, guard)
 
 

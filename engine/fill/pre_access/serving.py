@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from engine.fill.base import Fills
 from engine.fill.pre_access.fanotify import answer
 from engine.fill.pre_access.taken import SLOTS, Slots, Taken
-from engine.fill.pre_access.waiting import needed
+from engine.fill.pre_access.waiting import Needed, needed
 
 
 class Serving:
@@ -56,15 +56,15 @@ class Serving:
                 continue
             self._await_former(taken.event.fd)
             try:
-                offset, length = needed(taken.event)
+                wanted = needed(taken.event)
                 number, size = self._number_of(taken), taken.size
                 if number is not None and not taken.event.length:
                     self._fills.may_be_cut(number)
                 cutting = taken.event.tid in self._fills.cutters
-                if number is None or cutting or self._fills.ready(number, offset, length, size):
+                if number is None or cutting or self._is_ready(number, wanted, size):
                     self._answer(taken, 0)
                 else:
-                    self._fetchers.submit(self._fetch, taken, number, offset, length, size)
+                    self._fetchers.submit(self._fetch, taken, number, wanted, size)
             except Exception:  # a fault of ours must not leave the others waiting for ever
                 _tell()
                 self._answer(taken, errno.EIO)
@@ -73,13 +73,16 @@ class Serving:
         assert taken.dev is not None and taken.ino is not None
         return self._fills.number_of(taken.dev, taken.ino)
 
-    def _fetch(self, taken: Taken, number: int, offset: int, length: int, size: int) -> None:
-        self._answer(taken, self._ensured(number, offset, length, size))
+    def _is_ready(self, number: int, wanted: Needed, size: int) -> bool:
+        return self._fills.ready(number, wanted.offset, wanted.length, size, wanted.reading)
 
-    def _ensured(self, number: int, offset: int, length: int, size: int) -> int:
+    def _fetch(self, taken: Taken, number: int, wanted: Needed, size: int) -> None:
+        self._answer(taken, self._ensured(number, wanted, size))
+
+    def _ensured(self, number: int, wanted: Needed, size: int) -> int:
         """0, or the errno with which the access fails."""
         try:
-            self._fills.ensure(number, offset, length, size)
+            self._fills.ensure(number, wanted.offset, wanted.length, size, wanted.reading)
         except OSError as error:
             return error.errno or errno.EIO
         except Exception:
@@ -97,11 +100,11 @@ class Serving:
         """Answer an event of a former filler. One of which nobody knows the file any more waits for all files."""
         fd = taken.event.fd
         if taken.dev is None or taken.ino is None:
-            errors = [self._ensured(file.number, 0, 0, taken.size) for file in self._fills.files()]
+            errors = [self._ensured(file.number, Needed(0, 0), taken.size) for file in self._fills.files()]
             number = next(filter(None, errors), 0)
         else:
             found = self._number_of(taken)
-            number = 0 if found is None else self._ensured(found, *needed(taken.event), taken.size)
+            number = 0 if found is None else self._ensured(found, needed(taken.event), taken.size)
         answer(self._fd, fd, number)
         if kept is not None:
             os.close(kept)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from engine.fill.pre_access.fanotify import Event
 
@@ -23,13 +24,27 @@ class _Numbers:
     truncate: int
     ftruncate: int
     fallocate: int
+    reads: frozenset[int]
+    """read(2), pread64, readv, preadv, preadv2."""
 
 
-_NUMBERS = {"x86_64": _Numbers(9, 76, 77, 285), "aarch64": _Numbers(222, 45, 46, 47)}.get(platform.machine())
+_NUMBERS = {
+    "x86_64": _Numbers(9, 76, 77, 285, frozenset({0, 17, 19, 295, 327})),
+    "aarch64": _Numbers(222, 45, 46, 47, frozenset({63, 67, 65, 69, 286})),
+}.get(platform.machine())
 
 
-def needed(event: Event) -> tuple[int, int]:
-    """(offset, length) of what has to be there before the thread goes on; length 0 is to the end of the file.
+class Needed(NamedTuple):
+    """What has to be there before a thread goes on; `length` 0 is to the end of the file. `reading`: it is known that
+    he does no more than read."""
+
+    offset: int
+    length: int
+    reading: bool = False
+
+
+def needed(event: Event) -> Needed:
+    """What the thread of an event needs.
 
     - mmap(2): all of the file, since mremap(2) makes a mapping longer without asking.
     - fallocate(2) that takes a range out, or puts one in: all of it, for what lies behind moves.
@@ -37,18 +52,18 @@ def needed(event: Event) -> tuple[int, int]:
       whether it was cut off shows the next event: the call may yet be refused.
     """
     if _NUMBERS is None or (event.length and (event.offset % _PAGE or event.length % _PAGE)):
-        return event.offset, event.length  # none of those
+        return Needed(event.offset, event.length)  # none of those
     return _of(_call(event.tid), event, _NUMBERS)
 
 
-def _of(call: tuple[int, ...], event: Event, numbers: _Numbers) -> tuple[int, int]:
+def _of(call: tuple[int, ...], event: Event, numbers: _Numbers) -> Needed:
     if not call:
-        return event.offset, event.length
+        return Needed(event.offset, event.length)
     if call[0] == numbers.mmap or (call[0] == numbers.fallocate and call[2] & (_COLLAPSE | _INSERT)):
-        return 0, 0
+        return Needed(0, 0)
     if call[0] in (numbers.truncate, numbers.ftruncate) and not event.length:
-        return max(0, event.offset - 1), 1
-    return event.offset, event.length
+        return Needed(max(0, event.offset - 1), 1)
+    return Needed(event.offset, event.length, call[0] in numbers.reads)
 
 
 def _call(tid: int) -> tuple[int, ...]:

@@ -21,10 +21,10 @@ class AllWhole:
     def number_of(self, dev: int, ino: int) -> int | None:
         return None
 
-    def ready(self, number: int, offset: int, length: int, size_now: int) -> bool:
+    def ready(self, number: int, offset: int, length: int, size_now: int, reading: bool = False) -> bool:
         return True
 
-    def ensure(self, number: int, offset: int, length: int, size_now: int) -> None:
+    def ensure(self, number: int, offset: int, length: int, size_now: int, reading: bool = False) -> None:
         raise AssertionError("nothing is cold")
 
     def truncated(self, number: int, size: int) -> None:

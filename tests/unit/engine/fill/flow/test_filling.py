@@ -254,3 +254,29 @@ def test_a_cancelled_recovery_refuses(scene: Scene) -> None:
     scene.filling.refuse()
     with pytest.raises(OSError):
         scene.filling.ensure(0, 0, 10, SIZE)
+
+
+def test_one_who_reads_on_passes_what_is_warm(scene: Scene) -> None:
+    """A page in the middle that somebody has read before doesn't make him begin anew."""
+    scene.filling.ensure(0, 70 * BLOCK_BYTES, 10, SIZE)
+    for block in range(0, 80, 8):
+        scene.filling.ensure(0, block * BLOCK_BYTES, 8 * BLOCK_BYTES, SIZE)
+    assert [length // BLOCK_BYTES for _, length in scene.supply.asked] == [8, 8, 16, 32, 8, 127]
+
+
+def test_who_only_reads_does_not_wait_for_a_fill_elsewhere(scene: Scene) -> None:
+    scene.filling.ensure(0, 0, 10, SIZE)
+    scene.supply.gate.clear()
+    other = threading.Thread(target=scene.filling.ensure, args=(0, 100 * BLOCK_BYTES, 10, SIZE))
+    other.start()
+    while len(scene.supply.asked) < 2:
+        pass
+    assert scene.filling.ready(0, 0, 10, SIZE, reading=True)
+    assert not scene.filling.ready(0, 0, 10, SIZE)
+    with scene.filling.window(0):  # as long as a fill is being stored
+        reader = threading.Thread(target=scene.filling.ensure, args=(0, 0, 10, SIZE, True))
+        reader.start()
+        reader.join(10)
+        assert not reader.is_alive()
+    scene.supply.gate.set()
+    other.join(10)

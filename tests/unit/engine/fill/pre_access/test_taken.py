@@ -98,7 +98,7 @@ def test_the_next_one_answers_what_was_taken(group: int, tmp_path: Path) -> None
     assert all(each.poll() is None for each in readers)
     fills.gate.set()
     for each in readers:
-        assert each.communicate(timeout=30)[0] == b"read\n"
+        assert each.communicate(timeout=300)[0] == b"read\n"
     assert sorted(fills.asked) == [(number, 8192 * number, 4096) for number in range(3)]
     serving.stop()
     assert Slots(tmp_path / "taken").stale == []
@@ -114,7 +114,7 @@ def test_one_without_a_note_waits_for_all_files(group: int, tmp_path: Path) -> N
     serving = Serving(group, slots, fills)  # type: ignore[arg-type]
     serving.start()
     fills.gate.set()
-    assert waiting.communicate(timeout=30)[0] == b"read\n"
+    assert waiting.communicate(timeout=300)[0] == b"read\n"
     assert fills.asked == [(number, 0, 0) for number in range(3)]
     serving.stop()
 
@@ -132,7 +132,7 @@ def test_numbers_of_former_descriptors_are_not_mixed_up(group: int, tmp_path: Pa
         threading.Event().wait(0.01)
     assert old.poll() is None and new.poll() is None
     fills.gate.set()
-    assert [each.communicate(timeout=30)[0] for each in (old, new)] == [b"read\n", b"read\n"]
+    assert [each.communicate(timeout=300)[0] for each in (old, new)] == [b"read\n", b"read\n"]
     assert sorted(fills.asked) == [(0, 4096, 4096), (1, 8192, 4096)]
     serving.stop()
 
