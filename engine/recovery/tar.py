@@ -1,7 +1,8 @@
 """A restore as a tar stream: what was there then, for a pipe, a tape, another machine.
 
-The pax format (POSIX.1-2001), with times to the nanosecond and extended attributes as GNU tar and star write them
-(SCHILY.xattr). Every byte's hash is checked before it is given out. tar has no sockets: those are left out and named.
+The pax format (POSIX.1-2001), with times to the nanosecond, extended attributes as GNU tar and star write them
+(SCHILY.xattr), and holes as GNU tar has them (engine.recovery.tar_holes). Every byte's hash is checked before it is
+given out. tar has no sockets: those are left out and named.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, cast
@@ -20,6 +22,7 @@ from engine.model.events import BLOCK, CHARACTER, DIRECTORY, FIFO, FILE, SOCKET,
 from engine.model.extents import Piece
 from engine.plan.restore import Made, RestorePlan
 from engine.recovery.restore import Progress
+from engine.recovery.tar_holes import Holes, holes_of, placeholder
 
 HERE = b"."
 """What a plan for a stream is made for: names in it begin with `./`."""
@@ -86,19 +89,21 @@ def _pack(archive: tarfile.TarFile, reader: DataReader, part: Packing, packed: P
         if made.inode.type == SOCKET:
             packed.left_out.append(name)
             continue
-        entry, records = _entry(name, made, is_link)
+        is_file = made.inode.type == FILE and not is_link
+        size = made.inode.size if is_file else 0
+        own = part.pieces.get(made.inode.file_id, ()) if is_file else ()
+        holes = holes_of(own, size) if is_file else None
+        entry, records = _entry(name, made, is_link, holes)
         if records:
             archive.addfile(_extended(records), io.BytesIO(records))
-        is_file = made.inode.type == FILE and not is_link
         if is_file:
-            own = part.pieces.get(made.inode.file_id, ())
-            _add(archive, entry, _Content(reader, part.stream, own, made.inode.size))
+            _add(archive, entry, _Content(reader, part.stream, own, size, holes))
         else:
             archive.addfile(entry)
         packed.names += 1
         packed.files += is_file
-        packed.content_bytes += entry.size
-        progress(int(is_file), entry.size)
+        packed.content_bytes += size
+        progress(int(is_file), size)
 
 
 def _names(plan: RestorePlan) -> list[tuple[bytes, Made, bool]]:
@@ -116,7 +121,7 @@ def _walked(name: bytes) -> list[bytes]:
     return name.split(b"/")
 
 
-def _entry(name: bytes, made: Made, is_link: bool) -> tuple[tarfile.TarInfo, bytes]:
+def _entry(name: bytes, made: Made, is_link: bool, holes: Holes | None) -> tuple[tarfile.TarInfo, bytes]:
     """The header of a name, and the pax records for what has no room in it."""
     inode = made.inode
     entry = tarfile.TarInfo()
@@ -124,11 +129,14 @@ def _entry(name: bytes, made: Made, is_link: bool) -> tuple[tarfile.TarInfo, byt
     entry.mode = inode.mode
     entry.devmajor, entry.devminor = os.major(inode.rdev), os.minor(inode.rdev)
     more: dict[str, bytes] = {}
-    entry.name = _short(more, "path", name)
+    entry.name = _short(more, "path", name) if holes is None else _short({}, "path", placeholder(name))
     entry.linkname = _short(more, "linkpath", made.target if is_link else inode.target)
     entry.uid = _small(more, "uid", inode.uid, _ID_MAX)
     entry.gid = _small(more, "gid", inode.gid, _ID_MAX)
     entry.size = inode.size if inode.type == FILE and not is_link else 0
+    if holes is not None:
+        more |= holes.records(name)
+        entry.size = holes.kept_bytes
     if entry.size > _SIZE_MAX:
         more["size"] = b"%d" % entry.size
     seconds, nanoseconds = divmod(inode.mtime_ns, _SECOND)
@@ -194,10 +202,13 @@ def _add(archive: tarfile.TarFile, entry: tarfile.TarInfo, content: _Content) ->
 
 
 class _Content:
-    """A file's bytes to be read from the beginning to its end, holes as zeros."""
+    """A file's bytes to be read from the beginning to its end; without `holes` they are zeros."""
 
-    def __init__(self, reader: DataReader, stream: str, pieces: Sequence[Piece], size: int) -> None:
-        self._parts = self._all(reader, stream, pieces, size)
+    def __init__(
+        self, reader: DataReader, stream: str, pieces: Sequence[Piece], size: int, holes: Holes | None
+    ) -> None:
+        regions = ((0, size),) if holes is None else holes.regions
+        self._parts = self._all(reader, stream, pieces, regions, b"" if holes is None else holes.map)
         self._rest = memoryview(b"")
 
     def read(self, size: int) -> bytes | memoryview:
@@ -215,13 +226,20 @@ class _Content:
         return gathered[0] if len(gathered) == 1 else b"".join(gathered)
 
     @staticmethod
-    def _all(reader: DataReader, stream: str, pieces: Sequence[Piece], size: int) -> Iterator[memoryview]:
-        at = 0
-        for piece in pieces:
-            yield from _zeros(piece.offset - at)
-            yield memoryview(reader.read(piece, stream))
-            at = piece.offset + piece.length
-        yield from _zeros(size - at)
+    def _all(
+        reader: DataReader, stream: str, pieces: Sequence[Piece], regions: Sequence[tuple[int, int]], map: bytes
+    ) -> Iterator[memoryview]:
+        if map:
+            yield memoryview(map)
+        left = deque(pieces)
+        for at, length in regions:
+            end = at + length
+            while left and left[0].offset < end:
+                piece = left.popleft()
+                yield from _zeros(piece.offset - at)
+                yield memoryview(reader.read(piece, stream))
+                at = piece.offset + piece.length
+            yield from _zeros(end - at)
 
 
 def _zeros(count: int) -> Iterator[memoryview]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -137,3 +138,39 @@ def test_a_terminal_gets_no_archive(site: Site) -> None:
     )
     assert done.returncode == 2
     assert b"terminal" in done.stdout
+
+
+SPARSE = {"begins with data": [(0, 5000), (1 << 20, 3), (40 << 20, 70_000)], "one hole " + "x" * 120: []}
+SPARSE_SIZE = (50 << 20) + 77
+
+
+def test_sparse_files_come_out_with_their_holes(site: Site, tmp_path: Path) -> None:
+    """By GNU tar and, where there is one, by a program that uses libarchive, as bsdtar does."""
+    made = _source(site) / "sparse files"
+    made.mkdir()
+    for name, ranges in SPARSE.items():
+        with (made / name).open("wb") as file:
+            file.truncate(SPARSE_SIZE)
+            for offset, length in ranges:
+                file.seek(offset)
+                file.write(os.urandom(length))
+    (made / "solid").write_bytes(bytes(300_000))
+    assert all(mark["done"] for mark in site.json("mark", "demo", "--label", "sparse")["marks"])
+    packed = site.run("restore", f"{ADDRESS}:{made}", "--at", "mark:sparse", "--to", "-").stdout
+    assert len(packed) < 1 << 20
+    readers = {"tar": ["tar", "-xf", "-"], "bsdtar": ["bsdtar", "-xf", "-"], "cmake": ["cmake", "-E", "tar", "xf", "-"]}
+    for reader, command in readers.items():
+        if reader != "tar" and shutil.which(reader) is None:
+            continue
+        out = tmp_path / reader
+        out.mkdir()
+        if reader == "cmake":  # reads no standard input
+            (tmp_path / "all.tar").write_bytes(packed)
+            command = [*command[:-1], str(tmp_path / "all.tar")]
+        subprocess.run(command, input=packed, check=True, cwd=out, env={**os.environ, "LC_ALL": "C.UTF-8"})
+        [found] = [each for each in out.rglob("sparse files") if each.is_dir()]
+        assert {each.name for each in found.iterdir()} == {*SPARSE, "solid"}
+        for name in (*SPARSE, "solid"):
+            assert (found / name).read_bytes() == (made / name).read_bytes(), (reader, name)
+        for name in SPARSE:
+            assert (found / name).stat().st_blocks * 512 < 1 << 20, (reader, name)
