@@ -51,14 +51,17 @@ def living(place: Place, role: str = ROLE) -> int | None:
     return pid if pid is not None and processes.is_ours(pid, role, home_of(place)) else None
 
 
-def start_supervisor(place: Place, held: int | None = None, guard: str = "") -> int:
+def start_supervisor(place: Place, held: int | None = None, guard: str = "", as_service: bool = False) -> int:
     """Its pid. With `held` it takes over that descriptor, and the `guard` under which the map is known to be true; else
-    it is a service of systemd's, where that can be. A second one waits until the first has ended, or ends itself."""
+    it is a service of systemd's, where that can be. A second one waits until the first has ended, or ends itself.
+    Failed when it does not start, or is no service and was to be (`as_service`)."""
     argv = [sys.executable, "-m", "engine.fill", "--role", ROLE, "--place", str(place.path)]
     if held is not None:
         argv += ["--fd", str(held), "--guard", guard]
     elif pid := service.start(place, argv, environment(place)):
         return _noted(place, pid)
+    elif as_service:
+        raise Failed("systemd does not start its supervisor", hint=f"see {place.log}")
     with place.log.open("ab") as log:
         try:
             child = subprocess.Popen(
