@@ -12,7 +12,17 @@ from bcsctl.node_client import told_how_to_start
 from bcsctl.opening import Named, path_of
 from bcsctl.options import at_option, exits
 from bcsctl.output import json_option
-from bcsctl.restoring.fitting import AFAR, IN_PLACE, ON_DEMAND, SCRATCH, STREAM, refuse_misfits, way_of
+from bcsctl.restoring.fitting import (
+    AFAR,
+    HOST_SCRATCH,
+    IN_PLACE,
+    NAME,
+    ON_DEMAND,
+    SCRATCH,
+    STREAM,
+    refuse_misfits,
+    way_of,
+)
 from bcsctl.restoring.here import Asked, here
 from bcsctl.settings import Settings, home_option, settings
 from bcsctl.sites import site_option
@@ -46,14 +56,14 @@ class Restore(click.Command):
     "--to",
     "target",
     metavar="[HOST:]DIR",
-    help="Where to: a directory, - for a tar stream on standard output, or scratch: see below.",
+    help="Where to: a directory, - for a tar stream on standard output, or [HOST:]scratch: see below.",
 )
 @at_option
 @click.option("--dry-run", is_flag=True, help="Print what would be done, with bytes and time; write nothing.")
 @click.option("--verify", is_flag=True, help="Read everything back from the disk afterwards and compare.")
 @click.option("--overwrite", is_flag=True, help="Into a directory that holds things: replace what is in the way.")
 @click.option("--aside", is_flag=True, help="Keep what is replaced or of another type, as NAME.before-ID.")
-@click.option("--into-protected", is_flag=True, help="Let it land in what is protected on this machine.")
+@click.option("--into-protected", is_flag=True, help="Let it land in what is protected where it goes.")
 @click.option("--owners", default="", metavar="HOW", help="Whose files are: keep, none, or map:FILE with a table.")
 @click.option("--selector", default="", metavar="LABELS", help="Sources by their group's labels: key=value,...")
 @click.option("--partial", is_flag=True, help="Of several sources leave out those that have nothing there then.")
@@ -99,7 +109,8 @@ def command(
 
     --to scratch restores to a place of its own (or, with --scratch DIR, to one on that file system), reads all of it
     back, and runs each --check in it; what they came to is recorded. `bcsctl restore promote ID` then puts those very
-    bytes in place. A directory of that name is ./scratch.
+    bytes in place. A directory of that name is ./scratch. With HOST:scratch it is on that host; no command is run there
+    over the network.
 
     The table of --owners has lines `user OLD = NEW` and `group OLD = NEW`, by names or numbers; OLD may be *.
 
@@ -110,6 +121,8 @@ def command(
               bcsctl restore finance/sf-db1/files --at -10m --to /srv/finance --overwrite --dry-run
               bcsctl restore finance/sf-db1/files --at -1h --to scratch --check "test -s ledger.db"
               bcsctl restore finance/sf-db1/files --at -10m --to sf-db2:/srv/back
+              bcsctl restore finance/sf-db1/files --at -10m --to sf-db1:/srv/finance --overwrite --aside --dry-run
+              bcsctl restore finance/sf-db1/files --at -1h --to sf-db1:scratch --scratch /srv
               bcsctl restore finance/sf-db1/files --at -1h --to - | tar -tvf -
               bcsctl restore finance/sf-db1/files --at -1h --in-place --exact --dry-run
     """
@@ -139,11 +152,11 @@ def command(
         return as_stream(where, asked)
     if way == ON_DEMAND:
         return at_once(where, asked, host, folder, mechanism, rate)
-    if way == AFAR:
-        from bcsctl.restoring.afar import from_afar
+    if way in (AFAR, HOST_SCRATCH):
+        from bcsctl.restoring.afar import from_afar, to_host_scratch
 
         with damage_is_a_difference(), told_how_to_start(where):
-            return from_afar(where, asked, host, folder)
+            return from_afar(where, asked, host, folder) if way == AFAR else to_host_scratch(where, asked, host, beside)
     return here(where, asked, folder)
 
 
@@ -188,6 +201,6 @@ def destination(target: str) -> tuple[str, str]:
         raise UsageError("--to names no directory", hint="write --to DIR, or --to HOST:DIR")
     if host == "localhost":
         host = ""
-    if host and not path.startswith("/"):
+    if host and not path.startswith("/") and path != NAME:
         raise UsageError(f"'{path}' on {host} is not an absolute path", hint=f"write --to {host}:/the/whole/path")
     return host, path

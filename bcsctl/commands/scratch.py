@@ -7,6 +7,7 @@ import click
 from bcsctl.options import exits
 from bcsctl.output import json_option
 from bcsctl.settings import home_option, settings
+from bcsctl.sites import site_option
 from engine.model.times import SECOND, parse_duration
 
 CHECK_HELP = (
@@ -16,7 +17,7 @@ CHECK_HELP = (
 
 @click.group("scratch", epilog=exits(4, 5, 6))
 def command() -> None:
-    """See, check, promote and discard what `bcsctl restore --to scratch` has made.
+    """See, check, promote and discard what `bcsctl restore --to scratch` has made, here or on hosts of a site.
 
     \b
     Example:  bcsctl restore finance/sf-db1/files --at -1h --to scratch --check "test -s ledger.db"
@@ -25,6 +26,7 @@ def command() -> None:
 
 
 @command.command("list", epilog=exits())
+@site_option
 @home_option
 @json_option
 def list_command(home: str | None, as_json: bool) -> int:
@@ -43,6 +45,7 @@ def list_command(home: str | None, as_json: bool) -> int:
 @click.option("--check", "commands", multiple=True, metavar="COMMAND", help=CHECK_HELP)
 @click.option("--check-timeout", default="1h", show_default=True, metavar="DURATION", help="How long each may take.")
 @click.option("--may-write", is_flag=True, help="What a check changes in the tree counts as checked.")
+@site_option
 @home_option
 @json_option
 def check_command(
@@ -50,7 +53,8 @@ def check_command(
 ) -> int:
     """Run checks on a scratch restore. They count in place of earlier ones.
 
-    COMMAND runs with sh(1) in the tree; BCS_SCRATCH names the tree, BCS_ADDRESS and BCS_AT what it is.
+    COMMAND runs with sh(1) in the tree; BCS_SCRATCH names the tree, BCS_ADDRESS and BCS_AT what it is. Without one all
+    of the tree is read and compared with what was kept, bytes and attributes; so it is on hosts, always.
 
     \b
     Example:  bcsctl restore check 3f2a9c01 --check "sqlite3 ledger.db 'PRAGMA integrity_check' | grep -qx ok"
@@ -65,7 +69,8 @@ def check_command(
 @click.option("--to", metavar="DIR", help="What it is to become; by default it goes where it came from.")
 @click.option("--aside", is_flag=True, help="Keep what stands there, as NAME.before-ID.")
 @click.option("--changed", is_flag=True, help="Take it though it is not as it was checked, or a check failed.")
-@click.option("--into-protected", is_flag=True, help="Let it land in what is protected on this machine.")
+@click.option("--into-protected", is_flag=True, help="Let it land in what is protected there.")
+@site_option
 @home_option
 @json_option
 def promote_command(
@@ -88,6 +93,7 @@ def promote_command(
 
 @command.command("discard", epilog=exits(4, 5))
 @click.argument("id")
+@site_option
 @home_option
 @json_option
 def discard_command(id: str, home: str | None, as_json: bool) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bcsctl.node_client import get
-from bcsctl.output import BUSY, print_json, printable, say
+from bcsctl.output import BUSY, DIM, GOOD, print_json, printable, say
 from bcsctl.restoring import remote as restore_remote
 from bcsctl.restoring.here import Asked, with_command
 from bcsctl.restoring.owners import as_sent
@@ -16,6 +17,7 @@ from bcsctl.settings import Settings
 from engine.model.errors import BcsError, NothingThere, UsageError
 from engine.model.ids import Address, parse_address
 from engine.plan.scope import chosen, landings
+from engine.wire.errands import SCRATCH
 
 EACH = "*"
 """As the host: each source goes to its own."""
@@ -23,7 +25,22 @@ EACH = "*"
 
 def from_afar(where: Settings, asked: Asked, host: str, folder: str) -> int:
     """Have the node send it. Several sources land in DIR/HOST/SOURCE, one after the other."""
-    wanted = _wanted(where, asked, host, folder)
+    return _brought(where, asked, _wanted(where, asked, host, folder), folder)
+
+
+def to_host_scratch(where: Settings, asked: Asked, host: str, beside: str | None) -> int:
+    """Have the node send it to scratch on a host, each source to a place of its own."""
+    if beside and not beside.startswith("/"):
+        raise UsageError(f"'{beside}' on {host} is not an absolute path", hint="write --scratch /the/whole/path")
+    how = {"beside": beside} if beside else {}
+    wanted = [
+        replace(each, folder=b"/", verify=True, way=SCRATCH, how={**each.how, **how})
+        for each in _wanted(where, asked, host, "/")
+    ]
+    return _brought(where, asked, wanted, f"{host}:{SCRATCH}")
+
+
+def _brought(where: Settings, asked: Asked, wanted: Sequence[restore_remote.Asked], folder: str) -> int:
     if asked.scope.one:
         return _one(where, asked, wanted[0])
     return _several(where, asked, wanted, folder)
@@ -91,7 +108,7 @@ def _one(where: Settings, asked: Asked, wanted: restore_remote.Asked) -> int:
         print_json(told)
     else:
         render(told, f" to {wanted.place}" if wanted.host else "")
-        _say_aside(told)
+        _say_more(told)
     return 0 if told["verified"] else 6 if damaged else 1
 
 
@@ -129,17 +146,24 @@ def _several(where: Settings, asked: Asked, wanted: Sequence[restore_remote.Aske
         print_json(answer)
     else:
         render_several(answer)
-        _say_aside(answer)
+        for row in done:
+            _say_more(row)
     return 0 if answer["verified"] else 6 if damaged else 1
 
 
-def _say_aside(told: Mapping[str, Any]) -> None:
+def _say_more(told: Mapping[str, Any]) -> None:
     for path in told["kept_aside"]:
         say(f"kept aside: {printable(path)}", BUSY)
+    if scratch := told.get("scratch"):
+        say(f"scratch {scratch['id']} is at {told['host']}:{printable(scratch['tree'])}", GOOD)
+        say(f"root there may look, and run any check; bcsctl restore check {scratch['id']} compares it again", DIM)
+        say(f"then: bcsctl restore promote {scratch['id']}, or bcsctl restore discard {scratch['id']}", DIM)
 
 
 def _planned(where: Settings, asked: Asked, wanted: restore_remote.Asked) -> dict[str, Any]:
     try:
+        if wanted.way == SCRATCH:
+            return {"address": wanted.address, **restore_remote.planned(where.endpoint, wanted)}
         return {"address": wanted.address, **restore_remote.looked(where.endpoint, wanted, asked.as_json)}
     except NothingThere as error:
         raise (with_command(error, asked) if asked.scope.one else error) from None

@@ -50,9 +50,10 @@ def way_of(target: str | None, in_place: bool, on_demand: bool, afar: bool) -> s
             "it is not said where to restore to",
             hint="say --to DIR, --to HOST:DIR, --to - or --to scratch; or --in-place, where it came from",
         )
-    if target == NAME:
+    host, _, place = target.rpartition(":")
+    if place == NAME and host in ("", "localhost"):
         return SCRATCH
-    if target.partition(":")[2] == NAME and not on_demand:
+    if place == NAME and not on_demand:
         return HOST_SCRATCH
     if target == "-":
         return STREAM

@@ -29,7 +29,8 @@ def ownership(there: Scene, text: str) -> Ownership:
         return Ownership(True if text else None)
     if text == NONE:
         return Ownership(False)
-    from engine.recovery.owners import known_here, known_then
+    from engine.env.accounts import known_here
+    from engine.recovery.owners import known_then
 
     table = table_of(text)
     then = known_then(there.journal, there.session, there.stream, there.point("latest").position)

@@ -12,15 +12,17 @@ from bcsctl.commands.validate import counted
 from bcsctl.entries import damage_is_a_difference
 from bcsctl.opening import Scene, journal, scenes
 from bcsctl.output import BAD, BUSY, DIM, GOOD, local_time, print_json, printable, say, table, tell
+from bcsctl.restoring import host_scratch
 from bcsctl.restoring.acts import act
 from bcsctl.restoring.here import Asked, bring, code_of, goes_on, ready, shown, shown_plan, terms_of
 from bcsctl.settings import Settings
 from engine.env.clock import SYSTEM
 from engine.model.errors import BcsError, NothingThere, Refused, UsageError
 from engine.model.policy.site import EMBEDDED_HOST
-from engine.model.times import format_about, format_size, format_time
+from engine.model.times import format_about, format_size, format_time, parse_time
 
 if TYPE_CHECKING:
+    from engine.recovery.unfinished import Begun
     from engine.tree.scratch.place import Scratch
 
 NAME = "scratch"
@@ -38,7 +40,7 @@ def to_scratch(
     from engine.tree.scratch import manifest, place
 
     if where.site is not None:
-        raise UsageError("scratch is on the machine that has the journal", hint="run it on the site's node")
+        raise UsageError("scratch is on the machine that has the journal", hint="say --to HOST:scratch")
     asked = replace(asked, verify=True, guarded=False)  # of one beside the live files it is said
     with damage_is_a_difference(), scenes(where, asked.scope) as found:
         wanted = {**asked.again(), "beside": beside}
@@ -86,8 +88,8 @@ def check(where: Settings, id: str, commands: Sequence[str], seconds: float, may
     from engine.recovery import unfinished
     from engine.tree.scratch import place
 
-    if not commands:
-        raise UsageError("there is nothing to check", hint='say --check "COMMAND", as often as needed')
+    if _on_a_host(where, id):
+        return host_scratch.check(where, id, tuple(commands), as_json)
     scratch = place.read(where.home, id)
     if scratch.changed:
         changed = counted(scratch.changed, "path")
@@ -109,6 +111,9 @@ def promote(
     from engine.tree.scratch import place
     from engine.tree.scratch.promote import promote as put_in_place
 
+    if _on_a_host(where, id):
+        asked = {"aside": aside, "changed": changed, "into_protected": into_protected}
+        return host_scratch.promote(where, id, to, asked, as_json)
     scratch = place.read(where.home, id)
     if to is not None and not into_protected:
         _refuse_protected(where, scratch, Path(to))
@@ -138,6 +143,8 @@ def discard(where: Settings, id: str, as_json: bool) -> int:
     from engine.recovery import unfinished
     from engine.tree.scratch import place
 
+    if _on_a_host(where, id):
+        return host_scratch.discard(where, id, as_json)
     named = [begun for begun in unfinished.every(where.home) if id and begun.id.startswith(id)]
     if len(named) + sum(one.id.startswith(id) for one in place.every(where.home)) > 1:
         raise NothingThere(f"'{id}' is the beginning of several", hint="`bcsctl restore list` shows them: write more")
@@ -166,15 +173,27 @@ def listed(where: Settings, as_json: bool) -> int:
     from engine.recovery import unfinished
     from engine.tree.scratch import place
 
+    away = host_scratch.rows(where)
+    if where.site is not None:
+        return _listed(as_json, [], [], away)
     scratches = place.every(where.home)
     trees = {scratch.tree for scratch in scratches}
     begun = [one for one in unfinished.every(where.home) if one.target not in trees]
+    return _listed(as_json, scratches, begun, away)
+
+
+def _listed(
+    as_json: bool, scratches: Sequence[Scratch], begun: Sequence[Begun], away: Sequence[Mapping[str, Any]]
+) -> int:
+    from engine.tree.scratch import place
+
     if as_json:
         unfinished_rows = [
             {"id": one.id, "target": one.target, "asked": dict(one.asked), "began_at": format_time(one.begun_at)}
             for one in begun
         ]
-        print_json({"scratches": [place.as_json(scratch) for scratch in scratches], "unfinished": unfinished_rows})
+        here = [{**place.as_json(scratch), "host": ""} for scratch in scratches]
+        print_json({"scratches": [*here, *away], "unfinished": unfinished_rows})
         return 0
     rows = [
         [one.id, one.state, local_time(one.made_at), str(one.asked["scope"]), format_size(one.content_bytes), one.tree]
@@ -183,11 +202,28 @@ def listed(where: Settings, as_json: bool) -> int:
     rows += [
         [one.id, "broken off", local_time(one.begun_at), str(one.asked["scope"]), "-", one.target] for one in begun
     ]
+    rows += [
+        [row["id"], row["state"], local_time(parse_time(row["made_at"], 0)), row["address"],
+         format_size(row["bytes"]), f"{row['host']}:{row['tree']}"]
+        for row in away
+    ]  # fmt: skip
     if rows:
         table(["ID", "STATE", "MADE", "SOURCE", "SIZE", "AT"], rows, right=("SIZE",))
     else:
         say("there is no scratch restore: `bcsctl restore ADDRESS --to scratch` makes one", DIM)
     return 0
+
+
+def _on_a_host(where: Settings, id: str) -> bool:
+    """Whether an id is that of a tree on a host, and not of this machine's."""
+    from engine.recovery import unfinished
+    from engine.tree.scratch import place
+
+    if where.site is None:
+        here = [one.id for one in place.every(where.home)] + [one.id for one in unfinished.every(where.home)]
+        if any(id and each.startswith(id) for each in here):
+            return False
+    return host_scratch.is_there(where, id)
 
 
 def _warn_when_protected(found: Sequence[Scene], folder: Path | None) -> None:
@@ -252,10 +288,13 @@ def _roots(there: Scene, asked: Asked, scratch: Scratch, row: Mapping[str, Any])
 def _check(
     where: Settings, scratch: Scratch, commands: Sequence[str], seconds: float, may_write: bool
 ) -> tuple[Scratch, dict[str, Any]]:
-    from engine.tree.scratch.checks import run_checks
+    from engine.tree.scratch.checks import compare, run_checks
 
-    done = run_checks(where.home, scratch, commands, seconds, may_write, SYSTEM)
-    checks = list(done.scratch.checks[-len(commands) :])
+    if commands:
+        done = run_checks(where.home, scratch, commands, seconds, may_write, SYSTEM)
+    else:
+        done = compare(where.home, scratch, SYSTEM)
+    checks = list(done.scratch.checks[-max(1, len(commands)) :])
     changes = [{"path": path, "what": what} for path, what in done.changes]
     result = {"passed": done.scratch.state == "checked", "checks": checks, "changes": changes}
     brief = [{name: each[name] for name in ("command", "code", "seconds")} for each in checks]

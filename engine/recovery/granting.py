@@ -34,8 +34,8 @@ class Grant:
     With `host` that host's agent alone may; without one the caller `receiver` ([kind, name, token]) may, who opened it.
     With `before`, the position of a mark, what differs since is changed where it stands; `exact` removes what did not
     exist then, and `undo` is the moment that leads back. `on_demand` says how a tree is filled on demand, empty for any
-    other restore: {mechanism, rate_bytes, own}; `own` that its source's history goes on with it. `way` is an errand other than to make a tree
-    (engine.wire.errands), `how` what else was said of it.
+    other restore: {mechanism, rate_bytes, own}; `own` that its source's history goes on with it.
+    `way` is an errand other than to make a tree (engine.wire.errands), `how` what else was said of it.
     """
 
     id: str

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import grp
-import pwd
-
+from engine.env.accounts import known_here
 from engine.journal.open import Journal
 from engine.model.errors import NothingThere
 from engine.model.ids import Position
@@ -34,14 +32,6 @@ def known_then(journal: Journal, session: Session, stream: StreamInfo, position:
         return known[kind].get(name)
 
     return resolve
-
-
-def known_here(kind: str, name: str) -> int | None:
-    """Names of this machine."""
-    try:
-        return pwd.getpwnam(name).pw_uid if kind == "user" else grp.getgrnam(name).gr_gid
-    except KeyError:
-        return None
 
 
 def _numbers(text: str) -> dict[str, int]:

@@ -32,8 +32,11 @@ IGNORED = [
     (("--to", "DIR", "--scratch", "."), "--scratch"),
     (("--to", "DIR", "--partial"), "--partial"),
     (("--to", "DIR", "--in-place"), "exclude each other"),
-    (("--to", "h:/x", "--overwrite"), "--overwrite"),
-    (("--to", "h:/x", "--into-protected"), "--into-protected"),
+    (("--to", "h:/x", "--exact"), "--exact"),
+    (("--to", "h:/x", "--check", "true"), "--check"),
+    (("--to", "h:scratch", "--overwrite"), "--overwrite"),
+    (("--to", "h:scratch", "--check", "true"), "no command is run on a host"),
+    (("--to", "h:scratch", "--may-write"), "no command is run on a host"),
     ((), "not said where"),
     (("--exact",), "not said where"),
 ]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import grp
-import pwd
 from dataclasses import dataclass, replace
 
+from engine.env.accounts import known_here
 from engine.env.processes import is_root
 from engine.plan.owners import NONE, Owners, mapped_xattrs, nobody, resolved
 from engine.wire.batch import Batch
@@ -39,11 +38,3 @@ def owning_of(told: object) -> Owning:
     if isinstance(found, tuple):
         return Owning(True, resolved(found, nobody, known_here))
     return Owning(found != NONE if found else is_root())
-
-
-def known_here(kind: str, name: str) -> int | None:
-    """The number of a user or a group of this machine."""
-    try:
-        return pwd.getpwnam(name).pw_uid if kind == "user" else grp.getgrnam(name).gr_gid
-    except KeyError:
-        return None

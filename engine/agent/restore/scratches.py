@@ -57,8 +57,10 @@ class ToScratch(Run):
         if not named:
             return None
         job = self._job
-        real = landing.check(os.fsencode(named), job.own, job.protected, guarded=job.guarded, empty=False)
-        return Path(os.fsdecode(real))
+        # What is beside protected files is no part of them.
+        inside = os.fsencode(named).rstrip(b"/") + b"/" + place.HOLDER.encode() + job.name.encode()
+        real = landing.check(inside, job.own, job.protected, guarded=job.guarded)
+        return Path(os.fsdecode(os.path.dirname(real)))
 
     def _known(self, home: Path, scratch: Scratch, outcome: Mapping[str, Any]) -> Scratch:
         """What is known of it once it is there."""

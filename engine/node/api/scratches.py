@@ -64,7 +64,7 @@ def routes(parts: Parts) -> list[Route]:
         )  # fmt: skip
         restore = await opened(parts, request, grant, None, {})
         plan = {"bytes": int(row["bytes"]), "files": int(row["files"])}
-        return Answer({"id": grant.id, "host": grant.host, "version": restore.version, "plan": plan, **row}, 201)
+        return Answer({**row, "id": grant.id, "version": restore.version, "plan": plan}, 201)
 
     return [
         Route("/v1/scratches", answering(allow("viewer", listed, ITS_GROUPS)), methods=["GET"]),

@@ -20,6 +20,8 @@ from engine.tree.paths import shown
 from engine.tree.walk import Entry, walk
 
 FOLDER = "scratch"
+HOLDER = "bcs-scratch-"
+"""What a directory on another file system is called, with the id behind."""
 RECORD, MANIFEST, TREE = "scratch.json", "manifest", "tree"
 ID_BYTES = 4
 
@@ -68,7 +70,7 @@ def new(home: Path, beside: Path | None, made_at: int, by: str, asked: Mapping[s
     if beside is not None:
         if not beside.is_dir():
             raise Refused(f"{beside} is no directory", hint="name one on the file system that it is to be promoted to")
-        holder = beside.absolute() / f"bcs-scratch-{id}"
+        holder = beside.absolute() / f"{HOLDER}{id}"
         holder.mkdir(0o700)
     made = Scratch(id, str(holder / TREE), RESTORING, made_at, by, asked)
     save(home, made)
@@ -146,7 +148,7 @@ def forget(home: Path, scratch: Scratch) -> None:
     """`discard`, whatever its state."""
     remove(scratch.root)
     holder, own = Path(scratch.tree).parent, home / FOLDER / scratch.id
-    if holder != own and holder.name == f"bcs-scratch-{scratch.id}" and holder.exists():
+    if holder != own and holder.name == f"{HOLDER}{scratch.id}" and holder.exists():
         holder.rmdir()
     for name in (MANIFEST, RECORD):
         (own / name).unlink(missing_ok=True)
