@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -58,7 +59,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
             take_away(tmp_path)
 
 
-def take_away(base: Path) -> None:
+def take_away(base: Path, *, unmount: bool = True) -> None:
     """Whatever is left: processes, mounts."""
     for home in base.glob("home-*"):
         for entry in Path("/proc").iterdir():
@@ -67,7 +68,7 @@ def take_away(base: Path) -> None:
                     continue
                 if b"BCS_HOME=" + os.fsencode(home) in (entry / "environ").read_bytes().split(b"\0"):
                     os.kill(int(entry.name), signal.SIGKILL)
-        for place in documents.places(home):
+        for place in documents.places(home) if unmount else ():
             directory = documents.read_recipe(place).dir
             while subprocess.run(["umount", "-l", directory], capture_output=True).returncode == 0:
                 pass
@@ -147,11 +148,44 @@ def test_whoever_is_killed_comes_back(scene: Scene, mechanism: str) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         done.wait(2)
     scene.site.start_node()
-    assert done.communicate(timeout=60)[0] == (source / "dir/6/file").read_bytes()
+    assert done.communicate(timeout=300)[0] == (source / "dir/6/file").read_bytes()
     scene.site.wait(lambda: scene.one(id)["state"] == "filling", 30, "the node to hear of it")
     scene.site.json("recover", "finish", id)
     assert differences(walk(source), walk(target)) == []
     assert scene.pids(id) == {}
+
+
+def test_a_node_that_stays_away_is_an_error_and_not_zeros(scene: Scene, mechanism: str) -> None:
+    """And what has begun by then is guarded again without the node: as after a reboot, when it is not there yet."""
+    target, site = scene.hosts.base / "back", scene.site
+    on_demand = {"mechanism": mechanism, "rate_bytes": 1000, "away_seconds": 2}
+    asked = {"address": ADDRESS, "host": "b", "dir": str(target), "on_demand": on_demand}
+    id = site.request("POST", "/v1/restores", asked)["id"]
+    site.wait(lambda: scene.one(id)["state"] == "filling", 60, "the tree")
+    site.kill("node")
+    with pytest.raises(OSError) as failed:
+        (target / "dir/6/file").read_bytes()
+    assert failed.value.errno == errno.EIO
+    scene.hosts.agents["b"].kill()
+    scene.hosts.agents["b"].wait()
+    take_away(scene.hosts.base, unmount=mechanism == "fuse")
+    scene.hosts.start("b")
+    site.wait(lambda: FILLER in scene.pids(id), 30, "a filler again")
+    with pytest.raises(OSError) as failed:
+        (target / "dir/8/file").read_bytes()
+    site.start_node()
+    for name in ("dir/6/file", "dir/8/file"):
+        site.wait(lambda name=name: reads(target / name), 60, f"{name} to be read again")  # type: ignore[misc]
+        assert sha(target / name) == sha(scene.source / name)
+    site.json("recover", "finish", id)
+    assert differences(walk(scene.source), walk(target)) == []
+
+
+def reads(path: Path) -> bool:
+    try:
+        return bool(path.read_bytes())
+    except OSError:
+        return False
 
 
 def tending(home: Path, id: str) -> list[int]:

@@ -13,9 +13,11 @@ from engine.model.errors import UsageError
 from engine.node.api import fields
 from engine.node.callers.access import need_group
 from engine.node.parts import Parts
-from engine.recovery.on_demand.making import RATE_BYTES
+from engine.recovery.on_demand.making import AWAY_SECONDS, RATE_BYTES
 
 NAMED_MAX = 100
+AWAY_SECONDS_MAX = 24 * 3600
+"""So long who reads may be had to wait for a node that is away."""
 _PATH_CHARS = 4096
 _WORD_CHARS = 40
 _COUNTS = ("files", "bytes_filled", "bytes_total", "files_left", "rate_bytes", "waiting", "begun_at")
@@ -35,7 +37,9 @@ def asked(parts: Parts, request: Request, body: Mapping[str, Any], stream: str, 
     if own:
         address = parts.desired.address(stream)
         need_group(request, "recoverer", address.split("/")[0] if address else None)
-    return {"mechanism": mechanism, "rate_bytes": fields.whole(told, "rate_bytes", RATE_BYTES), "own": own}
+    away = fields.whole(told, "away_seconds", round(AWAY_SECONDS), low=1, high=AWAY_SECONDS_MAX)
+    rate = fields.whole(told, "rate_bytes", RATE_BYTES)
+    return {"mechanism": mechanism, "rate_bytes": rate, "own": own, "away_seconds": away}
 
 
 def wanted(body: Mapping[str, Any]) -> dict[str, Any]:
