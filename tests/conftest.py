@@ -20,8 +20,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """Being told to terminate is an interrupt: what was started, mounted and made goes."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Being told to terminate is an interrupt: what was started, mounted and made goes. An interrupt is one though a
+    shell has it ignored in what it starts in the background: commands that tests interrupt would ignore it too."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -30,7 +30,7 @@ class Over(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=60)
+        super().__init__("localhost", timeout=300)
         self.path = path
 
     def connect(self) -> None:

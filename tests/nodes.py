@@ -345,7 +345,7 @@ def run_serve(home: Path) -> subprocess.CompletedProcess[bytes]:
     """`bcsctl serve`, which is expected to end by itself."""
     environment = {**os.environ, "BCS_HOME": str(home), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "bcsctl", "serve", "--role", "node"]
-    return subprocess.run(command, env=environment, cwd=home, capture_output=True, timeout=60)
+    return subprocess.run(command, env=environment, cwd=home, capture_output=True, timeout=300)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:

@@ -167,7 +167,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> PlainSite:
 def commit(committer: Committer, builder: BatchBuilder) -> bytes:
     """Make a batch durable; its hash."""
     buffers, digest = builder.encode()
-    committer.submit(decode(b"".join(buffers))).result(timeout=30)
+    committer.submit(decode(b"".join(buffers))).result(timeout=300)
     return digest
 
 

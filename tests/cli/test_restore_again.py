@@ -115,7 +115,7 @@ def test_ctrl_c_says_that_it_goes_on(run: Run, home: Path, tmp_path: Path) -> No
     target = tmp_path / "back"
     process = _begun(home, target, 8 << 20, "--at", "latest")
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 130 and b"the same command goes on" in err
     acts = [json.loads(line) for line in (home / "audit" / "pending.jsonl").read_text().splitlines()]
     assert [(act["what"], act["details"].get("error")) for act in acts] == [

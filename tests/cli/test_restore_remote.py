@@ -14,9 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.nodes import acts
+from engine.journal import control
+from engine.journal.open import open_local
+from engine.node.master_key import ensure_master_key
+from tests.nodes import acts, source
+from tests.secured import SITE
 
-from .conftest import ROOT
+from .conftest import ROOT, Ran
 from .remote import FINANCE, SECRET, Remote, remote_site, trace
 
 HOST = "spare"
@@ -41,7 +45,7 @@ def agent(site: Remote, host: str) -> Iterator[subprocess.Popen[bytes]]:
     with (site.folder / f"{host}.log").open("ab") as log:
         process = subprocess.Popen([*command, "--node", site.node.url], env=environment, stdout=log, stderr=log)
     try:
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while host not in site.node.admin("GET", "/v1/health").json["agents"]:
             assert time.monotonic() < end and process.poll() is None, (site.folder / f"{host}.log").read_text()
             time.sleep(0.05)
@@ -93,6 +97,56 @@ def test_what_is_refused(site: Remote, tmp_path: Path) -> None:
     assert [each for each in opened if each["state"] == "open"] == []
 
 
+@pytest.fixture
+def protecting(tmp_path: Path) -> tuple[Path, Path]:
+    """The home of an embedded site on the workstation, and the directory that it protects."""
+    home, live = tmp_path / "embedded", tmp_path / "live"
+    (live / "left-out").mkdir(parents=True)
+    key = bytes.fromhex(ensure_master_key(home).read_text().strip())
+    with open_local(home / "journal", key, create=True) as journal:
+        own = source("docs/localhost/live", str(live), exclude=["left-out"])
+        control.follow(journal.store, control.POLICIES, 0, {"number": 1, "sources": {"docs/localhost/live": own}})
+    return home, live
+
+
+def test_what_this_machine_protects_itself_is_refused(
+    site: Remote, protecting: tuple[Path, Path], tmp_path: Path
+) -> None:
+    home, live = protecting
+
+    def restore(target: Path, *more: str) -> Ran:
+        words = ("restore", FINANCE, "--site", SITE, "--to", str(target), *more)
+        return site.run("olga", *words, "--json", BCS_HOME=str(home))
+
+    for target, more in ((live / "sub", ()), (live / "sub", ("--dry-run",)), (tmp_path, ("--overwrite",))):
+        refused = restore(target, *more)
+        assert refused.code == 4, (target, refused.text, refused.err)
+        assert json.loads(refused.text)["error"]["details"]["protected_by"] == "docs/localhost/live"
+    assert not (live / "sub").exists()
+    assert restore(live / "left-out" / "x").code == 0, "what the source leaves out is not protected"
+    done = restore(live / "sub", "--into-protected")
+    assert done.code == 0 and contents(live / "sub") == FILES, done.err
+    mine = [act for act in acts(site.node.home) if act["details"].get("restore") == done.json["id"]]
+    assert [act["details"]["into_protected"] for act in mine] == [True, True]
+
+
+def test_onto_what_stands_on_a_workstation(site: Remote, tmp_path: Path) -> None:
+    target = tmp_path / "there"
+    target.mkdir()
+    (target / "q3.ods").write_bytes(b"mine")
+    (target / "own").write_bytes(b"own")
+    for more in ((), ("--dry-run",)):
+        refused = site.run("olga", "restore", FINANCE, "--to", str(target), "--json", *more)
+        assert refused.code == 4 and json.loads(refused.text)["error"]["details"]["replaced"] == 1, refused.text
+    looked = site.run("olga", "restore", FINANCE, "--to", str(target), "--overwrite", "--dry-run", "--json").json
+    assert looked["plan"]["standing"]["names"] == [str(target / "q3.ods")]
+    done = site.run("olga", "restore", FINANCE, "--to", str(target), "--overwrite", "--aside", "--verify", "--json")
+    assert done.code == 0 and done.json["verified"], done.err
+    [aside] = done.json["kept_aside"]
+    assert Path(aside).read_bytes() == b"mine"
+    assert contents(target) == {**FILES, "own": b"own", Path(aside).name: b"mine"}
+
+
 def test_a_dry_run(site: Remote, tmp_path: Path) -> None:
     told = site.run("olga", "restore", FINANCE, "--to", str(tmp_path / "no"), "--dry-run", "--json").json
     assert told["plan"]["files"] == 2 and told["plan"]["target"] == str(tmp_path / "no")
@@ -105,13 +159,20 @@ def test_to_a_host_over_tls(site: Remote, tmp_path: Path) -> None:
     with agent(site, HOST) as process:
         done = site.run("olga", "restore", FINANCE, "--to", f"{HOST}:{target}", "--verify", "--json")
         assert done.code == 0 and contents(target) == FILES and done.json["read_back"], (done.text, done.err)
+        again = ("restore", FINANCE, "--to", f"{HOST}:{target}", "--json")
+        refused = site.run("olga", *again)
+        assert refused.code == 4 and "are there already" in refused.json["error"]["message"]
+        assert site.run("olga", *again, "--overwrite", "--dry-run").json["plan"]["standing"]["alike"] == 2
+        refused = site.run("olga", *again, "--overwrite")
+        assert refused.code == 4 and "recoverer" in refused.text, "to replace what stands on a host is no operator's"
+        assert site.on_node(*again, "--overwrite").json["kept"] == 2
         assert site.run("vera", "restore", FINANCE, "--to", f"{HOST}:{tmp_path}/v").code == 4
         assert site.node.admin("POST", "/v1/certificates/revoke", {"host": HOST}).status in (200, 201)
         refused = subprocess.Popen(
             [sys.executable, "-m", "bcsctl", "restore", FINANCE, "--to", f"{HOST}:{tmp_path}/revoked", "--json"],
             cwd=site.folder, env=site.variables("olga"), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while (site.folder / f"home-{HOST}" / "identity" / "host.pem").exists():
             assert time.monotonic() < end, "the host was not turned away"
             time.sleep(0.05)
@@ -119,7 +180,7 @@ def test_to_a_host_over_tls(site: Remote, tmp_path: Path) -> None:
         if refused.poll() is None:
             refused.send_signal(signal.SIGINT)
         try:
-            refused.communicate(timeout=30)
+            refused.communicate(timeout=300)
         finally:
             refused.kill()
         assert refused.returncode in (4, 130, -signal.SIGINT) and process.poll() is None  # it may not have begun yet

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -42,21 +41,26 @@ def test_what_should_start_at_once_loads_nothing_heavy(arguments: tuple[str | Pa
     assert "click" in modules
 
 
-def fastest(argv: list[str]) -> float:
-    """Seconds of the fastest of several runs: what a start costs when nothing disturbs it."""
-    took = []
-    for _ in range(7):
-        begin = time.perf_counter()
-        subprocess.run(argv, capture_output=True, cwd=ROOT, timeout=60, check=True)
-        took.append(time.perf_counter() - begin)
-    return min(took)
+def cpu_seconds_of(*arguments: str) -> float:
+    """Of a start, its processor time: a busy machine makes it wait, too."""
+    with open(os.devnull, "wb") as nowhere:
+        process = subprocess.Popen([sys.executable, *arguments], stdout=nowhere, stderr=nowhere, cwd=ROOT)
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_utime + usage.ru_stime
 
 
-def test_help_and_validate_start_within_a_few_bare_interpreters() -> None:
-    # 300 ms are promised on a machine whose bare interpreter takes 20 ms.
-    bare = fastest([sys.executable, "-c", "pass"])
-    assert fastest([sys.executable, "-m", "bcsctl", "--help"]) < 15 * bare
-    assert fastest([sys.executable, "-m", "bcsctl", "validate", str(VALID)]) < 15 * bare
+@pytest.mark.parametrize("arguments", [["--help"], ["validate", str(VALID)]])
+def test_help_and_validate_start_within_a_few_bare_interpreters(arguments: list[str]) -> None:
+    """300 ms are promised on a machine whose bare interpreter takes 20 ms. The cheapest of several starts of each."""
+    bare, ours = [], []
+    for _ in range(40):
+        bare.append(cpu_seconds_of("-c", "pass"))
+        ours.append(cpu_seconds_of("-m", "bcsctl", *arguments))
+        if len(ours) >= 5 and min(ours) < 15 * min(bare):
+            return
+    pytest.fail(f"{min(ours)} s, and a bare interpreter {min(bare)} s")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -104,7 +108,7 @@ def test_a_mistyped_command_gets_a_suggestion(run: Run) -> None:
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = f"set -o pipefail; {sys.executable} -m bcsctl schema | head -c 10 >/dev/null"
-    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -32,7 +32,7 @@ def on_terminal(site: PlainSite, *arguments: str, **environment: str) -> tuple[i
         pass
     finally:
         os.close(ours)
-    return process.wait(timeout=60), written
+    return process.wait(timeout=300), written
 
 
 @pytest.mark.parametrize("command", [["points", ADDRESS], ["status"], ["ls", ADDRESS], ["points", "no/such/source"]])

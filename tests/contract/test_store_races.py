@@ -115,7 +115,7 @@ def test_one_process_wins(tmp_path: Path) -> None:
             assert each.stdin is not None
             each.stdin.write("\n")
             each.stdin.flush()
-        won = [[int(line) for line in each.communicate(timeout=60)[0].split()] for each in children]
+        won = [[int(line) for line in each.communicate(timeout=300)[0].split()] for each in children]
     finally:
         for each in children:
             each.kill()

@@ -119,8 +119,8 @@ def test_an_agent_that_starts_before_the_mount(tmp_path: Path, other: Volume) ->
         assert host.image() == kept
         # On another device, as after a boot that found the disks in another order: the same inodes all the same.
         before = len(host.node.events)
-        devices = subprocess.run(["losetup", "-f"], capture_output=True, text=True).stdout.strip()
-        subprocess.run(["losetup", devices, str(other.home / "image")], check=True)
+        argv = ["losetup", "--find", "--show", str(other.home / "image")]
+        devices = subprocess.run(argv, capture_output=True, check=True, text=True).stdout.strip()
         try:
             subprocess.run(["mount", devices, str(other.path)], check=True)
             is_back(host, other.path)

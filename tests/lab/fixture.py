@@ -22,7 +22,7 @@ def journals(lines: int = 60) -> str:
     for machine in (machine for lab in up for machine in lab.hosts.values()):
         with suppress(LabError):
             argv = ["journalctl", "--no-pager", "--quiet", "--boot", f"--lines={lines}"]
-            parts.append(f"--- {machine.name}\n{machine.run(argv, check=False, timeout_seconds=10).stdout}")
+            parts.append(f"--- {machine.name}\n{machine.run(argv, check=False, timeout_seconds=60).stdout}")
     return "".join(parts)
 
 

@@ -60,7 +60,7 @@ class Share:
     def ask(self, command: str, *, check: bool = True) -> str:
         """What smbclient says to a command."""
         argv = ["smbclient", "//127.0.0.1/history", "-N", "-p", str(self.port), "-s", str(self.configuration)]
-        done = subprocess.run([*argv, "-c", command], capture_output=True, timeout=60)
+        done = subprocess.run([*argv, "-c", command], capture_output=True, timeout=300)
         told = done.stdout.decode("utf-8", "replace") + done.stderr.decode("utf-8", "replace")
         assert not check or done.returncode == 0, told
         return told
@@ -69,7 +69,7 @@ class Share:
         """A directory of the share as a tar archive."""
         argv = ["smbclient", "//127.0.0.1/history", "-N", "-p", str(self.port), "-s", str(self.configuration)]
         argv += ["-D", directory, "-Tc", str(archive)]
-        done = subprocess.run(argv, capture_output=True, timeout=60)
+        done = subprocess.run(argv, capture_output=True, timeout=300)
         assert done.returncode == 0, done.stderr.decode()
 
 

@@ -202,7 +202,7 @@ def test_ctrl_c_cancels_and_says_what_stays(hosts: Hosts) -> None:
     restore = hosts.restore(target)
     until_half_way(target)
     restore.send_signal(signal.SIGINT)
-    _, said = restore.communicate(timeout=30)
+    _, said = restore.communicate(timeout=300)
     assert restore.returncode == 130, said
     assert b"cancelled; what was written stays in b:" in said
     hosts.site.wait(lambda: not hosts.receivers(), 120, "the receiver to end")
@@ -211,7 +211,7 @@ def test_ctrl_c_cancels_and_says_what_stays(hosts: Hosts) -> None:
     last = [act for act in acts(hosts.site.home) if act["what"] == "restore"][-1]
     assert last["details"]["state"] == "cancelled" and last["details"]["verified"] is False
     refused = hosts.restore(target)
-    out, _ = refused.communicate(timeout=60)
+    out, _ = refused.communicate(timeout=300)
     assert refused.returncode == 4 and b"is not empty" in out
     assert len(os.listdir(tree)) == FILES
 
@@ -235,7 +235,7 @@ def test_a_host_refuses_what_it_must_not_write_to(hosts: Hosts, target: str, why
     hosts.site.wait_protected(ADDRESS)
     where = target.format(base=hosts.base)
     refused = hosts.restore(Path(where))
-    out, _ = refused.communicate(timeout=60)
+    out, _ = refused.communicate(timeout=300)
     assert refused.returncode in (2, 4) and why in json.loads(out)["error"]["message"], out
 
 
@@ -266,7 +266,7 @@ def test_what_is_protected_and_a_host_without_an_agent_are_refused(hosts: Hosts)
     hosts.site.wait_protected(ADDRESS)
     hosts.site.wait_protected("g/b/files")
     refused = hosts.restore(own / "new")
-    out, _ = refused.communicate(timeout=60)
+    out, _ = refused.communicate(timeout=300)
     assert refused.returncode == 4 and "is protected itself" in json.loads(out)["error"]["message"]
     done = hosts.site.run("restore", ADDRESS, "--to", "c:/srv/x", "--json", check=False)
     error = json.loads(done.stdout)["error"]

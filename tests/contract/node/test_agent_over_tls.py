@@ -163,7 +163,7 @@ def test_killed_in_the_middle_of_enrolling_it_goes_on(tmp_path: Path, tree: Path
 
 def test_the_nodes_own_certificate_is_renewed_while_it_serves(tmp_path: Path) -> None:
     def serial() -> str:
-        connection = connect(node.endpoint(), 10)
+        connection = connect(node.endpoint(), 60)
         try:
             assert isinstance(connection.sock, ssl.SSLSocket)
             return str((connection.sock.getpeercert() or {})["serialNumber"])

@@ -61,7 +61,7 @@ def half_sent(node: ProcessNode, writer: Writer, *, chunked: bool = False) -> It
     """A connection over which half a batch has come."""
     body = writer.batch(file_of(os.urandom(100_000)), lsn_first=writer.lsn + 1)
     connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(30)
+    connection.settimeout(120)
     connection.connect(os.fspath(node.site.socket))
     length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
     head = f"POST /v1/streams/{writer.stream}/batches?host={HOST} HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n"

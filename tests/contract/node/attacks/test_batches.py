@@ -37,7 +37,7 @@ def test_replayed_reordered_and_rewritten_batches(node: SecuredNode, good: Write
 @pytest.mark.usefixtures("still_good")
 def test_oversized_bodies_are_refused_before_they_are_read(node: SecuredNode, good: Writer) -> None:
     assert isinstance(good.node, SecuredNode)
-    connection = connect(node.endpoint(good.node.who), 10)
+    connection = connect(node.endpoint(good.node.who), 60)
     connection.putrequest("POST", f"/v1/streams/{good.stream}/batches?host={HOST}")
     connection.putheader("Content-Length", str(BATCH_BYTES_MAX + 1))
     connection.endheaders()

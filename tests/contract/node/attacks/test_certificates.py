@@ -33,7 +33,7 @@ from tests.secured import (
 def test_without_a_certificate_nothing_of_an_agent_is_to_be_had(node: SecuredNode, good: Writer) -> None:
     with pytest.raises(Unauthenticated):
         desired(node, None)
-    connection = connect(node.endpoint(), 10)
+    connection = connect(node.endpoint(), 60)
     connection.request("POST", f"/v1/streams/{good.stream}/batches?host={HOST}", b"x")
     assert connection.getresponse().status == 401
     connection.close()
@@ -65,7 +65,7 @@ def test_a_certificate_that_ends_while_its_connection_is_open(node: SecuredNode,
     authority = node.authority()
     now = time.time_ns() // 1000
     who = certificate_of(tmp_path, node.ca_pem, lambda csr: issue_to_host(authority, "test", HOST, csr, 2, now).pem)
-    connection = connect(node.endpoint(who), 10)
+    connection = connect(node.endpoint(who), 60)
 
     def status() -> int:
         if connection.sock is None:
@@ -126,7 +126,7 @@ def test_another_agents_stream_is_neither_opened_nor_written(node: SecuredNode, 
 @pytest.mark.usefixtures("still_good")
 def test_revoked_counts_at_once_on_open_connections_too(node: SecuredNode) -> None:
     who = node.certify("web3")
-    connection = connect(node.endpoint(who), 10)
+    connection = connect(node.endpoint(who), 60)
     connection.request("GET", "/v1/agents/web3/desired")
     assert connection.getresponse().read()
     revoked = node.admin("POST", "/v1/certificates/revoke", {"host": "web3"})
@@ -153,7 +153,7 @@ def test_revoked_counts_at_once_on_open_connections_too(node: SecuredNode) -> No
 def test_a_renewal_that_was_begun_before_a_revocation_comes_too_late(node: SecuredNode) -> None:
     who = node.certify("web7")
     body = json.dumps({"csr": requests.request(who.key.read_bytes(), "web7")}).encode()
-    connection = connect(node.endpoint(who), 10)
+    connection = connect(node.endpoint(who), 60)
     connection.putrequest("POST", "/v1/agents/web7/certificate")
     connection.putheader("content-length", str(len(body)))
     connection.endheaders(body[:10])
@@ -168,7 +168,7 @@ def test_a_renewal_that_was_begun_before_a_revocation_comes_too_late(node: Secur
 @pytest.mark.usefixtures("still_good")
 def test_who_is_revoked_while_waiting_is_told_that_and_nothing_else(node: SecuredNode) -> None:
     who = node.certify("web8")
-    connection = connect(node.endpoint(who), 30)
+    connection = connect(node.endpoint(who), 60)
     generation = desired(node, who, "web8")["generation"]
     connection.request("GET", f"/v1/agents/web8/desired?generation={generation}&wait=25")
     assert node.admin("POST", "/v1/certificates/revoke", {"host": "web8"}).status == 201

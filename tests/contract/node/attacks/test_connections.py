@@ -89,7 +89,7 @@ def test_who_stalls_in_a_body_keeps_nobody_waiting(node: SecuredNode, good: Writ
     assert isinstance(good.node, SecuredNode)
     with contextlib.ExitStack() as stack:
         for _ in range(20):
-            connection = connect(node.endpoint(good.node.who), 10)
+            connection = connect(node.endpoint(good.node.who), 60)
             stack.callback(connection.close)
             connection.putrequest("POST", f"/v1/streams/{good.stream}/batches?host={HOST}")
             connection.putheader("Content-Length", "1000000")

@@ -60,7 +60,7 @@ def authority() -> Authority:
 
 
 def ask(url: str, authority: Authority) -> object:
-    return request_json(TlsEndpoint((url,), contexts.client(authority.pem)), "GET", "/x", timeout_seconds=10)
+    return request_json(TlsEndpoint((url,), contexts.client(authority.pem)), "GET", "/x", timeout_seconds=60)
 
 
 def test_the_sites_own_node_is_trusted(tmp_path: Path, authority: Authority) -> None:

@@ -58,7 +58,7 @@ def home(tmp_path: Path) -> Path:
             builder = BatchBuilder(SPEC.stream_id, epoch, lsn, prev)
             builder.mark(clock.at, "pass" if number else "baseline", point_class="quiet")
             buffers, prev = builder.encode()
-            committer.submit(decode(b"".join(buffers))).result(timeout=30)
+            committer.submit(decode(b"".join(buffers))).result(timeout=300)
             lsn = builder.lsn_next
     return tmp_path
 

@@ -150,8 +150,8 @@ def test_where_there_are_no_clones(tmp_path: Path) -> None:
 
 def test_few_clones_are_kept_and_none_on_a_full_file_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clones, "CLONES_MAX", 3)
-    before = len(os.listdir("/proc/self/fd"))
     with mounted("xfs") as place:
+        before = len(os.listdir("/proc/self/fd"))
         writes = Clones(Unknown(), big_bytes=1)
         fds = [os.open(place / f"{number}", os.O_RDWR | os.O_CREAT) for number in range(6)]
         for fd in fds:
