@@ -29,6 +29,10 @@ NAP_GROWS_WITH, NAP_SECONDS_MAX = 100, 1.0
 BUSY_SECONDS, PAUSE_SECONDS = 1.0, 0.05
 """After so long without such a pause a nap is half as long again: fewer batches, and fewer syncs beside those of the
 application."""
+MUCH_BYTES, MUCH_BYTES_A_NAME = 4 << 20, 1 << 20
+MORE_SECONDS = 0.004
+"""After a pass that found so much new, in few files, no nap if more comes so soon: batches are large without one, and
+the node would stand idle meanwhile."""
 STRANGERS_SECONDS_MAX = 0.04
 """How long others' changes may gather at most before they are read, should there be none of ours among them."""
 WAIT_SECONDS = 0.2
@@ -64,6 +68,7 @@ class Live:
         self._kept_house = self._looked_at_stems = self._retried = 0.0
         self._stopping_since = 0.0
         self._busy_since = self._passed_at = 0.0
+        self._much_new = False
         self._finishing = False
 
     def begin(self, reason: str) -> None:
@@ -126,7 +131,7 @@ class Live:
             return True
         crash("events-gathered")
         capture.under_way.begin(hints.drained_wall_ns)
-        capture.look(*hints.take())
+        self._look()
         crash("looked")
         if polled:
             self._parts.walk.stems()
@@ -138,11 +143,19 @@ class Live:
         self._passed_at = self._clock.monotonic()
         return True
 
+    def _look(self) -> None:
+        traffic, (names, directories) = self._settings.traffic, self._hints.take()
+        before = traffic.changed
+        self._capture.look(names, directories)
+        self._much_new = traffic.changed - before >= max(MUCH_BYTES, len(names) * MUCH_BYTES_A_NAME)
+
     def _nap(self) -> bool:
         """Let what belongs together come together; whether more came meanwhile.
 
         Drained in slices, since the time of the last event is the time that a quiet point bears.
         """
+        if self._much_new and self._parts.watcher.wait(MORE_SECONDS) and self._hints.drain():
+            return True
         now = self._clock.monotonic()
         if now - self._passed_at > PAUSE_SECONDS:
             self._busy_since = now

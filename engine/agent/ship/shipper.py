@@ -33,6 +33,8 @@ STOP_SECONDS = 1.0
 FRESH_SECONDS, SOON_SECONDS = 1.0, 0.5
 """A node that took a batch so lately is taken for one that is there, and takes another one soon if it takes no longer
 than that at the same rate."""
+TELLING_BYTES = 1 << 20
+"""A smaller batch says how long the node takes, not how fast it takes much."""
 
 
 class Shipper:
@@ -54,7 +56,7 @@ class Shipper:
         self._resting = 0  # lanes that wait after a failure
         self._retry_seconds = RETRY_SECONDS_FIRST
         self.acknowledged: Parcel | None = None
-        self._taken_at, self._taken_a_second = -FRESH_SECONDS, 0.0
+        self._taken_at, self._took_seconds, self._taken_a_second = -FRESH_SECONDS, 0.0, 0.0
         self.trouble: Head | None = None
         self.message = ""
         self.refused = False  # `message` says why the node does not take what it was sent
@@ -84,7 +86,7 @@ class Shipper:
         """Whether the node has just taken a batch and few wait, so that one of so many bytes will soon be there too."""
         with self._changed:
             well = self._released and not (self._resting or self.message or self.trouble is not None)
-            fresh = SYSTEM.monotonic() - self._taken_at < FRESH_SECONDS
+            fresh = SYSTEM.monotonic() - self._taken_at < FRESH_SECONDS and self._took_seconds <= SOON_SECONDS
             return well and fresh and self.waiting <= BATCHES_MAX and count <= self._taken_a_second * SOON_SECONDS
 
     @property
@@ -193,7 +195,9 @@ class Shipper:
 
     def _done(self, parcel: Parcel, seconds: float) -> None:
         with self._changed:
-            self._taken_a_second = parcel.bytes / max(seconds, 1e-6)
+            self._took_seconds = seconds
+            if parcel.bytes >= TELLING_BYTES or not self._taken_a_second:
+                self._taken_a_second = parcel.bytes / max(seconds, 1e-6)
             self._acknowledge(parcel.lsn_last, parcel.hash)
             crash("answer-taken")
             self._taken_at = SYSTEM.monotonic()

@@ -277,3 +277,25 @@ def test_what_goes_without_the_spool_is_what_the_node_takes_soon(
     assert not shipper.takes_soon(6 << 20)
     now[0] += 2 * ship.FRESH_SECONDS
     assert not shipper.takes_soon(1), "who knows whether the node is still there"
+
+
+def test_a_small_batch_does_not_tell_how_fast_large_ones_are_taken(shipper: Shipper, node: ScriptedNode) -> None:
+    shipper.release()
+    assert not shipper.takes_soon(12 << 20), "nothing is known of the node yet"
+    shipper.offer(parcel(1, 20 << 20))
+    assert finished(shipper, node, 1)
+    shipper.offer(parcel(2, 100))
+    assert finished(shipper, node, 2)
+    assert shipper.takes_soon(12 << 20)
+
+
+def test_a_node_that_takes_long_for_a_small_batch_takes_no_large_one_soon(
+    shipper: Shipper, node: ScriptedNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipper.release()
+    shipper.offer(parcel(1, 20 << 20))
+    assert finished(shipper, node, 1)
+    monkeypatch.setattr(ship, "SOON_SECONDS", 0.0)  # whatever it takes is long
+    shipper.offer(parcel(2, 100))
+    assert finished(shipper, node, 2)
+    assert not shipper.takes_soon(0)
