@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,6 +96,16 @@ def test_into_what_is_protected_is_refused(run: Run, protecting: tuple[Path, Pat
     assert run("restore", ADDRESS, "--to", tmp_path / "beside", home=home).code == 0
     assert run("restore", ADDRESS, "--to", live / "sub", "--into-protected", home=home).code == 0
     assert (live / "sub" / "renamed.txt").read_text() == "two!"
+    acts = recorded(home)
+    mine = [act for act in acts if act["details"]["target"] == str(live / "sub")]
+    assert [(act["what"], act["details"]["into_protected"]) for act in mine] == [
+        ("restoring", True), ("restore", True)
+    ]  # fmt: skip
+    assert len(acts) > len(mine) and not any("into_protected" in act["details"] for act in acts if act not in mine)
+
+
+def recorded(home: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (home / "audit" / "pending.jsonl").read_text().splitlines()]
 
 
 def test_a_promotion_into_what_is_protected_is_refused(run: Run, protecting: tuple[Path, Path]) -> None:
@@ -103,3 +115,5 @@ def test_a_promotion_into_what_is_protected_is_refused(run: Run, protecting: tup
     assert refused.code == 4 and "docs/localhost/live" in refused.err
     assert run("restore", "promote", id, "--to", live / "sub", "--into-protected", home=home).code == 0
     assert (live / "sub" / "renamed.txt").read_text() == "two!"
+    into = [act["what"] for act in recorded(home) if act["details"].get("into_protected")]
+    assert into == ["promoting"], "a restore to scratch lands in nothing that is protected"
