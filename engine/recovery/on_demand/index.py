@@ -1,5 +1,8 @@
 """Where the bytes of files lie, as a file that is mapped and searched: no query, no library, no time to open it.
 
+The same in memory, of files that are asked for before the file is there: a list of objects would take ten times as long
+to make, and all other threads would wait for that.
+
 A line of JSON with the number of rows and the names of packs, then a column after the other, each row a piece
 (engine.query.extents.PIECES), by file_id and offset. Written once.
 """
@@ -32,14 +35,18 @@ _ALIGNED = 8
 class Index:
     """Pieces by file. Safe for several threads."""
 
-    def __init__(self, path: Path) -> None:
-        with path.open("rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        end = self._map.find(b"\n")
-        head = json.loads(self._map[:end])
+    def __init__(self, source: Path | bytes) -> None:
+        """Of a file that `write` has written, or of what `packed` gave."""
+        if isinstance(source, bytes):
+            held: bytes | mmap.mmap = source
+        else:
+            with source.open("rb") as file:
+                held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        end = held.find(b"\n")
+        head = json.loads(held[:end])
         self.rows: int = head["rows"]
         self._packs: list[str] = head["packs"]
-        whole, at = memoryview(self._map), _aligned(end + 1)
+        whole, at = memoryview(held), _aligned(end + 1)
         columns = {}
         for name, code in _COLUMNS:
             size = self.rows * struct.calcsize(code)
@@ -73,6 +80,15 @@ class Index:
 
 def write(path: Path, pieces: pa.Table) -> None:
     """An index of a table in the form of engine.query.extents.PIECES, all pieces with data. Durable, whole or not."""
+    durable.replace(path, _parts(pieces))
+
+
+def packed(pieces: pa.Table) -> bytes:
+    """What `write` writes."""
+    return b"".join(_parts(pieces))
+
+
+def _parts(pieces: pa.Table) -> list[bytes | memoryview]:
     import pyarrow as pa
 
     table = pieces.combine_chunks()
@@ -89,7 +105,7 @@ def write(path: Path, pieces: pa.Table) -> None:
     if len(hashes) != table.num_rows * HASH_BYTES:
         raise ValueError(f"{table.num_rows} pieces have {len(hashes)} bytes of hashes")
     _put(parts, at, hashes)
-    durable.replace(path, parts)
+    return parts
 
 
 def _raw(column: pa.ChunkedArray | pa.Array, width: int) -> bytes | memoryview:

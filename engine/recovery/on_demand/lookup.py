@@ -2,14 +2,14 @@
 
 Asked, in this order, of the index of all files, once it is there; of the small one that was written with the tree, if
 there is one; of the journal, for this file alone. Libraries that take long to load are loaded beside the first reads,
-in a thread.
+in a thread. The index of all files takes seconds to make for a large tree, much of it in Python: best by another
+process, so that nobody who reads has to wait for that.
 """
 
 from __future__ import annotations
 
 import threading
 import traceback
-from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -43,8 +43,10 @@ class Lookup:
         *,
         cache_bytes: int = CACHE_BYTES,
         in_background: bool = True,
+        by_another: Callable[[], None] | None = None,
     ) -> None:
-        """The indexes are in `folder`; `journal` is opened when it is needed first."""
+        """The indexes are in `folder`; `journal` is opened when it is needed first. `by_another` has another process
+        `index` them, and waits for it."""
         self.stream, self.position = stream, position
         self._first_path, self._all_path = folder / "first", folder / "all"
         self._open, self._cache_bytes = journal, cache_bytes
@@ -52,7 +54,8 @@ class Lookup:
         self._journal: Journal | None = None
         self._reader: DataReader | None = None
         self._session: Session | None = None
-        self._single: OrderedDict[int, list[Piece]] = OrderedDict()
+        self._by_another = by_another
+        self._single: OrderedDict[int, Index] = OrderedDict()
         self._all = Index(self._all_path) if self._all_path.exists() else None
         self._first = Index(self._first_path) if self._first_path.exists() else None
         if in_background and self._all is None:
@@ -67,7 +70,7 @@ class Lookup:
             known = self._single.get(file_id)
         if known is None:
             known = self._ask(file_id)
-        return _within(known, start, end)
+        return list(known.between(file_id, start, end))
 
     def reader(self) -> DataReader:
         with self._lock:
@@ -91,7 +94,7 @@ class Lookup:
         self._asked().refresh()
         with self._lock:
             self._single.clear()
-        if _within(self._ask(file_id), start, end) == list(known):
+        if list(self._ask(file_id).between(file_id, start, end)) == list(known):
             return False
         with self._lock:
             self._reader = None
@@ -101,15 +104,25 @@ class Lookup:
         self._index_in_background()
         return True
 
+    def index(self) -> None:
+        """Make the index of all files; nothing when there are too many extents."""
+        from engine.query.extents import extent_table
+        from engine.recovery.on_demand import index
+
+        session = self._asked()
+        if self._extents(session) <= EXTENTS_MAX:
+            index.write(self._all_path, extent_table(session, self.stream, self.position))
+
     def close(self) -> None:
         with self._asking:
             if self._session is not None:
                 self._session.close()
 
-    def _ask(self, file_id: int) -> list[Piece]:
-        from engine.query.extents import pieces
+    def _ask(self, file_id: int) -> Index:
+        from engine.query.extents import extent_table
+        from engine.recovery.on_demand import index
 
-        found = pieces(self._asked(), self.stream, self.position, [file_id])[file_id]
+        found = Index(index.packed(extent_table(self._asked(), self.stream, self.position, [file_id])))
         with self._lock:
             self._single[file_id] = found
             while len(self._single) > FILES_KEPT:
@@ -130,17 +143,13 @@ class Lookup:
         threading.Thread(target=self._index_all, name="index", daemon=True).start()
 
     def _index_all(self) -> None:
-        from engine.query.extents import extent_table
-        from engine.recovery.on_demand import index
-
         try:
-            session = self._asked()
-            if self._extents(session) > EXTENTS_MAX:
-                return
-            index.write(self._all_path, extent_table(session, self.stream, self.position))
+            (self._by_another or self.index)()
             self._all = Index(self._all_path)
+        except FileNotFoundError:
+            return  # there is none: file by file then
         except (BcsError, OSError):
-            traceback.print_exc()  # file by file then
+            traceback.print_exc()  # the same
         with self._lock:
             self._single.clear()
 
@@ -150,10 +159,3 @@ class Lookup:
         found = asof.as_of(session, self.stream, self.position)
         [(count,)] = session.rows(f"SELECT count(*) FROM {found.events} WHERE kind = 3")
         return int(count)
-
-
-def _within(known: Sequence[Piece], start: int, end: int) -> list[Piece]:
-    """Of the pieces of a file, in order of offset, those that meet [start, end)."""
-    first = max(0, bisect_right(known, start, key=lambda piece: piece.offset) - 1)
-    last = bisect_left(known, end, key=lambda piece: piece.offset)
-    return [piece for piece in known[first:last] if piece.offset + piece.length > start]

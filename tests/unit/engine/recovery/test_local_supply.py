@@ -7,12 +7,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from engine.fill.base import ColdFile, Place
 from engine.model.errors import Damaged
 from engine.model.events import DataRef
 from engine.model.extents import Piece
+from engine.query.extents import PIECES
 from engine.recovery.on_demand import lookup as lookups
 from engine.recovery.on_demand import supply as supplies
 from engine.recovery.on_demand.supply import LocalSupply
@@ -33,6 +35,16 @@ class Reader:
         return memoryview(bytes([piece.offset]) * piece.length)
 
 
+def table_of(pieces: list[Piece]) -> pa.Table:
+    """The pieces of the file, as they are asked of the journal."""
+    rows = [
+        (FILE.file_id, one.offset, one.length, one.data.pack, 0, 1, 0, one.skip, one.extent_length, one.hash)
+        for one in pieces
+        if one.data is not None
+    ]
+    return pa.Table.from_pylist([dict(zip(PIECES.names, row, strict=True)) for row in rows], schema=PIECES)
+
+
 def piece(offset: int, length: int, pack: str) -> Piece:
     return Piece(offset, length, DataRef(pack, 0, 1, 0), 0, length, b"h" * 16)
 
@@ -46,7 +58,7 @@ def supply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     made._lookup._reader = Reader({"one", "two"})  # type: ignore[assignment]
     asked: list[list[Piece]] = [[piece(10, 20, "one"), piece(40, 10, "two")]]
     monkeypatch.setattr(made._lookup, "_asked", lambda: SimpleNamespace(refresh=lambda: None))
-    monkeypatch.setattr("engine.query.extents.pieces", lambda *_: {7: asked[0]})
+    monkeypatch.setattr("engine.query.extents.extent_table", lambda *_: table_of(asked[0]))
     monkeypatch.setattr(lookups.threading, "Thread", lambda **_: SimpleNamespace(start=lambda: None))
     return SimpleNamespace(read=made.read, now=asked, supply=made)
 

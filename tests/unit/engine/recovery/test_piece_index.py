@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from engine.model.events import DataRef
 from engine.model.extents import Piece
 from engine.query.extents import PIECES
-from engine.recovery.on_demand.index import Index, write
+from engine.recovery.on_demand.index import Index, packed, write
 
 ROWS = st.lists(
     st.tuples(st.integers(1, 5), st.integers(0, 60), st.integers(1, 10), st.sampled_from(["one", "two"])),
@@ -43,8 +43,10 @@ def test_pieces_of_a_range_are_those_of_the_list(
         ends[file_id] = offset + length
     path = tmp_path_factory.mktemp("index") / "all"
     write(path, table_of(rows))
+    in_memory = Index(packed(table_of(rows)))
     index = Index(path)
     for file_id in range(7):
         right = [one for id, one in rows if id == file_id and one.offset < end and one.offset + one.length > start]
         assert list(index.between(file_id, start, end)) == right
+        assert list(in_memory.between(file_id, start, end)) == right
         assert index.has(file_id) == (file_id in ends)
