@@ -51,6 +51,7 @@ class DataReader:
         self._frames: OrderedDict[tuple[str, int], _Opened] = OrderedDict()
         self._packs: OrderedDict[str, PackOpener] = OrderedDict()
         self._groups: dict[str, str] = {}
+        self._keys: dict[str, bytes] = {}
         self._lock = threading.Lock()
 
     def read(self, piece: Piece, stream: str) -> memoryview:
@@ -87,7 +88,7 @@ class DataReader:
         part = raw[data.skip : data.skip + length]
         if len(part) != length:
             raise frame_damaged(data.pack, data.frame, f"it ends before byte {data.skip + length}")
-        if hashes.extent_hash(part, self._journal.keyring.group_key(self._group(stream))) != digest:
+        if hashes.extent_hash(part, self._key(stream)) != digest:
             raise frame_damaged(data.pack, data.frame, f"the {length} bytes at {data.skip} do not match their hash")
         return part
 
@@ -95,8 +96,7 @@ class DataReader:
         """Whether these are the bytes of a piece: by the hash of its extent where the piece is all of it, which needs
         no pack; else compared with them. Raises Damaged as `read` does."""
         if piece.skip == 0 and piece.length == piece.extent_length:
-            key = self._journal.keyring.group_key(self._group(stream))
-            return len(found) == piece.length and hashes.extent_hash(found, key) == piece.hash
+            return len(found) == piece.length and hashes.extent_hash(found, self._key(stream)) == piece.hash
         return found == self.read(piece, stream)
 
     def read_frame(self, pack: str, frame: int, frame_bytes: int) -> memoryview:
@@ -114,6 +114,12 @@ class DataReader:
         if group is None:
             group = self._groups[stream] = epochs.read_stream(self._journal.store, stream).group
         return group
+
+    def _key(self, stream: str) -> bytes:
+        key = self._keys.get(stream)
+        if key is None:
+            key = self._keys[stream] = self._journal.keyring.group_key(self._group(stream))
+        return key
 
     def _frame(self, data: DataRef) -> _Opened:
         key = (data.pack, data.frame)

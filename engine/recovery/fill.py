@@ -74,7 +74,7 @@ def fill(task: FileTask, reader: DataReader, stream: str, owners: bool) -> Fille
     fd = -1
     written = 0
     try:
-        fd = os.open(task.target, _EXISTING) if task.part else create_file(task.target)
+        fd = os.open(task.target, _EXISTING) if task.part else create_file(task.target, _mode(task.inode))
         for piece in task.pieces:
             if task.mend and holds(fd, piece, reader, stream):
                 continue
@@ -100,6 +100,12 @@ def fill(task: FileTask, reader: DataReader, stream: str, owners: bool) -> Fille
     finally:
         if fd >= 0:
             os.close(fd)
+
+
+def _mode(inode: Inode) -> int:
+    """The mode to make a file with: where nothing else keeps others out its own, which then need not change."""
+    ours = (inode.uid, inode.gid) == (os.geteuid(), os.getegid())
+    return inode.mode & 0o777 | 0o600 if ours and not inode.xattrs else 0o600
 
 
 def holds(fd: int, piece: Piece, reader: DataReader, stream: str) -> bool:

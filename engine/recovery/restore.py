@@ -23,7 +23,7 @@ from engine.plan.standing import Seen, Standing
 from engine.recovery import large
 from engine.recovery.fill import FileTask, Filled, attributes_of
 from engine.recovery.whole import whole
-from engine.recovery.workers import SMALL_BYTES, Work, fill_in_processes, fill_on_threads, worth_processes
+from engine.recovery.workers import SMALL_BYTES, fill_in_processes, fill_on_threads, worth_processes
 from engine.tree.apply import CannotMake, Shortfall, deepest_first, finish, link, make
 from engine.tree.replacing import Replacing, move_aside
 
@@ -260,13 +260,7 @@ def _fill(
         return
     small = [task for task in tasks if task.size < SMALL_BYTES]
     cut = shares([task.size for task in small], threads)
-    yield from fill_in_processes(
-        [
-            Work(str(helping.journal), helping.master_key, stream, owners, tuple(small[index] for index in share))
-            for share in cut
-            if share
-        ]
-    )
+    yield from fill_in_processes(journal, stream, small, [share for share in cut if share], owners)
     yield from fill_on_threads(journal, stream, [task for task in tasks if task.size >= SMALL_BYTES], owners, threads)
 
 

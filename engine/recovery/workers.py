@@ -1,52 +1,40 @@
 """Restore workers: processes that fill files side by side, since one interpreter uses one core.
 
-A worker is this module run as a program. It gets its work on standard input (pickled: it
-comes from our own parent through a pipe of our own) and answers a line of JSON a file. When the parent has died, it
-ends without a word: nobody is there who would want one.
+A worker is a fork of this process (fork(2)): it has the work already, and imports nothing. Of what it inherits it uses
+the interpreter, the journal's files and keys; threads and the database's connections are its parent's, so it never
+returns and closes every descriptor but its own pipe. It answers a line a file, and ends when its parent has gone.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
-import pickle
-import subprocess
+import signal
 import sys
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from engine.env.processes import end_with
 from engine.env.selecting import lines_of
 from engine.journal.data import DataReader
-from engine.journal.open import Journal, open_local
+from engine.journal.open import Journal
 from engine.model.errors import Failed
-from engine.model.events import DataRef, Inode
-from engine.model.extents import Piece
 from engine.recovery.fill import FileTask, Filled, fill, fill_all
 
-_PARENT = "BCS_RESTORE_PARENT"
 _ORPHANED = 1
 ALONE_BELOW_FILES = 500
 SMALL_BYTES = 1 << 20
 """Files below this cost mostly the interpreter's time, which only another process adds to."""
 
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One worker's share: where the journal is, and which files to make."""
-
-    journal: str
-    master_key: bytes
-    stream: str
-    owners: bool
-    tasks: tuple[FileTask, ...]
+_ANSWER_BYTES = 2048
+_DESCRIPTORS_MAX = 1 << 16
 
 
 def worth_processes(tasks: Sequence[FileTask]) -> bool:
-    """Whether starting processes pays: they cost about a tenth of a second each."""
+    """Whether starting processes pays."""
     return sum(task.size < SMALL_BYTES for task in tasks) >= ALONE_BELOW_FILES
 
 
@@ -59,120 +47,96 @@ def fill_on_threads(
         yield from pool.map(lambda task: fill(task, reader, stream, owners), tasks)
 
 
-def fill_in_processes(shares: Sequence[Work]) -> Iterator[Filled]:
-    """Fill several shares at once; answers come as they are done. Failed when a worker dies."""
-    # All are started before any is given its work, so that they start while it is put together.
-    workers = [_start() for _ in shares]
+def fill_in_processes(
+    journal: Journal, stream: str, tasks: Sequence[FileTask], shares: Sequence[Sequence[int]], owners: bool
+) -> Iterator[Filled]:
+    """Fill several shares of the tasks, by their indexes, at once; answers come as they are done. Failed when a worker
+    dies."""
+    workers: dict[int, IO[bytes]] = {}
     try:
-        for worker, share in zip(workers, shares, strict=True):
-            _give(worker, share)
-        for line in lines_of([worker.stdout for worker in workers if worker.stdout]):
-            yield _filled(json.loads(line))
-        for worker in workers:
-            if worker.wait():
-                raise Failed(f"a restore worker ended with code {worker.returncode}", hint="run the restore again")
+        for share in shares:
+            pid, pipe = _start(journal, stream, tasks, share, owners)
+            workers[pid] = pipe
+        for line in lines_of(list(workers.values())):
+            yield _filled(line, tasks)
+        for pid in list(workers):
+            workers.pop(pid).close()
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            if code:
+                raise Failed(f"a restore worker ended with code {code}", hint="run the restore again")
     finally:
-        for worker in workers:
-            if worker.poll() is None:
-                worker.kill()
-                worker.wait()
+        for pid, pipe in workers.items():
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            pipe.close()
 
 
-def _start() -> subprocess.Popen[bytes]:
-    root = str(Path(__file__).parents[2])
-    return subprocess.Popen(
-        [sys.executable, "-m", "engine.recovery.workers"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": root, _PARENT: str(os.getpid())},
-    )
-
-
-def _give(worker: subprocess.Popen[bytes], share: Work) -> None:
-    assert worker.stdin is not None
-    fields = (share.journal, share.master_key, share.stream, share.owners, [_flat(task) for task in share.tasks])
+def _start(
+    journal: Journal, stream: str, tasks: Sequence[FileTask], share: Sequence[int], owners: bool
+) -> tuple[int, IO[bytes]]:
+    """A worker's process and the pipe that its answers come from."""
+    parent = os.getpid()
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(theirs)
+        return pid, os.fdopen(ours, "rb", 0)
+    code = _ORPHANED
     try:
-        with worker.stdin as pipe:
-            pickle.dump(fields, pipe, protocol=5)
+        code = _work(journal, stream, tasks, share, owners, theirs, parent)
     except BrokenPipeError:
-        pass  # it died at once: its exit code says so
+        pass  # nobody is there who would want an answer
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
 
 
-def _flat(task: FileTask) -> tuple[Any, ...]:
-    """A task as plain tuples, which pickle several times as fast as the objects do."""
-    one = task.inode
-    inode = (
-        *(one.lsn, one.at, one.file_id, one.type, one.mode, one.uid, one.gid, one.size),
-        *(one.mtime_ns, one.rdev, one.target, one.xattrs),
-    )
-    pieces = [
-        (
-            *(piece.offset, piece.length, piece.skip, piece.extent_length, piece.hash),
-            *(piece.data.pack, piece.data.frame, piece.data.frame_bytes, piece.data.skip),
-        )
-        for piece in task.pieces
-        if piece.data is not None
-    ]
-    return task.target, inode, pieces, task.part, task.mend
+def _work(
+    journal: Journal,
+    stream: str,
+    tasks: Sequence[FileTask],
+    share: Sequence[int],
+    owners: bool,
+    pipe: int,
+    parent: int,
+) -> int:
+    """What a worker does; its exit code."""
+    gc.disable()  # what the parent has is not ours to take apart
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    if not end_with(parent):
+        return _ORPHANED
+    os.closerange(3, pipe)
+    os.closerange(pipe + 1, _DESCRIPTORS_MAX)
+    answer = bytearray()
+    mine = [tasks[index] for index in share]
+    for index, filled in zip(share, fill_all(mine, DataReader(journal), stream, owners), strict=True):
+        answer += _line(index, filled)
+        if len(answer) > _ANSWER_BYTES or filled.bytes_written > SMALL_BYTES:
+            _write(pipe, answer)
+    _write(pipe, answer)
+    return 0
 
 
-def _task(flat: tuple[Any, ...]) -> FileTask:
-    target, inode, pieces, part, mend = flat
-    found = tuple(
-        Piece(offset, length, DataRef(*data), skip, extent_length, digest)
-        for offset, length, skip, extent_length, digest, *data in pieces
-    )
-    return FileTask(target, Inode(*inode), found, part, mend)
+def _write(pipe: int, answer: bytearray) -> None:
+    while answer:
+        del answer[: os.write(pipe, answer)]
 
 
-def _main() -> None:
-    """Work, until the work is done or the parent has gone. Ends at once then: buffers have no reader."""
-    parent = int(os.environ[_PARENT])
-    try:
-        if not end_with(parent):
-            os._exit(_ORPHANED)
-        _run()
-    except (BrokenPipeError, KeyboardInterrupt):
-        os._exit(_ORPHANED)
-    except (EOFError, pickle.UnpicklingError):
-        if os.getppid() != parent:
-            os._exit(_ORPHANED)
-        raise
+def _line(index: int, filled: Filled) -> bytes:
+    """The task's number and the bytes written; what else there is to say as JSON."""
+    if not (filled.shortfalls or filled.failure):
+        return b"%d %d\n" % (index, filled.bytes_written)
+    told: dict[str, Any] = {"shortfalls": filled.shortfalls, "failure": filled.failure, "damaged": filled.damaged}
+    return b"%d %d %b\n" % (index, filled.bytes_written, json.dumps(told).encode())
 
 
-def _run() -> None:
-    root, master_key, stream, owners, flat = pickle.load(sys.stdin.buffer)
-    journal = open_local(Path(root), master_key)
-    out: list[dict[str, Any]] = []
-    for filled in fill_all([_task(each) for each in flat], DataReader(journal), stream, owners):
-        out.append(_row(filled))
-        if len(out) >= 64 or filled.bytes_written > 1 << 20:
-            _answer(out)
-    _answer(out)
-
-
-def _row(filled: Filled) -> dict[str, Any]:
-    return {
-        "target": os.fsdecode(filled.target),
-        "bytes": filled.bytes_written,
-        "shortfalls": filled.shortfalls,
-        "failure": filled.failure,
-        "damaged": filled.damaged,
-        "part": filled.part,
-    }
-
-
-def _filled(row: Mapping[str, Any]) -> Filled:
-    target, shortfalls = os.fsencode(row["target"]), tuple(row["shortfalls"])
-    return Filled(target, row["bytes"], shortfalls, row["failure"], row["damaged"], row["part"])
-
-
-def _answer(rows: list[dict[str, Any]]) -> None:
-    # ASCII JSON carries names that are no UTF-8 as surrogate escapes.
-    sys.stdout.write("".join(json.dumps(row) + "\n" for row in rows))
-    sys.stdout.flush()
-    rows.clear()
-
-
-if __name__ == "__main__":
-    _main()
+def _filled(line: bytes, tasks: Sequence[FileTask]) -> Filled:
+    index, count, *more = line.split(b" ", 2)
+    task = tasks[int(index)]
+    if not more:
+        return Filled(task.target, int(count), part=task.part)
+    told: Mapping[str, Any] = json.loads(more[0])
+    return Filled(task.target, int(count), tuple(told["shortfalls"]), told["failure"], bool(told["damaged"]), task.part)

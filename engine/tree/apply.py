@@ -61,10 +61,11 @@ class Shortfall:
         return f"{shown(self.path)}: {self.what}: {reason}"
 
 
-def create_file(path: bytes) -> int:
-    """A new, empty file that only its owner can open, as a descriptor for reading and writing. Raises CannotMake."""
+def create_file(path: bytes, mode: int = 0o600) -> int:
+    """A new, empty file, by default one that only its owner can open, as a descriptor for reading and writing. Raises
+    CannotMake."""
     try:
-        return os.open(path, _CREATE, 0o600)
+        return os.open(path, _CREATE, mode)
     except OSError as error:
         raise CannotMake(path, error.errno or errno.EIO) from error
 
@@ -142,9 +143,14 @@ def finish(path: bytes, attributes: Attributes, owners: bool = True, fd: int | N
         with suppress(OSError):  # where its owner may not read it, the path serves and says what is wrong
             opened = where = os.open(path, _OPEN | (os.O_DIRECTORY if attributes.type == DIRECTORY else 0))
     try:
-        missing = _set_owner(where, path, attributes) if owners else []
-        missing += _set_xattrs(where, path, attributes)
-        if attributes.type != SYMLINK:
+        # A look costs a fifth of a change, which the file system has to log.
+        now = _seen(where)
+        owned = now is not None and (now.st_uid, now.st_gid) == (attributes.uid, attributes.gid)
+        missing = _set_owner(where, path, attributes) if owners and not owned else []
+        plain, short = _set_xattrs(where, path, attributes)
+        missing += short
+        as_made = now is not None and plain and owned and st.S_IMODE(now.st_mode) == attributes.mode
+        if attributes.type != SYMLINK and not as_made:
             without_acl = any(shortfall.what == _ACL_SHORTFALL for shortfall in missing)
             mode = _without_mask(attributes) if without_acl else attributes.mode
             missing += _set_mode(where, path, attributes, mode)
@@ -158,9 +164,6 @@ def finish(path: bytes, attributes: Attributes, owners: bool = True, fd: int | N
 def _set_owner(where: bytes | int, path: bytes, attributes: Attributes) -> list[Shortfall]:
     follow = isinstance(where, int)
     try:
-        now = os.stat(where, follow_symlinks=follow)
-        if (now.st_uid, now.st_gid) == (attributes.uid, attributes.gid):
-            return []  # a look costs a fifth of a change, which the file system has to log
         os.chown(where, attributes.uid, attributes.gid, follow_symlinks=follow)
     except OSError as error:
         number = error.errno or errno.EIO
@@ -176,7 +179,14 @@ def _set_owner(where: bytes | int, path: bytes, attributes: Attributes) -> list[
     return [Shortfall(path, what, number) for what, different in differs.items() if different]
 
 
-def _set_xattrs(where: bytes | int, path: bytes, attributes: Attributes) -> list[Shortfall]:
+def _seen(where: bytes | int) -> os.stat_result | None:
+    with suppress(OSError):  # what follows says what is wrong
+        return os.stat(where, follow_symlinks=isinstance(where, int))
+    return None
+
+
+def _set_xattrs(where: bytes | int, path: bytes, attributes: Attributes) -> tuple[bool, list[Shortfall]]:
+    """Whether there are none and were none, and what could not be set."""
     follow = isinstance(where, int)
     wanted = xattrs.decode(attributes.xattrs) if attributes.xattrs else {}
     missing: list[Shortfall] = []
@@ -197,7 +207,7 @@ def _set_xattrs(where: bytes | int, path: bytes, attributes: Attributes) -> list
             os.setxattr(where, raw, value, follow_symlinks=follow)
         except OSError as error:
             missing.append(Shortfall(path, f"xattr {shown(raw)}", error.errno or errno.EIO))
-    return missing
+    return not present and not wanted, missing
 
 
 def _without_mask(attributes: Attributes) -> int:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.model.errors import Damaged
+from engine.model.errors import Damaged, Failed
 from engine.model.events import DataRef, Inode
 from engine.model.extents import Piece
 from engine.plan.restore import Made, RestorePlan
@@ -20,6 +20,7 @@ from engine.recovery import workers
 from engine.recovery.fill import FileTask, Filled, fill
 from engine.recovery.restore import Restored, restore
 from engine.recovery.restoring import Outcome
+from engine.recovery.workers import fill_in_processes
 
 DAMAGED, FULL = Damaged("frame 64 of packs/p is damaged"), OSError(errno.ENOSPC, "full")
 
@@ -52,10 +53,42 @@ def test_a_directory_that_is_not_there_is_no_damage(tmp_path: Path) -> None:
     assert not fill(task(os.fsencode(tmp_path / "none" / "file")), reader, "s", owners=False).damaged
 
 
-def test_workers_tell_it_too(capsys: pytest.CaptureFixture[str]) -> None:
-    workers._answer([workers._row(Filled(b"/a", 0, failure="why", damaged=True))])
-    row = json.loads(capsys.readouterr().out)
-    assert workers._filled(row) == Filled(b"/a", 0, failure="why", damaged=True)
+def test_workers_tell_what_became_of_each_file(tmp_path: Path) -> None:
+    journal: Any = None  # files without bytes need none of it
+    empty = Inode(1, 1, 1, "f", 0o640, os.geteuid(), os.getegid(), 0, 7)
+    there = [os.fsencode(tmp_path / f"file {number}") for number in range(40)]
+    tasks = [FileTask(target, empty, ()) for target in there]
+    (tmp_path / "file 7").write_bytes(b"in the way")
+    found = {each.target: each for each in fill_in_processes(journal, "s", tasks, [range(20), range(20, 40)], True)}
+    assert sorted(found) == sorted(there)
+    assert "file exists" in found[there[7]].failure.lower()
+    for target in there[:7] + there[8:]:
+        assert found[target] == Filled(target, 0)
+        assert (os.stat(target).st_mode & 0o777, os.stat(target).st_mtime_ns) == (0o640, 7)
+
+
+def test_what_workers_say_of_trouble_arrives_whole() -> None:
+    tasks = [task(b"/a"), task(b"/b")]
+    for told in (
+        Filled(b"/b", 0, failure="frame 64 of packs/p: \xe9 \udcff", damaged=True),
+        Filled(b"/b", 7, ("/b: owner: not\npermitted",)),
+        Filled(b"/b", 1 << 40),
+    ):
+        [line] = workers._line(1, told).splitlines()
+        assert workers._filled(line, tasks) == told
+
+
+def test_a_worker_that_dies_ends_the_restore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> Filled:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+    monkeypatch.setattr(workers, "fill_all", killed)
+    journal: Any = None
+    with pytest.raises(Failed, match="ended with code -9"):
+        list(fill_in_processes(journal, "s", [task(os.fsencode(tmp_path / "file"))], [[0]], True))
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 @pytest.mark.parametrize("damaged", [[], [False], [False, True]])
