@@ -35,7 +35,7 @@ OPTIONS: Mapping[str, frozenset[str]] = {
     "report": _EVERY | {"name", "from_at", "to_at", "group", "form"},
     "history": _EVERY | {"limit"},
     "check": _EVERY | {"read_data", "sample"},
-    "drill": _EVERY | {"group", "at", "checks", "on_demand", "afterwards"},
+    "drill": _EVERY | {"group", "at", "checks", "on_demand", "afterwards", "host"},
 }
 """What of each command's parameters a user may give. None of them names a file of the node."""
 

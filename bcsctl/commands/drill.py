@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     type=click.Choice([CANCEL, FILL, VERIFY]),
     help="With --on-demand: cancel (the default), fill the trees, or verify: fill them, and read all of it back.",
 )
+@click.option("--host", metavar="NAME", default="", help="On this host of the site, by its agent; restored there.")
 @site_option
 @home_option
 @json_option
@@ -46,6 +47,7 @@ def command(
     checks: tuple[str, ...],
     on_demand: bool,
     afterwards: str | None,
+    host: str,
     home: str | None,
     as_json: bool,
 ) -> int:
@@ -59,15 +61,21 @@ def command(
     With --on-demand nothing is waited for: the policy's commands run over trees of which no byte is there yet. RTO is
     then the time to the first that passes, or, without commands, to the first reads.
 
+    With --host, or `host` in the policy, the agent of that host restores it there and runs the checks there, without a
+    network, as root. It runs the commands of the applied policy and no other.
+
     \b
     Example:  bcsctl drill finance
               bcsctl drill finance --at -1d --check checksums
               bcsctl drill finance --on-demand --then verify
+              bcsctl drill finance --host sf-spare1
     """
+    if host and on_demand:
+        raise UsageError("--on-demand is for drills on the node, not on a host", hint="leave one of them out")
     if afterwards and not on_demand:
         raise UsageError("--then says nothing without --on-demand", hint="say --on-demand with it, or leave it out")
     trees = (afterwards or CANCEL) if on_demand else ""
-    made = carried_out(settings(home), of_group(group), at, checks, trees, as_json)
+    made = carried_out(settings(home), of_group(group), at, checks, trees, host, as_json)
     told = told_of([one.as_json() for one in made])
     if as_json:
         print_json(told)
@@ -86,7 +94,7 @@ def command(
 
 
 def carried_out(
-    where: Settings, group: str, at: str | None, checks: tuple[str, ...], on_demand: str, as_json: bool
+    where: Settings, group: str, at: str | None, checks: tuple[str, ...], on_demand: str, host: str, as_json: bool
 ) -> list[Made]:
     """Make the drills that are asked for, with a progress bar."""
     opened = journal(where)
@@ -96,7 +104,7 @@ def carried_out(
     from engine.recovery.drill.run import Scene, asked_of, group_of, make
     from engine.recovery.restore import Helping
 
-    asked = asked_of(group_of(opened, group), at, checks, on_demand)
+    asked = asked_of(group_of(opened, group), at, checks, on_demand, host)
     with progress(as_json) as drawn:
         task = drawn.add_task("drill", total=None)
 

@@ -16,9 +16,11 @@ from typing import IO
 
 import engine
 from engine.env.alone import ALONE
+from engine.env.clock import SYSTEM
 
 OUTPUT_BYTES_KEPT = 4096
 _ENDING_SECONDS = 5.0
+_LOOK_SECONDS = 0.2
 _PIECE_BYTES = 64 << 10
 
 
@@ -39,9 +41,15 @@ def words(command: str | Sequence[str]) -> list[str]:
     return ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
 
 
-def run(command: str | Sequence[str], cwd: Path, environment: Mapping[str, str], timeout_seconds: float) -> Ran:
-    """Run a command where `cwd` is, with that environment and no other, until it ends or its time is over: then all
-    that it started ends with it."""
+def run(
+    command: str | Sequence[str],
+    cwd: Path,
+    environment: Mapping[str, str],
+    timeout_seconds: float,
+    called_off: threading.Event | None = None,
+) -> Ran:
+    """Run a command where `cwd` is, with that environment and no other, until it ends, its time is over, or it is
+    called off: then all that it started ends with it."""
     told, telling = os.pipe()
     try:
         process = subprocess.Popen(
@@ -57,7 +65,7 @@ def run(command: str | Sequence[str], cwd: Path, environment: Mapping[str, str],
     finally:
         os.close(telling)
     try:
-        return _watched(process, told, command, cwd, environment, timeout_seconds)
+        return _watched(process, told, command, cwd, environment, timeout_seconds, called_off or threading.Event())
     finally:
         if process.poll() is None:
             process.kill()  # the first process of its namespace goes with it, and with that one all others
@@ -72,24 +80,36 @@ def _watched(
     cwd: Path,
     environment: Mapping[str, str],
     timeout_seconds: float,
+    called_off: threading.Event,
 ) -> Ran:
     assert process.stdin and process.stdout
     ends = _End(process.stdout)
     task = {"argv": words(command), "cwd": str(cwd), "environment": dict(environment)}
     with suppress(BrokenPipeError), process.stdin as pipe:
         pipe.write(json.dumps(task).encode())
-    why = ""
-    try:
-        code = process.wait(timeout_seconds)
-        why = f"it exited with {code}" if code else ""
-    except subprocess.TimeoutExpired:
+    code = _ended(process, timeout_seconds, called_off)
+    why = f"it exited with {code}" if code else ""
+    if code is None:
         process.kill()
         process.wait()
-        why = f"it took longer than {timeout_seconds:g} s"
+        why = "it was called off" if called_off.is_set() else f"it took longer than {timeout_seconds:g} s"
     said = os.read(told, _PIECE_BYTES).decode("utf-8", "replace")
     if said != ALONE:
         why = said or "its process could not be started"
     return Ran(why, ends.text())
+
+
+def _ended(process: subprocess.Popen[bytes], timeout_seconds: float, called_off: threading.Event) -> int | None:
+    """Its exit code; None when it has none in time, or is called off."""
+    ends_at = SYSTEM.monotonic() + timeout_seconds
+    while not called_off.is_set():
+        left = ends_at - SYSTEM.monotonic()
+        try:
+            return process.wait(max(0.0, min(left, _LOOK_SECONDS)))
+        except subprocess.TimeoutExpired:
+            if left <= 0:
+                return None
+    return None
 
 
 class _End:

@@ -23,6 +23,7 @@ from engine.node.marks import KeptMarks
 from engine.node.monitoring.hosts import Certified
 from engine.node.monitoring.metrics import Metrics
 from engine.node.monitoring.status import Report
+from engine.node.rehearsals import Rehearsals
 from engine.node.restores import Restores
 from engine.node.settings import NodeSettings
 from engine.node.streams import StreamFacts
@@ -94,6 +95,7 @@ class Parts:
     readers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(READERS, "reader"))
     reads: set[Future[Any]] = field(default_factory=set)
     restores: Restores = field(init=False)
+    rehearsals: Rehearsals = field(init=False)
     commands: Commands | None = None
     committed: CommittedExtents = field(init=False)
 
@@ -101,6 +103,7 @@ class Parts:
         self.metrics = Metrics(self.clock, self.desired)
         self.sparingly = Sparingly(self.clock)
         self.restores = Restores(self.journal)
+        self.rehearsals = Rehearsals(self.journal, self.clock)
         self.committed = CommittedExtents(self.journal)
         self.committer.copies = Copies(self.journal, self.committed.find)
 

@@ -35,6 +35,7 @@ from engine.node.api import asof as asof_api
 from engine.node.api import certificates as certificates_api
 from engine.node.api import commands as commands_api
 from engine.node.api import control as control_api
+from engine.node.api import drills as drills_api
 from engine.node.api import metrics as metrics_api
 from engine.node.api import notify as notify_api
 from engine.node.api import recoveries as recoveries_api
@@ -259,6 +260,7 @@ class _Server(uvicorn.Server):
         notify.tell(notify.STOPPING)
         await self._parts.desired.release()
         await self._parts.restores.release()
+        await self._parts.rehearsals.release()
         if self._parts.commands is not None:
             self._parts.commands.stop()
         self._parts.bodies.stop()
@@ -294,6 +296,7 @@ def application(parts: Parts, version: str) -> Starlette:
             *metrics_api.routes(parts, version),
             *notify_api.routes(parts),
             *restores_api.routes(parts),
+            *drills_api.routes(parts),
             *scratches_api.routes(parts),
             *supply_api.routes(parts),
             *recoveries_api.routes(parts),

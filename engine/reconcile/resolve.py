@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -71,6 +71,8 @@ def examine(
     scene = _Scene(index, {site.name: site for site in sites}, variables, resolve_hosts, faults)
     groups = tuple(_group(placed, scene) for _, placed in sorted(index.get("ProtectionGroup", {}).items()))
     agents = {site.name: _agents(site, groups, scene) for site in sites}
+    for group in groups:
+        faults += _drill_hosts(group, agents.get(group.site, (EMBEDDED_HOST,)), scene)
     faults += overlaps(scene.claims)
     found = tuple(sorted({*loaded.errors, *faults}))
     if found:
@@ -110,6 +112,7 @@ class _Scene:
         faults: list[Fault],
     ) -> None:
         self.index, self.sites, self.variables, self.faults = index, sites, variables, faults
+        self.resolve_hosts = resolve_hosts
         self.hosts = Hosts(index.get("Site", {}), resolve_hosts, faults)
         self.defaults: Mapping[str, Any] = next((_spec(p) for p in index.get("Defaults", {}).values()), {})
         self.claims: list[Claim] = []
@@ -175,6 +178,20 @@ def _agents(site: Site, groups: Sequence[ProtectionGroup], scene: _Scene) -> tup
     scene.hosts.check_nodes(site)
     protected = {host for group in groups if group.site == site.name for host in group.hosts}
     return tuple(sorted(protected | set(scene.hosts.to_restore_to(site))))
+
+
+def _drill_hosts(group: ProtectionGroup, agents: Sequence[str], scene: _Scene) -> Iterator[Fault]:
+    """A fault for each drill on a host without an agent. Where no inventory was read nobody knows."""
+    if scene.resolve_hosts is None and group.site != EMBEDDED_SITE:
+        return
+    placed = scene.index["ProtectionGroup"][group.name]
+    for at, drill in enumerate(group.drills):
+        if drill.host and drill.host not in agents:
+            near = f"hosts with one are {', '.join(agents[:8])}" if agents else "the site has no host with an agent"
+            own = "drills" in _spec(placed)
+            path: tuple[Step, ...] = ("spec", "drills", at, "host") if own else ("spec",)
+            message = f"the drill of '{group.name}' is to be made on {shown(drill.host)}, which has no agent"
+            yield placed.fault(path, message, f"{near}; `agent.hosts` of the Site gives others one")
 
 
 def _site_of(placed: Placed, spec: Mapping[str, Any], scene: _Scene) -> str:

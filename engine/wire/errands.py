@@ -17,6 +17,8 @@ RESTORE, LOOK, SCRATCH = "restore", "look", "scratch"
 CHECK, PROMOTE, DISCARD = "check", "promote", "discard"
 """What becomes of a tree that was made to be checked."""
 OF_SCRATCH = (CHECK, PROMOTE, DISCARD)
+DRILL = "drill"
+"""Make a drill of a group: not granted as restores are, but as long as somebody looks after it."""
 
 
 def owners_told(lines: Iterable[Line]) -> list[list[Any]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.agent.drill.drills import Drills
 from engine.agent.restore import staging
 from engine.agent.restore import state as restore_state
 from engine.agent.restore.on_demand.trees import Trees
@@ -21,6 +22,7 @@ from engine.env import durable
 from engine.env.clock import SYSTEM, Clock
 from engine.model.errors import BcsError
 from engine.tree.scratch import place
+from engine.wire.errands import DRILL
 
 AGAIN_SECONDS, AGAIN_SECONDS_MAX = 2.0, 60.0
 """A process that ended although its restore is open is started again after so long; each time after twice as long."""
@@ -44,6 +46,7 @@ class Restores:
         self._home, self._host, self._asking, self._clock = home, host, list(asking), clock
         self._running: dict[str, _Running] = {}
         self._trees = Trees(home, host, asking, clock)
+        self._drills = Drills(home, host, asking)
         self._over: set[str] = set()
         self._swept = False
         self._seen: tuple[list[int], list[dict[str, Any]]] = ([], [])
@@ -53,7 +56,8 @@ class Restores:
         """Begin what is granted and not there yet, end what is granted no more. `protected`: this host's own paths."""
         granted, protected = list(granted), list(protected)
         self._trees.follow([each for each in granted if each.get("on_demand")], protected)
-        granted = [each for each in granted if not each.get("on_demand")]
+        self._drills.follow([each for each in granted if each.get("way") == DRILL], protected)
+        granted = [each for each in granted if not each.get("on_demand") and each.get("way") != DRILL]
         wanted = {str(each["id"]): dict(each) for each in granted if set(str(each["id"])) <= _ID_CHARS}
         with self._lock:
             for id in [each for each in self._running if each not in wanted]:
@@ -67,6 +71,7 @@ class Restores:
     def look(self) -> None:
         """Take note of those that ended. Exit code 0 says that the node knows how; any other, that it is to go on."""
         self._trees.look()
+        self._drills.look()
         now = self._clock.monotonic()
         with self._lock:
             for id, running in list(self._running.items()):
@@ -80,7 +85,8 @@ class Restores:
                     self._begin(id, running.granted, running.tries + 1)
 
     def stop(self) -> None:
-        """End all processes; their restores go on when the agent is back."""
+        """End all processes; their restores go on when the agent is back, drills are made again."""
+        self._drills.stop()
         with self._lock:
             for running in self._running.values():
                 running.process.terminate()

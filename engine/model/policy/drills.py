@@ -36,8 +36,9 @@ class Check:
 class Drill:
     """A rehearsal every `every` microseconds of a restore of `restore` (a moment, as `latest`, or `random`).
 
-    `scratch` is the directory on the node below which it restores; empty for one below BCS_HOME. `on_demand`: the
-    trees are used while they are cold, and become this afterwards; empty for a restore.
+    `scratch` is the directory below which it restores, on the node or on the `host` whose agent makes it; empty for one
+    of the node's or agent's own. `on_demand`: the trees are used while they are cold, and become this afterwards; empty
+    for a restore.
     """
 
     every: int
@@ -45,11 +46,13 @@ class Drill:
     checks: tuple[Check, ...] = (Check(CHECKSUMS),)
     scratch: str = ""
     on_demand: str = ""
+    host: str = ""
 
     def as_json(self) -> dict[str, Any]:
         checks = [check.as_json() for check in self.checks]
         told = {"every": self.every, "restore": self.restore, "checks": checks, "scratch": self.scratch}
-        return told | ({"on_demand": self.on_demand} if self.on_demand else {})
+        more = {"on_demand": self.on_demand, "host": self.host}
+        return told | {name: value for name, value in more.items() if value}
 
 
 def read_checks(raw: Sequence[Any]) -> tuple[Check, ...]:
@@ -72,6 +75,7 @@ def read_drills(raw: Sequence[Mapping[str, Any]]) -> tuple[Drill, ...]:
             read_checks(entry.get("checks", () if "onDemand" in entry else (CHECKSUMS,))),
             entry.get("scratch", ""),
             entry.get("onDemand", ""),
+            entry.get("host", ""),
         )
         for entry in raw
     )

@@ -72,7 +72,7 @@ def routes(parts: Parts) -> list[Route]:
         except ValueError:
             raise UsageError("generation and wait are numbers") from None
         await parts.desired.wait(generation, seconds)
-        restores = parts.restores.for_host(host)
+        restores = [*parts.restores.for_host(host), *parts.rehearsals.for_host(host)]
         return Answer({**parts.desired.for_host(host), "restores": restores, "time": parts.clock.now()})
 
     async def status(request: Request) -> Response:

@@ -15,6 +15,8 @@ MESSAGE_CHARS, OUTPUT_CHARS, COMMAND_CHARS = 500, 4096, 80
 
 RESTORE, CHECKSUMS, ATTRIBUTES, APPLICATION, COMMAND = "restore", "checksums", "attributes", "application", "command"
 ROOM, RTO, RPO = "room", "rto", "rpo"
+HOST = "host"
+"""Whether the host of a drill could make it, where not."""
 FIRST_READS, FILL, CANCELLING = "first-reads", "fill", "cancel"
 """Of trees that are used while they are cold: whether they can be read, were filled, were taken away."""
 _OF_CONTENT = (CHECKSUMS, ATTRIBUTES)

@@ -17,7 +17,7 @@ from engine.model.errors import BcsError, NothingThere, Refused
 from engine.model.policy.drills import APPLICATION, CHECKSUMS, COMMAND, LATEST, Check, Drill
 from engine.plan.drills import BEGUN, ENDED, GroupPolicy, group_in
 from engine.recovery.acts import record_act
-from engine.recovery.drill import place
+from engine.recovery.drill import afar, place
 from engine.recovery.drill.evidence import ROOM, Evidence, Row, for_audit
 from engine.recovery.drill.rehearsal import Hands, rehearse
 from engine.recovery.drill.scene import Asked, Told
@@ -84,21 +84,24 @@ def _since(journal: Journal, policy: GroupPolicy) -> GroupPolicy:
 
 
 def asked_of(
-    policy: GroupPolicy, at: str | None = None, checks: Sequence[str] = (), on_demand: str = ""
+    policy: GroupPolicy, at: str | None = None, checks: Sequence[str] = (), on_demand: str = "", host: str = ""
 ) -> list[Asked]:
     """The drills that a group's policy declares, or one with what is usual where it has none; at another moment, with
-    other checks, or `on_demand`, with what becomes of the trees afterwards, they are nobody's policy. `checks` are of
-    CHECKS."""
-    if at is None and not checks and not on_demand:
+    other checks, `on_demand`, with what becomes of the trees afterwards, or on another `host`, they are nobody's
+    policy. `checks` are of CHECKS."""
+    if at is None and not checks and not on_demand and not host:
         declared = [
-            Asked(new_id(), policy, number, drill.restore, drill.checks, drill.scratch, drill.on_demand)
+            Asked(new_id(), policy, number, drill.restore, drill.checks, drill.scratch, drill.on_demand, drill.host)
             for number, drill in enumerate(policy.drills)
         ]
         return declared or [Asked(new_id(), policy, None, LATEST, (Check(CHECKSUMS),))]
     first = policy.drills[0] if policy.drills else Drill(0)
     usual = tuple(check for check in first.checks if not on_demand or check.name == COMMAND)
     chosen = _chosen(policy, checks) if checks else usual
-    return [Asked(new_id(), policy, None, at or LATEST, chosen, first.scratch, on_demand or first.on_demand)]
+    trees = on_demand or ("" if host else first.on_demand)
+    there = "" if on_demand else host or first.host
+    scratch = first.scratch if there == first.host else ""
+    return [Asked(new_id(), policy, None, at or LATEST, chosen, scratch, trees, there)]
 
 
 def _chosen(policy: GroupPolicy, names: Sequence[str]) -> tuple[Check, ...]:
@@ -131,6 +134,11 @@ def _make(scene: Scene, asked: Asked, lock: int) -> Made:
     _record(scene, BEGUN, {"id": asked.id, "group": group, "drill": asked.drill, "asked": asked.moment})
     host = socket.gethostname()
     made: Made
+    if asked.host:
+        words = words_of(scene.home, asked.policy.sources)
+        made = Made(afar.rehearse(scene.journal, asked, scene.home, words, scene.told, scene.clock))
+        made.recorded = _record(scene, ENDED, for_audit(made.evidence.as_json()))
+        return made
     try:
         with place.scratch(scene.home, asked.scratch, asked.id, group, lock) as directory:
             words = words_of(scene.home, asked.policy.sources)
