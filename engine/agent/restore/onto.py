@@ -110,7 +110,10 @@ class Onto(Run):
                 self._save(at_once=True)
             self._left_out = frozenset(self._state.kept)
             self._needed = self._batches_of(self._left_out)
-            differences = self._into(held)
+            if self._state.placing is None:
+                self._state.placing = self._into(held)
+                self._save(at_once=True)
+            differences = self._state.placing
             self._report("putting in place", at_once=True)
             placing = Placing(place, b"/proc/self/fd/%d" % target, held, real, self._state.done, self._owning.kept)
             finished = (batch for _, batch in self._batches(self._numbers("finished"), data=False))

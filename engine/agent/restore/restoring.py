@@ -79,19 +79,20 @@ def receive(
     run: Callable[..., Run] | None = None,
 ) -> dict[str, Any]:
     """Carry it out, as `run` does it (Run by default); the outcome as the node has been told it. Every error is told to
-    the node, then raised.
+    the node, with what was done by then, and then raised.
 
     Stopped when the restore was cancelled, or `stopping` was set: then what was written stays. Untold when the node
     would not hear how it ended.
     """
+    tries: list[Run] = []
     try:
-        outcome = _carried_out(client, job, stopping, tell, clock, run or Run)
+        outcome = _carried_out(lambda: (run or Run)(client, job, stopping, tell, clock), tries)
     except Stopped:
         raise
-    except (BcsError, OSError) as error:
-        told = error if isinstance(error, BcsError) else Failed(f"the restore broke off: {error}")
-        _tell_end(client, told.as_json())
-        raise told from None
+    except Exception as error:  # what nobody thought of does not go away by another try either
+        told = error if isinstance(error, BcsError) else Failed(f"the restore broke off: {_named(error)}")
+        _tell_end(client, {**told.as_json(), "done": tries[-1].so_far() if tries else {}})
+        raise told from (None if isinstance(error, BcsError | OSError) else error)
     _tell_end(client, {"outcome": outcome})
     return outcome
 
@@ -105,12 +106,15 @@ def _tell_end(client: RestoreClient, end: dict[str, Any]) -> None:
         raise Untold(f"the node does not hear how the restore ended: {error.message}", hint=error.hint) from None
 
 
-def _carried_out(
-    client: RestoreClient, job: Job, stopping: threading.Event, tell: Tell, clock: Clock, run: Callable[..., Run]
-) -> dict[str, Any]:
+def _named(error: Exception) -> str:
+    return str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+
+
+def _carried_out(begun: Callable[[], Run], tries: list[Run]) -> dict[str, Any]:
     while True:
         try:
-            return run(client, job, stopping, tell, clock).whole()
+            tries.append(begun())
+            return tries[-1].whole()
         except Refused as error:
             state = error.details.get("state")
             if state is None:
@@ -128,6 +132,7 @@ class Run:
         self._began = clock.monotonic()
         self._told_at = self._saved_at = clock.monotonic() - 60
         self._save_every = SAVE_SECONDS
+        self._spent = 0.0
         self._owning = Owning(is_root())
         self._left_out: frozenset[int] = frozenset()
         """The file_ids of what is there already; and the batches that hold something else, None for all."""
@@ -147,6 +152,15 @@ class Run:
             return self._outcome(self._into(held))
         finally:
             landing.give_back(held, self._state.done.attributes_set)
+
+    def so_far(self) -> dict[str, Any]:
+        """What was done, if it ends now."""
+        state = getattr(self, "_state", None)
+        if state is None:
+            return {}
+        done = state.done
+        counts = {"files": done.files, "names": done.names, "bytes": done.bytes_written}
+        return {**counts, "seconds": round(self._seconds(), 3), "failures_count": len(done.failures)}
 
     def _know(self) -> None:
         """Ask for the plan."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
 
 from engine.agent.restore.landing import Before
@@ -13,13 +14,22 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def make(real: bytes, target: int, name: str) -> Before:
-    """Make it in the target, of which `target` is a descriptor and `real` the name."""
+    """Make it in the target, of which `target` is a descriptor and `real` the name; or take what an earlier run has
+    made. FileExistsError when that name is somebody else's."""
     called = PREFIX + name
-    os.mkdir(called, 0o700, dir_fd=target)
+    try:
+        os.mkdir(called, 0o700, dir_fd=target)
+    except FileExistsError:
+        if not _is_ours(os.stat(called, dir_fd=target, follow_symlinks=False)):
+            raise
     status = os.stat(called, dir_fd=target, follow_symlinks=False)
     whole = os.path.join(os.fsdecode(real), called)
     # It is never given the attributes of what is restored: so nobody looks in until it is gone.
     return Before(False, status.st_uid, status.st_gid, 0o700, whole, status.st_ino)
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077
 
 
 def is_one(before: Before, name: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 @dataclass(slots=True)
 class State:
     """`next` is the first batch of the plan `fingerprint` that was not applied; `seconds` were spent by then. `kept`
-    are the file_ids of what stood there as it is to be, None before anybody looked."""
+    are the file_ids of what stood there as it is to be, None before anybody looked; `placing` what differed once all
+    was made and read back, None before that: from then on it only takes its places."""
 
     before: Before
     fingerprint: str = ""
@@ -30,6 +32,7 @@ class State:
     seconds: float = 0.0
     done: Done = field(default_factory=Done)
     kept: set[int] | None = None
+    placing: list[tuple[bytes, str]] | None = None
 
 
 def save(path: Path, state: State) -> None:
@@ -41,11 +44,12 @@ def save(path: Path, state: State) -> None:
         "next": state.next,
         "seconds": state.seconds,
         "kept": None if state.kept is None else sorted(state.kept),
+        "placing": None if state.placing is None else _told(state.placing),
         "done": {
             "files": done.files,
             "names": done.names,
             "bytes_written": done.bytes_written,
-            "failures": [[base64.b64encode(name).decode(), why] for name, why in done.failures],
+            "failures": _told(done.failures),
             "shortfalls": done.shortfalls,
             "failed": sorted(done.failed),
             "damaged": done.damaged,
@@ -67,18 +71,25 @@ def load(path: Path) -> State | None:
             told["files"],
             told["names"],
             told["bytes_written"],
-            [(base64.b64decode(name), why) for name, why in told["failures"]],
+            _read(told["failures"]),
             list(told["shortfalls"]),
             set(told["failed"]),
             told["damaged"],
             told["attributes_set"],
         )
-        kept = value.get("kept")
-        return State(
-            before, value["fingerprint"], value["next"], value["seconds"], done, None if kept is None else set(kept)
-        )
+        kept = None if value.get("kept") is None else set(value["kept"])
+        placing = None if value.get("placing") is None else _read(value["placing"])
+        return State(before, value["fingerprint"], value["next"], value["seconds"], done, kept, placing)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
+
+
+def _told(rows: Iterable[tuple[bytes, str]]) -> list[list[str]]:
+    return [[base64.b64encode(name).decode(), why] for name, why in rows]
+
+
+def _read(rows: Iterable[tuple[str, str]]) -> list[tuple[bytes, str]]:
+    return [(base64.b64decode(name), why) for name, why in rows]
 
 
 def _boot() -> str:

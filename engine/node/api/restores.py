@@ -151,7 +151,7 @@ def routes(parts: Parts) -> list[Route]:
         by = who(request)
         if error:
             state = CANCELLED if restore.wanted.get("cancel") and error.get("code") == CANCELLED else FAILED
-            await _end(parts, request, restore, End(state, now, by, {}, error))
+            await _end(parts, request, restore, End(state, now, by, fields.mapping(body, "done", {}), error))
         elif outcome:
             await _end(parts, request, restore, End(DONE, now, by, outcome))
         elif restore.grant.on_demand:

@@ -17,7 +17,7 @@ from engine.agent.restore.client import Stopped
 from engine.agent.restore.restoring import Job, receive
 from engine.journal.commit import Committer
 from engine.journal.open import Journal, open_journal
-from engine.model.errors import Refused
+from engine.model.errors import Failed, Refused
 from engine.model.ids import Address
 from engine.model.points import Point
 from engine.query import streams
@@ -236,3 +236,19 @@ def test_damage_is_told_and_the_rest_arrives(sending: Sending, job: Job, journal
     assert outcome["failures_count"] == FILES - outcome["files"]
     there = {path.name: path.read_bytes() for path in (tmp_path / "target" / "srv").iterdir()}
     assert len(there) == outcome["files"] and all(data == content(int(name[1:])) for name, data in there.items())
+
+
+@pytest.mark.parametrize("error", [Failed("the line is gone for good"), KeyError("what nobody thought of")])
+def test_a_failure_half_way_is_told_with_what_was_done(sending: Sending, job: Job, error: Exception) -> None:
+    node = Node(sending)
+
+    def fail(number: int) -> None:
+        if number == 9:
+            raise error
+
+    node.before = fail
+    with pytest.raises(Failed):
+        run(node, job)
+    told = node.told[-1]
+    assert told["error"]["code"] == "failed" and 0 < told["done"]["files"] < FILES
+    assert str(error).strip("'") in told["error"]["message"]
