@@ -211,6 +211,7 @@ class Restores:
         """How far a tree is that its host fills on demand."""
         restore.heard_at, restore.phase, restore.recovery = now, str(recovery["state"]), recovery
         restore.files, restore.bytes = int(recovery["files"]), int(recovery["bytes_filled"])
+        self._sent.pop(restore.grant.id, None)  # its host has the tree
         await self._ring(restore)
 
     async def want(self, restore: Restore, wanted: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from engine.query import streams
 from engine.query.session import Session
 from engine.recovery.granting import Grant
 from engine.recovery.on_demand.supplying import Supplied
-from engine.recovery.restoring import prepare_for
+from engine.recovery.restoring import Prepared, prepare_for
 from engine.recovery.sending import TARGET
 
 SUPPLIED_MAX = 8
@@ -47,7 +47,7 @@ class Supplies:
                 self._known[grant.id] = made
                 old = [self._known.popitem(last=False)[1] for _ in range(len(self._known) - SUPPLIED_MAX)]
         for each in old:
-            _drop(each)
+            each[1].remove()
         return made[0]
 
     def forget(self, id: str) -> None:
@@ -56,7 +56,7 @@ class Supplies:
             found = self._known.pop(id, None)
             self._making.pop(id, None)
         if found is not None:
-            _drop(found)
+            found[1].remove()
 
     def shut(self) -> None:
         self.pool.shutdown(wait=False, cancel_futures=True)
@@ -66,14 +66,10 @@ class Supplies:
     def _made(self, grant: Grant) -> tuple[Supplied, OwnDirectory]:
         path = None if grant.path is None else grant.path.encode("utf-8", "surrogateescape")
         point = Point(parse_position(grant.position), grant.point_at, 0, grant.point_class)
-        with Session(self._journal) as session:
-            prepared = prepare_for(
-                self._journal, session, streams.info(self._journal, grant.stream), point, path, TARGET
-            )
+
+        def prepare(session: Session) -> Prepared:
+            stream = streams.info(self._journal, grant.stream)
+            return prepare_for(self._journal, session, stream, point, path, TARGET)
+
         folder = OwnDirectory("supply")
-        return Supplied(self._journal, grant.id, prepared, folder.path), folder
-
-
-def _drop(each: tuple[Supplied, OwnDirectory]) -> None:
-    each[0].close()
-    each[1].remove()
+        return Supplied(self._journal, grant.id, prepare, folder.path), folder

@@ -10,7 +10,7 @@ import base64
 import threading
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,11 +37,16 @@ NO_PLAN = bytes(HASH_BYTES)
 
 
 class Supplied:
-    """One grant's files. Safe for several threads. `folder` is its own, for as long as it lives."""
+    """One grant's files. Safe for several threads. `folder` is its own, for as long as it lives; who drops it needs not
+    wait for those who ask: what it has open goes with the last of them."""
 
-    def __init__(self, journal: Journal, id: str, prepared: Prepared, folder: Path) -> None:
+    def __init__(self, journal: Journal, id: str, prepare: Callable[[Session], Prepared], folder: Path) -> None:
+        """`prepare` works out the plan of the grant, which is as large as the tree: it is not kept once bytes flow."""
         self.id = id
-        self._journal, self._prepared = journal, prepared
+        self._journal, self._prepare = journal, prepare
+        with Session(journal) as session:
+            prepared = prepare(session)
+        self._prepared: Prepared | None = prepared
         self._granted = array("Q", sorted({made.inode.file_id for made in prepared.plan.files}))
         point: Position = prepared.point.position
         self._lookup = Lookup(folder, prepared.stream.id, point, lambda: journal, cache_bytes=CACHE_BYTES)
@@ -53,6 +58,7 @@ class Supplied:
         a file that is none of the grant's."""
         if not self._is_granted(file_id):
             raise NothingThere(f"file {file_id} is not of restore {self.id}")
+        self._prepared = None
         whole, damaged = self._batch(file_id, offset, length)
         if damaged and self._lookup.moved(file_id, offset, offset + length):
             whole, _ = self._batch(file_id, offset, length)
@@ -65,12 +71,12 @@ class Supplied:
     def holes(self) -> dict[int, int]:
         """How many bytes of holes its files have at least, by file_id."""
         with Session(self._journal) as session:
-            return holes_of(session, self._prepared)
+            return holes_of(session, self._plan(session))
 
     def data(self) -> dict[int, tuple[tuple[int, int], ...]]:
         """The ranges with data, (offset, length), of those that have holes."""
         with Session(self._journal) as session:
-            sparse = set(holes_of(session, self._prepared))
+            sparse = set(holes_of(session, self._plan(session)))
             return data_of(extent_table(session, self._lookup.stream, self._lookup.position, sparse), sparse)
 
     def names(self, page: int) -> bytes | None:
@@ -84,8 +90,10 @@ class Supplied:
             self._pages = None
             return None
 
-    def close(self) -> None:
-        self._lookup.close()
+    def _plan(self, session: Session) -> Prepared:
+        prepared = self._prepared or self._prepare(session)
+        self._prepared = prepared
+        return prepared
 
     def _is_granted(self, file_id: int) -> bool:
         at = bisect_left(self._granted, file_id)
@@ -93,7 +101,7 @@ class Supplied:
 
     def _names(self) -> list[bytes]:
         with Session(self._journal) as session:
-            found = names.batched(names_then(session, self._prepared))
+            found = names.batched(names_then(session, self._plan(session)))
             return [zstandard.compress(names.packed(page)) for page in found]
 
     def _batch(self, file_id: int, offset: int, length: int) -> tuple[bytes, bool]:
