@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from bcsctl.opening import Scene, scene
@@ -30,7 +31,6 @@ SLACK = 10_000
 PACED_BYTES = 4 << 20
 """Files larger than this are looked at with pauses between: they may be as old as the last quiet point."""
 TOLD = 12
-POINTS_A_LOOK = 4
 NEVER = Passed()
 """Of a path that nothing ever was at."""
 
@@ -62,7 +62,7 @@ def check(lived: Lived, plan: Plan, scratch: Path, points_max: int = 60) -> Chec
         for before, point, last_quiet in _chosen(all_points, lived, plan, points_max):
             with _restored(there, point, scratch) as found:
                 done.wrong += [
-                    f"{_named(point)}: {each}" for each in _impossible(lived, before, point, last_quiet, found)
+                    f"{_named(point)}: {each}" for each in _impossible(lived, plan, before, point, last_quiet, found)
                 ][:TOLD]
             done.points_checked += 1
         found_gaps = gaps(there.session, there.stream.id)
@@ -107,14 +107,10 @@ def _restored(there: Scene, point: Point, scratch: Path) -> Iterator[Digest]:
 
 
 def _chosen(listed: Sequence[Point], lived: Lived, plan: Plan, points_max: int) -> list[tuple[Point, Point, Point]]:
-    """(the point before, the point, the last quiet one before), for some of the points in the run.
-
-    Without events one look has several points: its end, and the bookmarks that it was asked for.
-    """
+    """(the point before, the point, the last quiet one before), for some of the points in the run."""
     triples = []
     last_quiet = listed[0] if listed else None
-    far = POINTS_A_LOOK if plan.blind else 1
-    for before, point in zip(listed, listed[far:], strict=False):
+    for before, point in pairwise(listed):
         assert last_quiet is not None
         if before.point_class == QUIET:
             last_quiet = before
@@ -125,11 +121,14 @@ def _chosen(listed: Sequence[Point], lived: Lived, plan: Plan, points_max: int) 
     return triples
 
 
-def _impossible(lived: Lived, before: Point, point: Point, last_quiet: Point, found: Digest) -> list[str]:
-    """What at a point can't have been there when the pass looked."""
+def _impossible(lived: Lived, plan: Plan, before: Point, point: Point, last_quiet: Point, found: Digest) -> list[str]:
+    """What at a point can't have been there when the pass looked. An agent that sees no events has looked at all of it
+    for the last quiet moment; its passes since then may have been for a few files alone."""
     skews = lived.skews_near(point.at)
     last = point.at + max(skews) + SLACK
     first = (point.at if point.point_class == QUIET else before.at) + min(skews) - SLACK
+    if plan.blind:
+        first = max([at for at, _ in lived.moments if at <= last], default=lived.began) - SLACK
     present = {f"tree/{path}": state for path, state in found.states.items() if path != "."}
     said = []
     for path in sorted({*lived.passed, *present}):
