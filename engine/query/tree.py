@@ -6,7 +6,7 @@ object per file; `entries` and `stat` are for what people look at.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -128,26 +128,24 @@ def _walk(session: Session, as_of: AsOf, path: bytes) -> _Found:
     """Follow a path from the root, name by name. Its own form has no slash at the end: empty for `/`."""
     names = [name for name in path.split(b"/") if name]
     above = [ROOT_ID]
-    inode = _inode(session, as_of, ROOT_ID)
-    for count, name in enumerate(names):
-        if count and (inode is None or inode.type != DIRECTORY):
-            raise _no_path(path, as_of.position)
+    for name in names:
         rows = session.rows(sql.fill("lookup_name", events=as_of.events), {"parent": above[-1], "name": name})
         if not rows or rows[0][0] is None:
             raise _no_path(path, as_of.position)
         above.append(rows[0][0])
-        inode = _inode(session, as_of, above[-1])
-        if inode is None:
-            raise _no_path(path, as_of.position)
-    return _Found(b"".join(b"/" + name for name in names), tuple(above), inode)
+    inodes = _inodes(session, as_of, above)
+    way = [inodes.get(file_id) for file_id in above[1:]]
+    if None in way or any(each and each.type != DIRECTORY for each in way[:-1]):
+        raise _no_path(path, as_of.position)
+    return _Found(b"".join(b"/" + name for name in names), tuple(above), inodes.get(above[-1]))
 
 
-def _inode(session: Session, as_of: AsOf, file_id: int) -> Inode | None:
-    rows = session.rows(sql.fill("lookup_inode", events=as_of.events), {"file_id": file_id})
-    if not rows:
-        return None
-    lsn, at, subject, letter, *rest = rows[0]
-    return Inode(lsn, at, subject, chr(letter), *rest)
+def _inodes(session: Session, as_of: AsOf, file_ids: Sequence[int]) -> dict[int, Inode]:
+    """The latest attributes of inodes, by file_id; nothing of those that were never described."""
+    query = sql.fill("lookup_inodes", events=as_of.events, file_ids=", ".join(map(str, file_ids)))
+    return {
+        subject: Inode(lsn, at, subject, chr(letter), *rest) for lsn, at, subject, letter, *rest in session.rows(query)
+    }
 
 
 def _one_row(path: bytes, inode: Inode) -> pa.Table:
