@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,12 @@ from bcsctl.opening import Named, Scene, scene
 from bcsctl.output import BAD, BUSY, DIM, GOOD, print_json, printable, progress, say, tell
 from bcsctl.restoring.acts import BEGUN, ENDED, record_of
 from bcsctl.restoring.current import STATUS_HINT, refuse_unless_current
+from bcsctl.restoring.here import recording
 from bcsctl.restoring.view import point_of
 from bcsctl.settings import Settings
 from engine.env.clock import SYSTEM
 from engine.env.randomness import token_hex
-from engine.model.errors import BcsError, Failed, NotAuthorised, Refused
+from engine.model.errors import BcsError, Failed, NotAuthorised, NothingThere, Refused, UsageError
 from engine.model.ids import parse_address
 from engine.model.times import format_size
 from engine.tree.paths import failures_json
@@ -43,6 +45,7 @@ def in_place(
         from engine.recovery.in_place.prepare import check, prepare
         from engine.recovery.in_place.told import in_place_json
 
+        closed(where)
         refuse_unless_current(where, {wanted.address, str(there.stream.address)})
         point = there.point(at)
         label = _new_label()
@@ -82,10 +85,23 @@ def _on_its_host(
             _show(planned, as_json, _render_plan)
             return 0
         _set_mark(endpoint, address.group, {wanted.address}, label)
-        told = {**restore_remote.carried_out(endpoint, asked, as_json), "exact": exact}
+        with _way_back_said(wanted.address, label):
+            told = {**restore_remote.carried_out(endpoint, asked, as_json), "exact": exact}
     damaged = told.pop("damaged")
     _show(told, as_json, _render)
     return 0 if told["verified"] else 6 if damaged else 1
+
+
+@contextmanager
+def _way_back_said(address: str, label: str) -> Iterator[None]:
+    """Within it a restore that does not come to its end, and may have changed something, is told how to go back."""
+    try:
+        yield
+    except (Refused, UsageError, NothingThere):
+        raise  # nothing was touched
+    except (BcsError, KeyboardInterrupt):
+        say(f"not finished: `bcsctl restore {address} --at mark:{label} --in-place --exact` goes back", BAD)
+        raise
 
 
 def _asked_first(asked: Asked) -> Asked:
@@ -131,22 +147,46 @@ def _carried_out(
     where: Settings, there: Scene, prepared: Prepared, label: str, verify: bool, as_json: bool
 ) -> tuple[Outcome, bool]:
     from engine.env.processes import is_root
-    from engine.recovery.in_place.carry_out import carry_out
+    from engine.recovery.acts import who_acts
+    from engine.recovery.in_place.carry_out import Outcome, carry_out
+    from engine.recovery.in_place.writing import writing
 
     told = {"in_place": True, "undo": f"mark:{label}", **point_json(prepared.point), "plan": _counts(prepared)}
-    begun = record_of(where, there, BEGUN, told)
-    with progress(as_json) as drawn:
-        task = drawn.add_task("restoring", total=prepared.bytes or None)
-        outcome = carry_out(
-            there.journal,
-            prepared,
-            owners=is_root(),
-            progress=lambda files, count: drawn.update(task, advance=count),
-            verify=verify,
-        )
+    of = {"address": str(there.stream.address), "stream": there.stream.id}
+    outcome = Outcome()
+
+    def broken_off(why: str, code: str) -> None:
+        record_of(where, there, ENDED, {**told, **_counted(outcome), "verified": False, "error": why, "code": code})
+        say(f"not finished: `bcsctl restore {there.address} --at mark:{label} --in-place --exact` goes back", BAD)
+
+    with writing(where.home, label, who_acts(), {**of, **told}):
+        begun = record_of(where, there, BEGUN, told)
+        with progress(as_json) as drawn, recording(broken_off):
+            task = drawn.add_task("restoring", total=prepared.bytes or None)
+            carry_out(
+                *(there.journal, prepared, outcome),
+                owners=is_root(),
+                progress=lambda files, count: drawn.update(task, advance=count),
+                verify=verify,
+            )
+        return outcome, record_of(where, there, ENDED, {**told, **_counted(outcome)}) and begun
+
+
+def _counted(outcome: Outcome) -> dict[str, Any]:
+    """What the audit keeps of what was done."""
     counts = {name: value for name, value in _outcome_json(outcome).items() if name not in ("failures", "shortfalls")}
-    told |= {**counts, "failures": len(outcome.restored.failures) + len(outcome.differences)}
-    return outcome, record_of(where, there, ENDED, told) and begun
+    return {**counts, "failures": len(outcome.restored.failures) + len(outcome.differences)}
+
+
+def closed(where: Settings) -> None:
+    """Restores in place that were killed while they wrote are recorded as that, and said."""
+    from engine.recovery.in_place.writing import close_interrupted
+
+    try:
+        for told in close_interrupted(where.home):
+            say(f"the restore in place of {told['address']} was killed; `--at {told['undo']}` goes back", BAD)
+    except (OSError, BcsError) as error:
+        say(f"a restore that was killed could not be recorded: {error}", BAD)
 
 
 def _outcome_json(outcome: Outcome) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from engine.node.audit import AUDIT_GROUP, AuditLog
 from engine.node.streams import Known, StreamFacts
 from engine.query import points, streams
 from engine.query.session import Session
+from engine.recovery.in_place.writing import close_interrupted
 
 
 def facts(journal: Journal, committer: Committer) -> StreamFacts:
@@ -42,10 +43,12 @@ def facts(journal: Journal, committer: Committer) -> StreamFacts:
 
 
 def pending_acts(home: Path, audit: AuditLog, now: int) -> None:
-    """Record the acts that were done while no node ran, at their times, then forget the list of them.
+    """Record the acts that were done while no node ran, at their times, then forget the list of them; restores in place
+    that were killed have an end then.
 
     The list is locked meanwhile: who adds to it now waits, and then begins a new one.
     """
+    close_interrupted(home)
     path = home / "audit" / "pending.jsonl"
     if not path.exists():
         return

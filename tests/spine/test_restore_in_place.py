@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -224,3 +226,49 @@ def _dirtied(path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(1_000_001)
         file.write(b"xyz")
+
+
+def _acts(site: Site) -> list[tuple[str, dict[str, Any]]]:
+    query = "SELECT what, details FROM audit WHERE what IN ('restoring', 'restore') ORDER BY at, what DESC"
+    rows = site.json("query", query)["rows"]
+    return [(what, json.loads(details) if isinstance(details, str) else details) for what, details in rows]
+
+
+FAILS = """
+import sys
+from bcsctl.__main__ import main
+from engine.recovery.in_place import carry_out
+def fails(*_):
+    {how}
+carry_out._sync = fails
+sys.argv = ["bcsctl", *sys.argv[1:]]
+main()
+"""
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_one_that_does_not_come_to_its_end_is_recorded(site: Site, killed: bool) -> None:
+    """What failed with what was written until then; what was killed at the next command."""
+    source = _source(site)
+    at = _changed(site, lambda source: (source / "text").write_text("second\n"))
+    how = "import os; os.kill(os.getpid(), 9)" if killed else "raise OSError(28, 'full')"
+    command = [sys.executable, "-c", FAILS.format(how=how), "restore", ADDRESS, "--at", at, "--in-place"]
+    environment = {**site.environment, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=site.home)
+    assert done.returncode == (-9 if killed else 1), done.stderr
+    assert (source / "text").read_text() == "first\n", "it had written"
+    if killed:
+        assert [what for what, _ in _acts(site)] == ["restoring"]
+        again = site.run("restore", ADDRESS, "--at", at, "--in-place", "--dry-run")
+        assert b"was killed" in again.stderr
+    (_, begun), (what, end) = _acts(site)
+    assert what == "restore" and not end["verified"]
+    assert end["undo"] == begun["undo"] and end["undo"].startswith("mark:before-restore-")
+    if killed:
+        assert end["code"] == "interrupted"
+    else:
+        assert end["error"] == "No space left on device" and end["names"] >= 1 and end["bytes"] >= 6
+        assert end["undo"] in done.stderr, "the way back is said"
+    site.run("restore", ADDRESS, "--at", end["undo"], "--in-place", "--exact")
+    assert (source / "text").read_text() == "second\n"
+    assert len([what for what, _ in _acts(site) if what == "restore"]) == 2

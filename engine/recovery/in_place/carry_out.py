@@ -43,9 +43,12 @@ class Outcome:
         return not self.restored.failures and not self.differences
 
 
-def carry_out(journal: Journal, prepared: Prepared, *, owners: bool, progress: Progress, verify: bool) -> Outcome:
-    """Change the disk. What fails is told and leaves its path as it was; the others go on."""
-    outcome, plan = Outcome(), prepared.plan
+def carry_out(
+    journal: Journal, prepared: Prepared, outcome: Outcome, *, owners: bool, progress: Progress, verify: bool
+) -> None:
+    """Change the disk. What fails is told and leaves its path as it was; the others go on. `outcome` has at any moment
+    what was done, if this is broken off too."""
+    plan = prepared.plan
     done = outcome.restored
     reader, stream = DataReader(journal), prepared.stream.id
     _remove(plan.cleared, outcome)
@@ -66,7 +69,6 @@ def carry_out(journal: Journal, prepared: Prepared, *, owners: bool, progress: P
     _sync(inodes)
     if verify:
         outcome.differences = read_back(journal, stream, *_as_restored(prepared), done, owners)
-    return outcome
 
 
 def _sync(inodes: dict[bytes, Inode]) -> None:
