@@ -93,8 +93,9 @@ class Working:
             if self._has_waiter(fuse.read_request(left)):
                 self._serve(fuse.read_request(left), True)
             self._idle.add(number)
-        # Written to before it is read into: a page that is not there yet takes the kernel's long road, on which a
-        # thread that is killed makes it answer EIO.
+        # A page that is not there yet takes the kernel's long road, on which a thread that is killed makes it answer
+        # EIO: a write has many of them.
+        self._memory.populate(number)
         self._memory.done(slot)
         while (count := self._take(slot)) is not None:
             self._begun(number)

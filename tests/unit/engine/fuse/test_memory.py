@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+import resource
 import struct
 
 from engine.fuse import memory
@@ -62,3 +64,22 @@ def test_what_was_begun_is_known_by_its_request_alone() -> None:
     assert second.intended(1002) is None
     first.intend(1000 + 2 * 64, 78)  # the same place
     assert second.intended(1000) is None
+
+
+def test_a_populated_slot_is_written_to_without_a_fault() -> None:
+    """The kernel, too, has its pages at once: on the road on which it waits for them a killed reader is an EIO."""
+    fd = memory.create()
+    first = Memory(fd)
+    first.slot(3)[5000] = 7
+    first.close()
+    known = Memory(fd)
+    known.populate(3)
+    slot = known.slot(3)
+    assert slot[5000] == 7
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+    for page in range(0, len(slot), mmap.PAGESIZE):
+        slot[page] = 1
+    assert resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before < len(slot) // mmap.PAGESIZE // 4
+    slot.release()
+    known.close()
+    os.close(fd)
