@@ -18,6 +18,8 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from tests.ports import free_port
+
 
 @dataclass
 class Got:
@@ -172,8 +174,3 @@ def silent_server(greeting: Sequence[bytes] = ()) -> Iterator[int]:
             listener.shutdown(socket.SHUT_RDWR)
             for connection in kept:
                 connection.close()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])

@@ -22,6 +22,7 @@ from engine.identity.authority import Authority
 from engine.journal.authority import read_authority
 from tests.embedded import Site
 from tests.nodes import Answer, Body, ProcessNode, acts, as_bytes, journal_of, wait_for
+from tests.ports import free_port
 
 SITE = "test"
 HOST, OTHER = "web1", "web2"
@@ -92,12 +93,6 @@ class SecuredNode(ProcessNode):
         (folder / "host.key").write_bytes(key)
         (folder / "host.pem").write_text(answer["certificate"])
         return Certified(host, answer["ca"], folder / "host.key", folder / "host.pem")
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 @contextmanager

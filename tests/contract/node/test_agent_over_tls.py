@@ -23,7 +23,8 @@ from engine.identity import requests
 from engine.model.errors import Unauthenticated
 from tests.embedded import ROOT
 from tests.nodes import Writer, acts, apply, file_of, source, wait_for
-from tests.secured import HOST, SecuredNode, free_port, secured_node
+from tests.ports import free_port
+from tests.secured import HOST, SecuredNode, secured_node
 
 SECONDS = 120
 

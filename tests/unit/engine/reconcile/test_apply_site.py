@@ -32,7 +32,8 @@ from engine.reconcile.planning import make_plan
 from engine.reconcile.provenance import Provenance
 from engine.reconcile.saved_plan import read_plan, save_plan
 from tests.embedded import ROOT
-from tests.secured import SecuredNode, free_port, secured_node
+from tests.ports import free_port
+from tests.secured import SecuredNode, secured_node
 
 ORIGIN = Provenance("ann@example", "c0ffee", True)
 WAIT_SECONDS = 60.0

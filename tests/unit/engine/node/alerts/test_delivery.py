@@ -18,7 +18,8 @@ from cryptography.x509.oid import NameOID
 from engine.node.alerts.delivery import Limits, NotDelivered, post_webhook, send_mail, shown
 from engine.node.alerts.mail import MailSettings
 from engine.node.alerts.messages import Message, Origin, mail_of
-from tests.receivers import free_port, mail_server, silent_server, web_server
+from tests.ports import free_port
+from tests.receivers import mail_server, silent_server, web_server
 
 QUICK = Limits(0.5, 1.5)
 MESSAGE = Message("0123", "on-call", "mail", "ops@example.org", 0, ())

@@ -18,7 +18,8 @@ from engine.node.alerts.watch import Watch
 from engine.plan.alerts import Notice
 from engine.wire.batch import BatchBuilder
 from tests.nodes import InProcessNode, Writer, acts, in_process_node, source, wait_for
-from tests.receivers import Got, free_port, mail_server, web_server
+from tests.ports import free_port
+from tests.receivers import Got, mail_server, web_server
 from tests.unit.engine.node.conftest import TurnedClock
 
 EVENTS = ["gap", "rpo-missed", "agent-silent", "verify-failed", "control-changed"]
