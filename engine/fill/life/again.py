@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine.env.clock import SYSTEM, Clock
 from engine.fill.kept import documents
-from engine.fill.life import at_boot
+from engine.fill.life import service
 from engine.fill.life.recoveries import UNGUARDED, Recovery, look, require_lasting
 from engine.fill.life.starting import module_of, start_supervisor
 from engine.model.errors import BcsError
@@ -55,10 +55,10 @@ def _begin(found: Recovery) -> str:
     recipe = found.recipe
     begun = f"recovery {recipe.id} was not guarded: {recipe.dir}"
     try:
-        if not at_boot.possible():  # with systemd we may be confined: what it starts is not, and covers the tree first
+        if not service.possible():  # with systemd we may be confined: what it starts is not, and covers the tree first
             module_of(recipe).cover(found.place, recipe)
         require_lasting(found)
-        start_supervisor(found.place, as_service=at_boot.possible())
+        start_supervisor(found.place, as_before=True)
     except (BcsError, OSError) as error:
         return f"{begun} can't be guarded: {error}"
     return f"{begun} is covered until it is again"

@@ -37,9 +37,14 @@ def name(place: Place) -> str:
     return f"bcs-fill-{place.path.name}.service"
 
 
+def possible() -> bool:
+    """Whether there is a systemd here that would start it, and we are not in such a service."""
+    return at_boot.possible() and WITHIN not in os.environ
+
+
 def start(place: Place, argv: Sequence[str], environment: Mapping[str, str]) -> int | None:
     """Start a supervisor there: its pid. None where that can't be; the recovery's log has why."""
-    if not at_boot.possible() or WITHIN in os.environ:
+    if not possible():
         return None
     unit = name(place)
     path = DIRECTORY / unit
