@@ -53,6 +53,25 @@ def test_groups_carry_what_policies_say_of_them() -> None:
     assert (drill.every, drill.restore, drill.checks[1].command) == (DAY, "latest", ("true",))
 
 
+def test_one_by_on_demand_start_has_no_checksums_unless_asked_for() -> None:
+    [cold] = policy({"every": "1d", "onDemand": "fill"}).drills
+    [afar] = policy({"every": "1d", "host": "sf-spare1"}).drills
+    assert (cold.on_demand, cold.checks, afar.host) == ("fill", (), "sf-spare1")
+    assert [check.name for check in afar.checks] == ["checksums"]
+    assert policy({"every": "1d"}).digest != policy({"every": "1d", "onDemand": "fill"}).digest
+
+
+def test_a_drill_on_a_host_is_void_stale_and_failed_as_any_other() -> None:
+    of, known = policy({"every": "1d", "host": "b"}), dict[str, Known]()
+    assert state(of, known) == "never"
+    ended(known, of, NOW, where={"host": "b"})
+    assert (state(of, known), state(of, known, NOW + 2 * DAY)) == ("passed", "stale")
+    assert state(policy({"every": "1d", "host": "c"}), known) == "void"
+    ended(known, of, NOW + HOUR, passed=False, reason="host: it was cut off", where={"host": "b"})
+    assert state(of, known, NOW + HOUR) == "failed"
+    assert next_at(of, known["g"], 0) == NOW + 2 * HOUR
+
+
 def test_drills_are_inherited_unless_a_group_has_its_own() -> None:
     inherited = groups_in(applied(defaults=[{"every": "7d"}]))["g"]
     assert [drill.every for drill in inherited.drills] == [7 * DAY]
