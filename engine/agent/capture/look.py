@@ -7,13 +7,13 @@ is believed but the look. It refuses to interpret: a driver's scope says what be
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat as st
 from collections.abc import Callable, Iterable
 
 from engine.agent.capture.inodes import Inodes, open_file
+from engine.agent.capture.links import Links
 from engine.agent.capture.outbox import Outbox
 from engine.agent.capture.pending import Pending, Where
 from engine.agent.capture.places import Moved, Places, join
@@ -53,10 +53,11 @@ class Capture:
         self.to_scan: list[int] = []
         self.gone: list[Where] = []
         self.touched: set[int] = set()
+        self._moved: set[Where] = set()
         self.registered = False
         """Whether a look found directories or links to watch. What was in them before says no event."""
         self._limbo: dict[int, float] = {}
-        self._linked: set[Where] = set()
+        self.links = Links(watcher)
         self.wall_ns = 0
 
     def wall_now_ns(self) -> int:
@@ -77,7 +78,17 @@ class Capture:
         self.finish()
 
     def finish(self) -> None:
-        """Scan the directories that appeared, unlink what has gone, bring directories up to date."""
+        """Scan the directories that appeared, unlink what has gone, bring directories up to date; and look once more
+        at the names of those that had gone by then, so that no point shows them as they were before."""
+        self._finish()
+        moved, self._moved = self._moved, set()
+        if moved:
+            for directory, name in moved:
+                self._look_in(directory, [name])
+            self._finish()
+            self._moved = set()  # they are looked at again in the next pass anyway
+
+    def _finish(self) -> None:
         scanned = bool(self.to_scan)
         while self.to_scan:
             self.registered = True
@@ -158,7 +169,7 @@ class Capture:
             row = self.record.name(directory, name)
             known = row if isinstance(row, Known) else None
             if not event and known is not None and unchanged(known, status):
-                if status.st_nlink == 1 or where in self._linked or not st.S_ISREG(status.st_mode):
+                if status.st_nlink == 1 or where in self.links or not st.S_ISREG(status.st_mode):
                     return
                 self._watch_links(where, at, fd, status)
                 status = os.stat(at, dir_fd=fd, follow_symlinks=False)
@@ -277,9 +288,7 @@ class Capture:
         lsn = self.outbox.builder.dentry(0, *where, None)
         self.record.put_name(*where, None, lsn)
         self.touched.add(where[0])
-        if where in self._linked:
-            self._linked.discard(where)
-            self.watcher.remove_file(*where)
+        self.links.end(where)
 
     def _is_back(self, directory: int, name: bytes) -> bool:
         """Whether a name that was missed is there by now, where a scan of its directory may have found it since."""
@@ -340,28 +349,12 @@ class Capture:
             self.watcher.remove_directory(directory)
         self.pending.held = {where for where in self.pending.held if self.record.inode(where[0]) is not None}
 
-    def not_linked(self, names: set[Where]) -> None:
-        """These are not watched as links yet."""
-        self._linked -= names
-
     def hurry(self) -> None:
         """Look at big files too, however lately they were compared."""
         self.pending.paced.clear()
 
     def _watch_links(self, where: Where, at: bytes, fd: int | None, status: os.stat_result) -> None:
-        """A file with several names may be written to through one that lies elsewhere.
-
-        To be called before its content is read: what is written after that must show. Each time, since another file
-        may have taken the name, and its number even. Through its directory's descriptor: that may be elsewhere by now.
-        """
-        if status.st_nlink > 1:
-            with contextlib.suppress(FileNotFoundError):
-                self.watcher.add_file(*where, at if fd is None else b"/proc/self/fd/%d/%b" % (fd, at))
-                self.registered |= where not in self._linked
-                self._linked.add(where)
-        elif where in self._linked:
-            self._linked.discard(where)
-            self.watcher.remove_file(*where)
+        self.registered |= self.links.watch(where, at, fd, status)
 
     def _refresh(self, directory: int) -> None:
         """Bring a directory's own attributes up to date."""
@@ -372,6 +365,7 @@ class Capture:
             return
         fd = self._opened(directory, path)
         if fd is None:
+            self._moved.update(self.pending.again.intersection(self.record.places_of(directory)))
             return
         try:
             status = os.fstat(fd)

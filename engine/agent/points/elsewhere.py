@@ -43,7 +43,8 @@ def looking_elsewhere(parts: Parts, held: Snapshot) -> Iterator[None]:
     unwatched: Any = _Unwatched()
     watcher, writes = capture.watcher, capture.inodes.writes
     seen, live = held.devices
-    capture.watcher, capture.inodes.writes = unwatched, Unknown()
+    capture.watcher = capture.links.watcher = unwatched
+    capture.inodes.writes = Unknown()
     see_as(seen, live)
     scope.look_elsewhere(held.elsewhere)
     try:
@@ -51,9 +52,10 @@ def looking_elsewhere(parts: Parts, held: Snapshot) -> Iterator[None]:
     finally:
         scope.look_elsewhere([])
         see_as_itself(seen)
-        capture.watcher, capture.inodes.writes = watcher, writes
+        capture.watcher = capture.links.watcher = watcher
+        capture.inodes.writes = writes
         capture.under_way.drop()
         capture.places.clear()
-        capture.not_linked(unwatched.files)
+        capture.links.forget(unwatched.files)
         capture.to_scan += sorted(unwatched.directories)
         parts.hints.dirty |= unwatched.files
