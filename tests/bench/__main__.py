@@ -7,13 +7,16 @@
     python -m tests.bench on-demand ...     clusters that answer before they are there, see tests/bench/on_demand.py
 
 Each round runs all three one after another, so that a machine whose speed drifts is fair to
-all; medians are printed with the ratios that the project promises.
+all; medians are printed with the ratios that the project promises. What was restored stays until
+all have restored the data set: ext4 passes over the numbers of files removed in the last minutes
+one by one, so that who makes files after a removal pays for it, several times what making them costs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import shutil
 import statistics
@@ -28,10 +31,10 @@ from tests.bench.ours import Ours
 from tests.bench.peers import Borg, Measured, Restic
 
 PROMISED = {
-    "sources": {"backup": (2.0, 4.0), "restore": (1.5, 3.0)},
-    "database": {"backup": (2.0, 4.0), "restore": (1.5, 3.0)},
-    "words": {"backup": (2.0, 4.0), "restore": (1.5, 3.0)},
-    "random": {"backup": (1.0, 1.5), "restore": (1.5, 3.0)},
+    "sources": {"backup": (2.0, 4.0), "restore": (2.0, 4.0)},
+    "database": {"backup": (2.0, 4.0), "restore": (2.0, 4.0)},
+    "words": {"backup": (2.0, 4.0), "restore": (2.0, 4.0)},
+    "random": {"backup": (1.0, 1.5), "restore": (1.3, 3.0)},
 }
 """How many times as fast as restic and as borg, at least."""
 
@@ -85,20 +88,23 @@ def compare(name: str, tree: Path, tools: list[Any], place: Path, rounds: int) -
     files, size = data.measure(tree)
     runs: dict[str, dict[str, list[Measured]]] = {tool.name: {"backup": [], "restore": []} for tool in tools}
     agent_memory = 0
+    restored = place / "restored"
+    shutil.rmtree(restored, ignore_errors=True)
+    restored.mkdir()
     for number in range(rounds):
         for tool in tools:
             runs[tool.name]["backup"].append(tool.backup(tree))
-            target = place / "restored"
-            shutil.rmtree(target, ignore_errors=True)
+            target = restored / f"{number}-{tool.name}"
+            os.sync()  # what others have not written yet is not this one's to wait for
             runs[tool.name]["restore"].append(tool.restore(target))
             check_same(tree, target, tool.name)
-            shutil.rmtree(target)
             agent_memory = max(agent_memory, getattr(tool, "agent_memory_bytes", 0))
             print(
                 f"  {name} round {number + 1}: {tool.name} {runs[tool.name]['backup'][-1].wall_seconds:.2f} s"
                 f" / {runs[tool.name]['restore'][-1].wall_seconds:.2f} s",
                 file=sys.stderr,
             )
+    shutil.rmtree(restored)
     medians = {tool: {act: median(measured) for act, measured in acts.items()} for tool, acts in runs.items()}
     return {"files": files, "bytes": size, "agent_memory_bytes": agent_memory, "tools": medians}
 

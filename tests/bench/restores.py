@@ -21,8 +21,15 @@ from engine.tree.compare import compare
 from tests.embedded import Site
 
 ADDRESS = "bench/a/files"
-SHAPES = {"large": (8, 64 << 20, 0.5), "small": (20_000, 4 << 10, 0.5), "incompressible": (64, 4 << 20, 1.0)}
+SHAPES = {
+    "large": (8, 64 << 20, 0.5),
+    "small": (20_000, 4 << 10, 0.5),
+    "incompressible": (64, 4 << 20, 1.0),
+    "incompressible large": (4, 512 << 20, 1.0),
+}
 """(files, bytes each, the share of each that can't be compressed)."""
+
+MANY = 1000
 
 
 def main() -> int:
@@ -49,7 +56,9 @@ def measure(shape: str, place: Path, rounds: int) -> None:
         try:
             site.protect(ADDRESS, tree)
             site.wait_protected(ADDRESS, 300)
-            found = [one_round(site, tree, place) for _ in range(rounds)]
+            found = [
+                one_round(site, tree, place / str(number), stays=SHAPES[shape][0] >= MANY) for number in range(rounds)
+            ]
         finally:
             for agent in agents:
                 agent.terminate()
@@ -61,8 +70,12 @@ def measure(shape: str, place: Path, rounds: int) -> None:
     )
 
 
-def one_round(site: Site, tree: Path, place: Path) -> tuple[float, float, float]:
-    """Seconds: restored here, restored by the other host's agent, the same files copied within memory and synced."""
+def one_round(site: Site, tree: Path, place: Path, *, stays: bool) -> tuple[float, float, float]:
+    """Seconds: restored here, restored by the other host's agent, the same files copied within memory and synced.
+
+    `stays`: until all has been measured; see tests.bench.__main__ for what a removal costs who makes files after it.
+    """
+    place.mkdir()
     targets = [place / name for name in ("near", "far", "copy")]
     seconds = []
     for target, where in zip(targets, (str(targets[0]), f"b:{targets[1]}", ""), strict=True):
@@ -75,7 +88,8 @@ def one_round(site: Site, tree: Path, place: Path) -> tuple[float, float, float]
             subprocess.run(["sync", "-f", str(target)], check=True)
         seconds.append(time.monotonic() - began)
         assert list(compare(os.fsencode(tree), os.fsencode(target))) == []
-        shutil.rmtree(target)
+        if not stays:
+            shutil.rmtree(target)
     return seconds[0], seconds[1], seconds[2]
 
 
