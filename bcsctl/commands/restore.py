@@ -120,7 +120,7 @@ def command(
               bcsctl restore finance --at mark:before-upgrade --to /srv/back
               bcsctl restore finance/sf-db1/files --at -10m --to /srv/finance --overwrite --dry-run
               bcsctl restore finance/sf-db1/files --at -1h --to scratch --check "test -s ledger.db"
-              bcsctl restore finance/sf-db1/files --at -10m --to sf-db2:/srv/back
+              bcsctl restore finance/sf-db1/files --at -10m --to sf-db2:/srv/back --on-demand
               bcsctl restore finance/sf-db1/files --at -10m --to sf-db1:/srv/finance --overwrite --aside --dry-run
               bcsctl restore finance/sf-db1/files --at -1h --to sf-db1:scratch --scratch /srv
               bcsctl restore finance/sf-db1/files --at -1h --to - | tar -tvf -
