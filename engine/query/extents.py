@@ -34,6 +34,12 @@ PIECES = pa.schema(
 )
 """One row a piece, by file_id and offset; holes are left out (engine.model.extents.Piece)."""
 
+LAYERS = pa.schema([*PIECES, pa.field("lsn", pa.uint64()), pa.field("island", pa.int64())])
+"""Extents, or pieces, by file_id, offset and lsn. Those that overlap have one `island`, a number of their file's, or -1
+for what overlaps nothing; a hole among them, without a pack, hides what is older."""
+
+LAYERS_MAX = 64
+
 IDS_IN_TEXT = 200
 """Up to this many file_ids stand in the query itself, where they prune row groups; more are joined."""
 
@@ -58,6 +64,40 @@ def extent_table(session: Session, stream: str, position: Position, file_ids: It
     wanted = None if file_ids is None else sorted(set(file_ids))
     if wanted == []:
         return PIECES.empty_table()
+    table = _found(session, stream, position, wanted)
+    alone = pc.equal(table["crowd"], 1)
+    simple = _as_pieces(table.filter(pc.and_(alone, pc.is_valid(table["pack"]))))
+    crowded = table.filter(pc.invert(alone))
+    found = pa.concat_tables([simple, _overlaid(crowded)]) if crowded.num_rows else simple
+    return found.sort_by([("file_id", "ascending"), ("offset", "ascending")])
+
+
+def layers(
+    session: Session,
+    stream: str,
+    position: Position,
+    file_ids: Iterable[int] | None = None,
+    *,
+    most: int = LAYERS_MAX,
+) -> pa.Table:
+    """What `extent_table` answers, in the form of LAYERS, with as little done as can be: of extents that overlap,
+    up to `most`, who asks for a range finds the youngest for himself (engine.query.overlay.visible)."""
+    wanted = None if file_ids is None else sorted(set(file_ids))
+    if wanted == []:
+        return LAYERS.empty_table()
+    table = _found(session, stream, position, wanted)
+    few = pc.less_equal(table["crowd"], most)
+    kept = table.filter(pc.and_(few, pc.or_(pc.greater(table["crowd"], 1), pc.is_valid(table["pack"]))))
+    parts = [_as_layers(_as_pieces(kept), kept["lsn"], kept["island"])]
+    crowded = table.filter(pc.invert(few))
+    if crowded.num_rows:
+        over = _overlaid(crowded)
+        parts.append(_as_layers(over, pa.repeat(0, over.num_rows), pa.repeat(-1, over.num_rows)))
+    return pa.concat_tables(parts).sort_by([("file_id", "ascending"), ("offset", "ascending"), ("lsn", "ascending")])
+
+
+def _found(session: Session, stream: str, position: Position, wanted: list[int] | None) -> pa.Table:
+    """The answer of extents.sql."""
 
     def read() -> pa.Table:
         as_of = asof.as_of(session, stream, position)
@@ -72,12 +112,7 @@ def extent_table(session: Session, stream: str, position: Position, file_ids: It
             joined = f"{between} AND subject IN (SELECT file_id FROM {name})"
             return session.table(sql.fill("extents", events=as_of.events, of_files=joined))
 
-    table = session.reading(read)
-    alone = pc.equal(table["crowd"], 1)
-    simple = _as_pieces(table.filter(pc.and_(alone, pc.is_valid(table["pack"]))))
-    crowded = table.filter(pc.invert(alone))
-    found = pa.concat_tables([simple, _overlaid(crowded)]) if crowded.num_rows else simple
-    return found.sort_by([("file_id", "ascending"), ("offset", "ascending")])
+    return session.reading(read)
 
 
 def _as_pieces(table: pa.Table) -> pa.Table:
@@ -85,6 +120,10 @@ def _as_pieces(table: pa.Table) -> pa.Table:
     skip = pa.repeat(pa.scalar(0, pa.int64()), table.num_rows)
     columns = {**{name: table[name] for name in PIECES.names if name in table.column_names}, "length": length}
     return pa.table([{**columns, "skip": skip}[name] for name in PIECES.names], names=PIECES.names).cast(PIECES)
+
+
+def _as_layers(pieces: pa.Table, lsn: pa.Array | pa.ChunkedArray, island: pa.Array | pa.ChunkedArray) -> pa.Table:
+    return pieces.append_column("lsn", lsn).append_column("island", island).cast(LAYERS)
 
 
 def _overlaid(table: pa.Table) -> pa.Table:

@@ -2,8 +2,8 @@
 
 Asked, in this order, of the index of all files, once it is there; of the small one that was written with the tree, if
 there is one; of the journal, for this file alone. Libraries that take long to load are loaded beside the first reads,
-in a thread. The index of all files takes seconds to make for a large tree, much of it in Python: best by another
-process, so that nobody who reads has to wait for that.
+in a thread. What overlaps is overlaid only where somebody reads: all of it at once would take seconds for a
+large tree, most of them in Python, for which everybody else would wait.
 """
 
 from __future__ import annotations
@@ -43,10 +43,8 @@ class Lookup:
         *,
         cache_bytes: int = CACHE_BYTES,
         in_background: bool = True,
-        by_another: Callable[[], None] | None = None,
     ) -> None:
-        """The indexes are in `folder`; `journal` is opened when it is needed first. `by_another` has another process
-        `index` them, and waits for it."""
+        """The indexes are in `folder`; `journal` is opened when it is needed first."""
         self.stream, self.position = stream, position
         self._first_path, self._all_path = folder / "first", folder / "all"
         self._open, self._cache_bytes = journal, cache_bytes
@@ -54,7 +52,6 @@ class Lookup:
         self._journal: Journal | None = None
         self._reader: DataReader | None = None
         self._session: Session | None = None
-        self._by_another = by_another
         self._single: OrderedDict[int, Index] = OrderedDict()
         self._all = Index(self._all_path) if self._all_path.exists() else None
         self._first = Index(self._first_path) if self._first_path.exists() else None
@@ -104,25 +101,16 @@ class Lookup:
         self._index_in_background()
         return True
 
-    def index(self) -> None:
-        """Make the index of all files; nothing when there are too many extents."""
-        from engine.query.extents import extent_table
-        from engine.recovery.on_demand import index
-
-        session = self._asked()
-        if self._extents(session) <= EXTENTS_MAX:
-            index.write(self._all_path, extent_table(session, self.stream, self.position))
-
     def close(self) -> None:
         with self._asking:
             if self._session is not None:
                 self._session.close()
 
     def _ask(self, file_id: int) -> Index:
-        from engine.query.extents import extent_table
+        from engine.query.extents import layers
         from engine.recovery.on_demand import index
 
-        found = Index(index.packed(extent_table(self._asked(), self.stream, self.position, [file_id])))
+        found = Index(index.packed(layers(self._asked(), self.stream, self.position, [file_id])))
         with self._lock:
             self._single[file_id] = found
             while len(self._single) > FILES_KEPT:
@@ -143,13 +131,17 @@ class Lookup:
         threading.Thread(target=self._index_all, name="index", daemon=True).start()
 
     def _index_all(self) -> None:
+        from engine.query.extents import layers
+        from engine.recovery.on_demand import index
+
         try:
-            (self._by_another or self.index)()
+            session = self._asked()
+            if self._extents(session) > EXTENTS_MAX:
+                return
+            index.write(self._all_path, layers(session, self.stream, self.position))
             self._all = Index(self._all_path)
-        except FileNotFoundError:
-            return  # there is none: file by file then
         except (BcsError, OSError):
-            traceback.print_exc()  # the same
+            traceback.print_exc()  # file by file then
         with self._lock:
             self._single.clear()
 

@@ -58,7 +58,7 @@ def supply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     made._lookup._reader = Reader({"one", "two"})  # type: ignore[assignment]
     asked: list[list[Piece]] = [[piece(10, 20, "one"), piece(40, 10, "two")]]
     monkeypatch.setattr(made._lookup, "_asked", lambda: SimpleNamespace(refresh=lambda: None))
-    monkeypatch.setattr("engine.query.extents.extent_table", lambda *_: table_of(asked[0]))
+    monkeypatch.setattr("engine.query.extents.layers", lambda *_: table_of(asked[0]))
     monkeypatch.setattr(lookups.threading, "Thread", lambda **_: SimpleNamespace(start=lambda: None))
     return SimpleNamespace(read=made.read, now=asked, supply=made)
 
