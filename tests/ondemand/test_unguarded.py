@@ -132,7 +132,7 @@ def test_behind_a_mount_nothing_is_reached(source: Path, tmp_path: Path, kind: s
             kill_all(made)
             with pytest.raises(OSError) as told:
                 (made.dir / "f2").read_bytes()
-            assert told.value.errno == errno.ENOTCONN
+            assert told.value.errno in (errno.ENOTCONN, errno.ECONNABORTED)  # before its end is through, and after
             made.start()
             made.fill()
             assert documents.read_unguarded(made.place) == []
