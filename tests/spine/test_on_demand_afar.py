@@ -9,12 +9,13 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.fill.kept import documents
+from engine.fill.kept import documents, table
 from engine.fill.life.choosing import why_not
 from engine.fill.life.starting import FILLER, HOLDER, ROLE, living
 from tests.fidelity.walker import differences, walk
@@ -178,6 +179,25 @@ def test_a_node_that_stays_away_is_an_error_and_not_zeros(scene: Scene, mechanis
         site.wait(lambda name=name: reads(target / name), 60, f"{name} to be read again")  # type: ignore[misc]
         assert sha(target / name) == sha(scene.source / name)
     site.json("recover", "finish", id)
+    assert differences(walk(scene.source), walk(target)) == []
+
+
+def test_a_disk_that_has_another_number_after_a_reboot(scene: Scene, mechanism: str) -> None:
+    """The files are known by their device's number, which is given anew at each boot."""
+    target = scene.hosts.base / "back"
+    id = scene.begin(target, "--mechanism", mechanism, "--rate", "1KiB")["id"]
+    scene.hosts.agents["b"].kill()
+    scene.hosts.agents["b"].wait()
+    take_away(scene.hosts.base, unmount=mechanism == "fuse")
+    place = documents.place_of(scene.home, id)
+    files = [replace(file, dev=file.dev + 1) for file in table.read(place.files)]
+    table.write(place.files, files)
+    scene.hosts.start("b")
+    scene.site.wait(lambda: documents.read_state(place).guard and FILLER in scene.pids(id), 30, "a filler again")
+    scene.site.wait(lambda: table.read(place.files)[0].dev != files[0].dev, 30, "the number to be found")
+    scene.site.wait(lambda: reads(target / "dir/8/file"), 30, "the tree to be there again")
+    assert sha(target / "dir/8/file") == sha(scene.source / "dir/8/file")
+    scene.site.json("recover", "finish", id)
     assert differences(walk(scene.source), walk(target)) == []
 
 

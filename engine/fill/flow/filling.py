@@ -46,7 +46,7 @@ class Filling:
         self._files, self._map, self._sizes, self._supply = files, map, sizes, supply
         self._away_seconds, self._clock = away_seconds, clock
         self._lock = threading.Lock()
-        self._numbers = {(file.dev, file.ino): file.number for file in files}
+        self.find_anew()
         self.ahead = Ahead(files, map, self._fill_between)
         self._refusing = self._stopped = False
         self.damaged: dict[int, str] = {}
@@ -63,6 +63,10 @@ class Filling:
         self.left = [self._map.count_cold(file.first_block, file.first_block + file.blocks) for file in self._files]
         self.blocks_left = sum(self.left)
         self.files_left = sum(1 for left in self.left if left)
+
+    def find_anew(self) -> None:
+        """Know the files by the numbers that they have now."""
+        self._numbers = {(file.dev, file.ino): file.number for file in self._files}
 
     # What mechanisms ask: engine.fill.base.Fills.
 

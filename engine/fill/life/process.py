@@ -12,6 +12,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -104,6 +105,8 @@ def _begin(place: Place, recipe: Recipe, fd: int, guard: str, began: State, supp
     mechanism = module_of(recipe).attach(place, recipe, fd, filling)
     filling.mechanism = mechanism
     if began.guard not in ("", guard):
+        if _moved(place, files, mechanism):
+            filling.find_anew()
         believed = began.guard.partition(":")[0] == guard.partition(":")[0]
         _map_anew(place, files, map, sizes, mechanism, believed)
     suspects = Suspects(rebuild.read_suspects(place.mixed), lambda file: documents.note_unguarded(place, file.path))
@@ -118,6 +121,28 @@ def _begin(place: Place, recipe: Recipe, fd: int, guard: str, began: State, supp
     if began.guard != guard:
         documents.write_state(place, State(FILLING if began.state == PREPARING else began.state, guard=guard))
     return filling
+
+
+def _moved(place: Place, files: list[ColdFile], mechanism: Mechanism) -> bool:
+    """Whether the tree's device has another number than when it was made, as it may have after a reboot: then the table
+    is written anew. By the old one no file would be known, and none be filled."""
+    device = next((found for file in files if (found := _device_of(file, mechanism)) is not None), None)
+    if device is None or device == files[0].dev:
+        return False
+    files[:] = [replace(file, dev=device) for file in files]
+    table.write(place.files, files)
+    return True
+
+
+def _device_of(file: ColdFile, mechanism: Mechanism) -> int | None:
+    try:
+        fd = mechanism.open(file.number)
+    except OSError:
+        return None  # it is gone
+    try:
+        return os.fstat(fd).st_dev
+    finally:
+        os.close(fd)
 
 
 def _map_anew(
