@@ -161,6 +161,29 @@ def test_who_is_killed_goes_on(scene: Scene) -> None:
     assert differences(before, scene.tree()) == []
 
 
+def test_one_that_is_broken_off_ends_and_says_how_to_go_back(scene: Scene) -> None:
+    for number in range(60):
+        (scene.source / f"f{number}").write_bytes(os.urandom(1 << 20))
+    scene.site.wait_protected(ADDRESS)
+    at = scene.changed(lambda source: [(source / f"f{number}").unlink() for number in range(60)])
+    after = scene.tree()
+    restore = scene.hosts.command("restore", ADDRESS, "--at", at, "--in-place", "--exact")
+    end = time.monotonic() + 60
+    while len(list(scene.source.glob("f*"))) < 5:
+        assert time.monotonic() < end and restore.poll() is None
+    restore.send_signal(signal.SIGINT)
+    _, said = restore.communicate(timeout=60)
+    assert restore.returncode == 130
+    [undo] = [line for line in said.decode().splitlines() if "not finished" in line]
+    label = undo.split("--at mark:")[1].split()[0]
+    last = [act["details"] for act in acts(scene.site.home) if act["what"] == "restore"][-1]
+    assert (last["state"], last["verified"], last["undo"]) == ("cancelled", False, f"mark:{label}")
+    scene.site.wait(lambda: not scene.hosts.receivers("a"), 20, "the receiver to end")
+    scene.site.wait_protected(ADDRESS)
+    assert scene.back(f"mark:{label}", "--exact")["verified"]
+    assert differences(after, scene.tree()) == []
+
+
 @pytest.fixture
 def hosts(tmp_path: Path) -> Iterator[Hosts]:
     with Hosts.up(tmp_path, "a") as hosts:
