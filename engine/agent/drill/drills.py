@@ -9,26 +9,30 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import engine
 from engine.agent.drill.process import ROLE, folder_of, remove_left
 from engine.env import durable
+from engine.env.clock import SYSTEM, Clock
 from engine.fill.life import at_boot
 from engine.model.errors import BcsError
 
 STOP_SECONDS = 3.0
+GRACE_SECONDS = 5.0
+"""A process that was started has the lock within this time."""
 _ID_CHARS = frozenset("0123456789abcdef")
 
 
 @dataclass(slots=True)
 class _Running:
-    process: subprocess.Popen[bytes]
-    unit: str = ""
-    asked: Mapping[str, Any] = field(default_factory=dict)
+    asked: Mapping[str, Any]
+    process: subprocess.Popen[bytes] | None
+    """None where systemd has started it, as `unit`."""
+    unit: str
+    begun_at: float
     again: bool = False
 
 
@@ -36,9 +40,9 @@ class Drills:
     """What is drilled on this host. `follow` is told what the node asks for; each is begun once, and ended when it is
     asked for no more."""
 
-    def __init__(self, home: Path, host: str, asking: Sequence[str]) -> None:
+    def __init__(self, home: Path, host: str, asking: Sequence[str], clock: Clock = SYSTEM) -> None:
         """`asking` are the arguments that say where the node is, as the agent itself was given them."""
-        self._home, self._host, self._asking = home, host, list(asking)
+        self._home, self._host, self._asking, self._clock = home, host, list(asking), clock
         self._begun: dict[str, _Running] = {}
         self._swept = False
         self._lock = threading.Lock()
@@ -58,10 +62,11 @@ class Drills:
                     self._begun[id] = self._begin(id, {**each, "protected": sorted(protected)})
 
     def look(self) -> None:
-        """Have the node hear of one that was killed: another process that asks for it ends it."""
+        """Have the node hear of one that was killed: another process that asks for it ends it. Called often."""
+        now = self._clock.monotonic()
         with self._lock:
             for id, running in list(self._begun.items()):
-                if running.process.poll() and not running.again:
+                if not running.again and now - running.begun_at > GRACE_SECONDS and not _lives(folder_of(self._home)):
                     self._begun[id] = self._begin(id, running.asked)
                     self._begun[id].again = True
 
@@ -79,31 +84,51 @@ class Drills:
         command = [sys.executable, "-m", "engine.agent.drill.process", ROLE, "--home", str(self._home)]
         command += ["--host", self._host, "--id", id, *self._asking]
         variables = {"BCS_HOME": str(self._home), "PYTHONPATH": _our_path()}
-        unit = f"bcs-drill-{id}" if at_boot.possible() else ""
-        if unit:
-            # What confines the agent, which may make no namespaces, would keep the commands from having their own.
-            properties = ["CPUWeight=20", "IOWeight=20", "NoNewPrivileges=yes", "OOMScoreAdjust=800"]
-            argv = ["systemd-run", "--quiet", "--collect", "--wait", f"--unit={unit}", "--property=KillMode=mixed"]
-            argv += [f"--property={each}" for each in properties]
-            command = [*argv, *(f"--setenv={name}={value}" for name, value in variables.items()), *command]
-        else:
-            command += ["--parent", str(os.getpid())]
+        now, unit = self._clock.monotonic(), f"bcs-drill-{id}"
+        if at_boot.possible() and _as_unit(unit, command, variables):
+            return _Running(asked, None, unit, now)
+        command += ["--parent", str(os.getpid())]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, **variables}, cwd="/")
-        return _Running(process, unit, asked)
+        return _Running(asked, process, "", now)
 
     def _end(self, running: _Running) -> None:
-        if running.process.poll() is not None:
-            return
-        if running.unit:
-            with suppress(OSError):
-                stop = ["systemctl", "stop", "--no-block", f"{running.unit}.service"]
-                subprocess.run(stop, capture_output=True, check=False, timeout=STOP_SECONDS)
-        running.process.terminate()
-        try:
-            running.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            running.process.kill()
-            running.process.wait()
+        process = running.process
+        if process is None:
+            _systemd(["systemctl", "stop", "--no-block", f"{running.unit}.service"])
+        elif process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _as_unit(unit: str, command: Sequence[str], variables: Mapping[str, str]) -> bool:
+    """Whether systemd has started it, beside the agent: what confines that, which may make no namespaces, would keep
+    commands from having their own. It gives way to the host's own work."""
+    properties = ["CPUWeight=20", "IOWeight=20", "NoNewPrivileges=yes", "OOMScoreAdjust=800", "KillMode=mixed"]
+    argv = ["systemd-run", "--quiet", "--collect", f"--unit={unit}", *(f"--property={each}" for each in properties)]
+    return _systemd([*argv, *(f"--setenv={name}={value}" for name, value in variables.items()), *command])
+
+
+def _systemd(argv: Sequence[str]) -> bool:
+    try:
+        return subprocess.run(argv, capture_output=True, check=False, timeout=STOP_SECONDS).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def _lives(folder: Path) -> bool:
+    """Whether a drill is made on this host now: its process holds the lock."""
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
 
 
 def sweep(folder: Path) -> None:
