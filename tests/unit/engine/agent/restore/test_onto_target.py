@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -202,6 +203,25 @@ def test_damage_leaves_what_stands_there(sending: Sending, target: Path, monkeyp
     assert [failure["path"] for failure in outcome["failures"]] == [str(target / "srv" / "sub" / "changed")]
     assert (target / "srv" / "sub" / "changed").read_bytes() == b"CHANGED"
     assert (target / "srv" / "other").read_bytes() == b"new"
+
+
+@pytest.fixture
+def mounted(target: Path) -> Iterator[Path]:
+    """Another file system at `sub` of what stands there, with the same in it."""
+    sub = target / "srv" / "sub"
+    shutil.copytree(sub, target.parent / "of-sub")
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "none", str(sub)], capture_output=True).returncode:
+        pytest.skip("only root mounts")
+    shutil.copytree(target.parent / "of-sub", sub, dirs_exist_ok=True)
+    yield sub
+    subprocess.run(["umount", "-l", str(sub)], check=True)
+
+
+def test_onto_another_file_system_below(sending: Sending, target: Path, mounted: Path) -> None:
+    outcome = run(Node(sending), job(target, overwrite=True, aside=True))
+    assert outcome["verified"] and os.path.ismount(mounted)
+    as_it_is_to_be(target)
+    assert (mounted / "changed").stat().st_mtime_ns == MTIME
 
 
 @contextmanager
