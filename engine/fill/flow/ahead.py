@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from engine.fill.base import ColdFile
 from engine.fill.flow.asked import Asked
-from engine.fill.flow.chunks import MOST_BLOCKS, Blocks
+from engine.fill.flow.chunks import MOST_BLOCKS, Blocks, next_edge
 from engine.fill.kept.map import Map
 from engine.model.errors import Damaged
 
@@ -80,5 +80,5 @@ class Ahead:
             known.ahead_to = end
             return None
         block = cold - file.first_block
-        known.ahead_to = min(end, block + MOST_BLOCKS)
+        known.ahead_to = min(end, next_edge(block))
         return block, known.ahead_to

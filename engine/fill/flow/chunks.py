@@ -15,6 +15,12 @@ Blocks = tuple[int, int]
 """(first, end) in blocks of a file."""
 
 
+def next_edge(block: int) -> int:
+    """The next multiple of MOST_BLOCKS behind a block. What nobody waits for is fetched up to there: pages that are
+    written together, at a place that is a multiple of their length, the page cache holds as one."""
+    return (block // MOST_BLOCKS + 1) * MOST_BLOCKS
+
+
 def overlapping(flights: Sequence[Blocks], first: int, end: int) -> Blocks | None:
     """One of the fetches under way that meets [first, end)."""
     return next((flight for flight in flights if flight[0] < end and first < flight[1]), None)

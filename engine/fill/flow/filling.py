@@ -17,7 +17,7 @@ from engine.fill.base import BLOCK_BYTES, COLD, DIGEST_BYTES, WARM, Away, ColdFi
 from engine.fill.flow.ahead import AHEAD_BLOCKS, Ahead
 from engine.fill.flow.asked import Asked
 from engine.fill.flow.brought import Brought, brought
-from engine.fill.flow.chunks import MOST_BLOCKS, Blocks, free_around, overlapping, wished
+from engine.fill.flow.chunks import MOST_BLOCKS, Blocks, free_around, next_edge, overlapping, wished
 from engine.fill.flow.storing import ALONE, CAREFUL, WATCHING, Part, Span, blocks_of, holes_of, store, without
 from engine.fill.flow.suspects import Suspects
 from engine.fill.kept.map import Map
@@ -150,7 +150,7 @@ class Filling:
         if cold < 0:
             return -1
         block = cold - file.first_block
-        return self._fill(number, block, min(end, block + MOST_BLOCKS), demand=False, last=last)
+        return self._fill(number, block, min(end, next_edge(block)), demand=False, last=last)
 
     def refuse(self) -> None:
         """The recovery is cancelled: whatever is cold is an error from now on; this thread may cut it off."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -63,8 +64,9 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 def test_what_follows_is_fetched_and_no_more(scene: Scene) -> None:
     scene.ahead.came(0, scene.known, 10)
-    scene.wait_until_warm(10, 10 + AHEAD_BLOCKS)
-    assert sorted(scene.fills) == [(at, at + MOST_BLOCKS) for at in range(10, 10 + AHEAD_BLOCKS, MOST_BLOCKS)]
+    scene.wait_until_warm(10, AHEAD_BLOCKS)
+    edges = [10, *range(MOST_BLOCKS, AHEAD_BLOCKS + 1, MOST_BLOCKS)]
+    assert sorted(scene.fills) == list(pairwise(edges))
 
 
 def test_two_threads_fetch_what_is_not_the_same(scene: Scene) -> None:
