@@ -15,6 +15,7 @@ from typing import Protocol
 from engine.fuse import protocol as fuse
 from engine.fuse import requests
 from engine.fuse.protocol import Request
+from engine.fuse.taking import Taking
 from engine.fuse.turns import Turn
 
 THREADS = 4
@@ -86,6 +87,7 @@ class Serving:
 
     def __init__(self, fd: int, filesystem: Filesystem, on_fault: Callable[[BaseException], None]) -> None:
         self._fd, self._filesystem, self._on_fault = fd, filesystem, on_fault
+        self._taking = Taking(fd)
         self._threads = [threading.Thread(target=self._run, name=f"fuse {n}", daemon=True) for n in range(THREADS)]
 
     def start(self) -> None:
@@ -115,7 +117,7 @@ class Serving:
         while True:
             turn.take()
             try:
-                count = os.readv(self._fd, [buffer])
+                count = self._taking.read(buffer)
             except OSError as error:
                 if error.errno in (errno.ENODEV, errno.EBADF):
                     return  # unmounted
