@@ -99,7 +99,8 @@ class FrameFiller:
         self._closed.append(self._executor.submit(compress, raw) if self._executor else compress(raw))
 
     def frames(self) -> list[Frame]:
-        """All frames so far, compressed; the last one is closed."""
+        """All frames so far, compressed; the last one is closed, and compressed here: who waits may as well do it."""
         if self._open:
-            self._close()
+            raw, self._open = self._open, bytearray()
+            self._closed.append(compress(raw))
         return [frame.result() if isinstance(frame, Future) else frame for frame in self._closed]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from engine.agent.watch import btrfs
 from engine.agent.watch import fanotify as fan
 from engine.agent.watch.group import CONTENT, FanotifyGroup
+
+FDINFO_BYTES = 64 << 10
 
 
 class FilesystemWatcher(FanotifyGroup):
@@ -20,6 +21,7 @@ class FilesystemWatcher(FanotifyGroup):
 
     def __init__(self, roots: Sequence[bytes] = (), **options: Any) -> None:
         super().__init__(roots, **options)
+        self._marks_fd = os.open(f"/proc/self/fdinfo/{self._fd}", os.O_RDONLY | os.O_CLOEXEC)
         self._marked_mounts: dict[int, bytes] = {}
         self._marks = 0
 
@@ -56,7 +58,16 @@ class FilesystemWatcher(FanotifyGroup):
 
     def _count_marks(self) -> int:
         """How many file systems the group holds marks on, by the kernel's own account (proc(5), fdinfo)."""
-        return Path(f"/proc/self/fdinfo/{self._fd}").read_bytes().count(b"fanotify sdev:")
+        told, at = b"", 0
+        while part := os.pread(self._marks_fd, FDINFO_BYTES, at):
+            told, at = told + part, at + len(part)
+        return told.count(b"fanotify sdev:")
+
+    def close(self) -> None:
+        if self._marks_fd >= 0:
+            os.close(self._marks_fd)
+            self._marks_fd = -1
+        super().close()
 
 
 class DirectoryWatcher(FanotifyGroup):
