@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ AHEAD = 3
 """So many batches are asked for before they are needed."""
 FETCHERS = 2
 TELL_SECONDS = 0.3
+BUSY_SECONDS = 5.0
+"""How often the node hears of something that has no steps."""
 SAVE_SECONDS, SAVE_SHARE = 1.0, 20
 """How often it is noted how far we are. Where much failed there is much to note: it takes one part in SAVE_SHARE."""
 OPEN = "open"
@@ -242,6 +245,25 @@ class Run:
         told = {"phase": phase, "files": done.files, "bytes": done.bytes_written, "seconds": self._seconds()}
         if self._client.progress(told) != OPEN:
             raise Stopped("the restore is over")
+
+    @contextmanager
+    def _busy(self, phase: str) -> Iterator[None]:
+        """Within it, whatever takes long, the node goes on hearing that something is being done."""
+        over = threading.Event()
+        told = {**self.so_far(), "phase": phase}
+
+        def tell() -> None:
+            with suppress(BcsError):
+                self._client.progress(told)
+                while not over.wait(BUSY_SECONDS):
+                    self._client.progress(told)
+
+        telling = threading.Thread(target=tell, name="telling", daemon=True)
+        telling.start()
+        try:
+            yield
+        finally:
+            over.set()
 
     def _save(self, *, at_once: bool) -> None:
         now = self._clock.monotonic()

@@ -46,7 +46,8 @@ class ToScratch(Run):
             if not (isinstance(error, Stopped) and self._stopping.is_set()) and not _replanned(error):
                 place.forget(home, scratch)
             raise
-        return {**outcome, "scratch": place.as_json(self._known(home, scratch, outcome))}
+        with self._busy("reading"):
+            return {**outcome, "scratch": place.as_json(self._known(home, scratch, outcome))}
 
     def _asked(self) -> dict[str, Any]:
         how = self._job.how
@@ -90,7 +91,7 @@ class OnScratch(Run):
 
     def whole(self) -> dict[str, Any]:
         home = _home(self._job)
-        with alone(home):
+        with self._busy("reading"), alone(home):
             return self._done(home)
 
     def _done(self, home: Path) -> dict[str, Any]:
