@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -78,6 +78,7 @@ def listed(ended: bool, home: str | None, as_json: bool) -> None:
         [_row(each) for each in rows],
         right=("FILLED", "OF", "A SECOND", "LEFT"),
     )
+    _say_orders(found)
     for each in found:
         for path in each.progress.damaged:
             say(
@@ -94,6 +95,16 @@ def listed(ended: bool, home: str | None, as_json: bool) -> None:
             say(f"{each.recipe.id}: the contents can't be reached; readers wait", BUSY)
     for row in there:
         recover_afar.say_of(row)
+
+
+def _say_orders(found: Sequence[Recovery]) -> None:
+    """Which trees were asked for together."""
+    orders: dict[str, list[str]] = {}
+    for each in found:
+        if each.recipe.order:
+            orders.setdefault(each.recipe.order, []).append(each.recipe.id)
+    for order, ids in orders.items():
+        say(f"order {order}: {', '.join(ids)}")
 
 
 @command.command("pause", epilog=exits(4, 5))

@@ -73,6 +73,8 @@ def test_one_recovery_for_each_source_under_one_order(site: Site, tmp_path: Path
     now = living(site)
     assert {each["order"] for each in now} == {told["order"]}
     assert sorted(each["id"] for each in now) == sorted(row["id"] for row in told["sources"])
+    listed = site.run("recover", "list").stderr.decode()
+    assert f"order {told['order']}: " in listed and all(row["id"] in listed for row in told["sources"])
     for row in told["sources"]:
         site.run("recover", "finish", row["id"])
     for name in NAMES:
@@ -122,7 +124,8 @@ def test_one_that_can_not_be_made_is_told_and_the_others_go_on(site: Site, tmp_p
     assert {name for name, row in rows.items() if "error" not in row} == {"one", "three"}
     assert (target / "localhost" / "three" / "mine").read_text() == "three"
     assert (target / "localhost" / "two" / "mine").read_text() == "somebody's"
-    wanted = f"SELECT 1 FROM audit WHERE what = 'restore' AND details LIKE '%{told['order']}%' AND details LIKE '%is not empty%'"
+    failed = f"what = 'restore' AND details LIKE '%{told['order']}%' AND details LIKE '%is not empty%'"
+    wanted = f"SELECT 1 FROM audit WHERE {failed}"
     assert len(site.json("query", wanted)["rows"]) == 1
     (target / "localhost" / "two" / "mine").unlink()
     again = ["restore", f"{GROUP}/localhost/two", "--at", f"point:{rows['two']['point']}", "--on-demand"]

@@ -14,6 +14,7 @@ def as_json(found: Recovery) -> dict[str, Any]:
     recipe, now = found.recipe, found.progress
     return {
         "id": recipe.id,
+        "order": recipe.order or None,
         "address": recipe.address,
         "dir": recipe.dir,
         "point": recipe.position,
