@@ -56,3 +56,44 @@ def test_a_node_makes_the_drills_of_its_policies_and_an_operator_may_too(tmp_pat
         assert devices == ["lo"], row
         assert told["where"]["host"] == "sf-bcs1"
         assert lab.hosts["sf-bcs1"].run(["ls", "/var/lib/bcs/drills"]).stdout.split() == ["lock"]
+
+
+HOST, KEPT = "sf-db3", "ls -A /var/lib/bcs-agent/agent/drills"
+ON_HOST = f"""
+  drills:
+    - every: 1d
+      host: {HOST}
+      checks: [checksums, {{command: {json.dumps(PROBE)}}}, {{command: "grep -qx {HOST} /etc/hostname"}}]
+"""
+
+
+def test_a_host_makes_the_drills_that_its_agent_is_asked_for(tmp_path: Path) -> None:
+    """Under its hardened unit an agent may make no namespaces: what it starts beside itself may."""
+    with running(topology.default("drills-on-host")) as lab:
+        policies = tmp_path / "site.yaml"
+        policies.write_text(site(lab.inventory, "sf-db1", spare=HOST).rstrip() + ON_HOST)
+        lab.hosts["sf-db1"].run(["sh", "-c", f"mkdir -p {TREE} && echo ledger > {TREE}/file && chmod 640 {TREE}/file"])
+        applied = bcsctl(lab, tmp_path, "apply", "--yes", "--wait")
+        assert applied["converged"], applied
+
+        def drill() -> dict[str, Any]:
+            [group] = bcsctl(lab, tmp_path, "status")["groups"]
+            return dict(group["drill"])
+
+        until(lambda: drill()["state"] not in ("never", "void"), 90, drill)
+        assert drill()["state"] == "passed", drill()
+        told = bcsctl(lab, tmp_path, "drill", "work")
+        assert told["passed"], told
+        assert told["where"]["host"] == HOST and told["rto_seconds"] > 0
+        probe, _ = (check for check in told["checks"] if check["name"] == "command")
+        devices = [line.split(":")[0].strip() for line in probe["output"].splitlines() if ":" in line]
+        assert devices == ["lo"], probe
+        left = [each for each in lab.hosts[HOST].run(["sh", "-c", KEPT]).stdout.split() if each.startswith("drill-")]
+        units = (
+            lab.hosts[HOST].run(["systemctl", "list-units", "--all", "--plain", "--no-legend", "bcs-drill-*"]).stdout
+        )
+        assert (left, units) == ([], "")
+        # What nobody hears of any more fails, and the group is unproven.
+        lab.hosts[HOST].run(["systemctl", "stop", "bcs-agent"])
+        until(lambda: not bcsctl(lab, tmp_path, "drill", "work")["passed"], 90, drill)
+        assert drill()["state"] == "failed" and HOST in drill()["reason"]
