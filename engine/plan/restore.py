@@ -14,8 +14,6 @@ from engine.model.errors import Damaged, NothingThere
 from engine.model.events import DIRECTORY, FILE, Inode
 
 _WILD = frozenset(b"*?[\\")
-_TRAVERSES = frozenset({b"", b".", b".."})
-"""No node takes such a name. But the store is not trusted, and a restore may be root's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +69,16 @@ def plan_restore(
     """
     first: dict[int, tuple[bytes, Inode]] = {}
     links: dict[int, list[bytes]] = {}
+    below, lands = _join(base, b""), _join(landing, b"")
     for path, inode in entries:
-        if not (path == base or path.startswith(base if base == b"/" else base + b"/")):
+        if path != base and not path.startswith(below):
             continue
-        if not _TRAVERSES.isdisjoint(path[1:].split(b"/")) and path != b"/":
+        if _traverses(path):
             raise Damaged(
                 f"the history names the path {path.decode('utf-8', 'backslashreplace')}, which would lead elsewhere",
                 hint="nothing was written; run `bcsctl check`",
             )
-        where = _landing(path, base, landing)
+        where = landing if path == base else lands + path[len(below) :]
         if where == target and inode.type != DIRECTORY:
             where = _join(target, path.rsplit(b"/", 1)[1])
         if inode.file_id in first and inode.type != DIRECTORY:
@@ -120,10 +119,11 @@ def _below(inside: bytes, name: bytes) -> bytes:
     return inside + b"/" + name if inside and name else inside or name
 
 
-def _landing(path: bytes, base: bytes, landing: bytes) -> bytes:
-    if path == base:
-        return landing
-    return _join(landing, path[len(base) :].lstrip(b"/"))
+def _traverses(path: bytes) -> bool:
+    """Whether one of an absolute path's names is empty, `.` or `..`. No node takes such a name; but the store is not
+    trusted, and a restore may be root's."""
+    closed = path + b"/"
+    return path != b"/" and (b"//" in closed or b"/./" in closed or b"/../" in closed)
 
 
 def _join(directory: bytes, name: bytes) -> bytes:

@@ -108,9 +108,14 @@ def tree_table(session: Session, stream: str, position: Position, path: bytes = 
 
 def as_entries(table: pa.Table) -> Iterator[Entry]:
     """The rows of a TREE table one by one."""
+    return (Entry(path, inode) for path, inode in as_pairs(table))
+
+
+def as_pairs(table: pa.Table) -> Iterator[tuple[bytes, Inode]]:
+    """The same as (path, inode), for trees of many."""
     columns = [table.column(name).to_pylist() for name in TREE.names]
     for path, lsn, at, file_id, letter, *rest in zip(*columns, strict=True):
-        yield Entry(path, Inode(lsn, at, file_id, chr(letter), *rest))
+        yield path, Inode(lsn, at, file_id, chr(letter), *rest)
 
 
 def _below(session: Session, as_of: AsOf, found: _Found) -> pa.Table:

@@ -6,17 +6,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import pyarrow as pa
 
 from engine.env.clock import SYSTEM, Clock
 from engine.env.processes import is_root
 from engine.journal.open import Journal
 from engine.model.errors import NothingThere
-from engine.model.events import Inode
 from engine.model.extents import Piece
 from engine.model.points import Point
 from engine.plan.matching import fixed_part, is_pattern, plan_matching
@@ -25,7 +21,7 @@ from engine.query.applied import paths_of
 from engine.query.extents import pieces
 from engine.query.session import Session
 from engine.query.streams import StreamInfo
-from engine.query.tree import as_entries, as_named, tree_table
+from engine.query.tree import as_named, as_pairs, tree_table
 from engine.query.unreadable import Stale, stale
 from engine.recovery.readback import read_back
 from engine.recovery.restore import Helping, Onto, Progress, Restored, restore
@@ -98,20 +94,16 @@ def prepare_for(
     base, landing = base_of(path, own, into)
     try:
         table = tree_table(session, stream.id, point.position, base)
-        plan = plan_restore(_pairs(table), base, landing, into, own)
+        plan = plan_restore(as_pairs(table), base, landing, into, own)
     except NothingThere as error:
         if path is None:
             raise NothingThere(f"nothing of {stream.address} was there at point:{point.position}") from None
         if not is_pattern(path):
             raise error
         table = tree_table(session, stream.id, point.position, fixed_part(base))
-        plan = plan_matching(list(_pairs(table)), base, into, compile_excludes([base]))
-    unreadable = stale(session, stream.id, point.position, _pairs(table))
+        plan = plan_matching(list(as_pairs(table)), base, into, compile_excludes([base]))
+    unreadable = stale(session, stream.id, point.position, as_pairs(table))
     return Prepared(stream, point, base, plan, tuple(unreadable))
-
-
-def _pairs(table: pa.Table) -> Iterator[tuple[bytes, Inode]]:
-    return ((entry.path, entry.inode) for entry in as_entries(table))
 
 
 def carry_out(
