@@ -241,3 +241,20 @@ def test_a_host_refuses_what_it_must_not_write_to(scene: Scene, target: str, why
     done = scene.site.run("restore", ADDRESS, "--to", f"b:{where}", "--on-demand", "--json", check=False)
     assert done.returncode == 4 and why in json.loads(done.stdout)["error"]["message"], done.stdout
     assert scene.site.json("recover", "list")["recoveries"] == []
+
+
+def test_ctrl_c_takes_it_back(scene: Scene) -> None:
+    """While nobody is there to make it, too: the host hears of it when it comes back, and has nothing to make."""
+    agent = scene.hosts.agents["b"]
+    agent.send_signal(signal.SIGSTOP)
+    target = scene.hosts.base / "back"
+    restore = scene.hosts.command("restore", ADDRESS, "--to", f"b:{target}", "--on-demand")
+    scene.site.wait(lambda: scene.site.json("recover", "list")["recoveries"], 20, "the order")
+    restore.send_signal(signal.SIGINT)
+    restore.communicate(timeout=30)
+    assert restore.returncode == 130
+    [row] = scene.site.json("recover", "list")["recoveries"]
+    assert row["state"] == "cancelling"
+    agent.send_signal(signal.SIGCONT)
+    scene.site.wait(lambda: scene.one(row["id"])["state"] == "cancelled", 60, "the host to hear of it")
+    assert not target.exists() and scene.pids(row["id"]) == {}

@@ -150,7 +150,7 @@ def routes(parts: Parts) -> list[Route]:
         outcome, error = fields.mapping(body, "outcome", {}), fields.mapping(body, "error", {})
         by = who(request)
         if error:
-            state = CANCELLED if restore.wanted.get("cancel") and error.get("code") == CANCELLED else FAILED
+            state = CANCELLED if restore.wanted.get("cancel") else FAILED
             await _end(parts, request, restore, End(state, now, by, fields.mapping(body, "done", {}), error))
         elif outcome:
             await _end(parts, request, restore, End(DONE, now, by, outcome))

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -26,34 +27,37 @@ _ID_CHARS = frozenset("0123456789abcdef")
 
 
 class Trees:
-    """What is tended on this host. `follow` is told what is granted, `look` starts whoever has died."""
+    """What is tended on this host. `follow` is told what is granted, `look` starts whoever has died: any thread."""
 
     def __init__(self, home: Path, host: str, asking: Sequence[str], clock: Clock = SYSTEM) -> None:
         """`asking` are the arguments that say where the node is, as the agent itself was given them."""
         self._home, self._host, self._asking, self._clock = home, host, list(asking), clock
         self._folder = folder_of(home)
         self._looked_at = -AGAIN_SECONDS
+        self._lock = threading.Lock()
         self._wanted: set[str] | None = None
         """None before the node was heard."""
 
     def follow(self, granted: Iterable[Mapping[str, Any]], protected: Iterable[str]) -> None:
         """Note what is granted, and have it tended. `protected`: this host's own paths."""
         jobs = {str(each["id"]): dict(each) for each in granted if set(str(each["id"])) <= _ID_CHARS}
-        self._wanted = set(jobs)
-        for id, job in jobs.items():
-            path = self._folder / f"{id}.job.json"
-            if not path.exists():
-                durable.make_directories(self._folder)
-                durable.replace(path, json.dumps({**job, "protected": sorted(protected)}).encode())
-        self._looked_at = -AGAIN_SECONDS
-        self.look()
+        with self._lock:
+            self._wanted = set(jobs)
+            for id, job in jobs.items():
+                path = self._folder / f"{id}.job.json"
+                if not path.exists():
+                    durable.make_directories(self._folder)
+                    durable.replace(path, json.dumps({**job, "protected": sorted(protected)}).encode())
+            self._look()
 
     def look(self) -> None:
         """Start whoever tends what is granted, or still stands here, and does not live. Called often."""
-        now = self._clock.monotonic()
-        if now - self._looked_at < AGAIN_SECONDS:
-            return
-        self._looked_at = now
+        with self._lock:
+            if self._clock.monotonic() - self._looked_at >= AGAIN_SECONDS:
+                self._look()
+
+    def _look(self) -> None:
+        self._looked_at = self._clock.monotonic()
         standing = self._standing()
         for id in sorted((self._wanted or set()) | standing):
             if not self._tended(id):
