@@ -7,6 +7,7 @@ from the map.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 import threading
@@ -91,6 +92,7 @@ def run(
         traceback.print_exc()
         documents.write_state(place, State(FAILED, error=message, hint=hint))
         return NEVER_CAME_UP
+    gc.freeze()  # a large tree's table of files is for ever: it would be looked through again and again
     for _ in range(AHEAD_THREADS):
         threading.Thread(target=filling.ahead.run, name="ahead", daemon=True).start()
     return _Work(place, recipe, filling, supply, clock).until_the_end(supervisor, fd, guard)
