@@ -138,7 +138,7 @@ def _several(where: Settings, asked: Asked, wanted: Sequence[restore_remote.Aske
             render_plans(answer, folder)
         return 0
     done = [{**_done(where, asked, one), "host": one.host} for one in wanted if one.address in plans]
-    summed = in_all([{name: row[name] for name in row if name not in ("plan", "version")} for row in done])
+    summed = in_all([{name: row[name] for name in row if name not in ("plan", "version", SCRATCH)} for row in done])
     damaged = any(row.pop("damaged") for row in done)
     summed.pop("damaged", None)
     answer |= {**summed, "sources": done}

@@ -123,3 +123,11 @@ def test_a_group_to_hosts(tmp_path: Path) -> None:
             assert [row["host"] for row in told["sources"]] == (["b", "b"] if to == "b:" else ["a", "b"])
             for host in "ab":
                 assert _same(tmp_path / f"tree-{host}", target / host / "files")
+        (tmp_path / "half" / "b" / "files").mkdir(parents=True)
+        (tmp_path / "half" / "b" / "files" / "mine").write_text("live")
+        refused = hosts.site.run("restore", "g", "--to", f"*:{tmp_path}/half", check=False)
+        assert refused.returncode == 4 and not (tmp_path / "half" / "a").exists(), "nothing begins before all of it can"
+        told = hosts.site.json("restore", "g", "--to", "*:scratch")
+        trees = {row["host"]: Path(row["scratch"]["tree"]) for row in told["sources"]}
+        assert told["verified"] and "scratch" not in told and sorted(trees) == ["a", "b"]
+        assert all(_same(tmp_path / f"tree-{host}", tree) for host, tree in trees.items())
