@@ -45,9 +45,13 @@ def catch_up(parts: Parts, reason: str) -> None:
         marks.gap(at, reason, gap_from)
     if first or reason or outbox.builder.lsn_next > before:
         marks.mark(BASELINE if first else PASS, FUZZY if unsure or not first else QUIET, at, through_at)
+    elif through_at:
+        marks.complete_through(through_at)
     record.set_fact("clean", 0)
     crash("catch-up-marked")
     outbox.close_batch(at, through_at)
+    if not parts.shipper.waiting:
+        view.through_at = record.fact("through_at", 0)
     crash("caught-up")
     outbox.direct = False
     view.state, view.not_mounted = "protected", unmounted.told()

@@ -192,10 +192,12 @@ class Live:
         self._view.pending = self._waiting()
 
     def _idle(self) -> None:
-        """Nothing is pending: what the record has is what there was when the watcher was last found empty."""
-        if self._capture.pending.later or self._capture.unmounted.held or self._hints.blind:
+        """Nothing is pending: what the record has is what there was when the watcher was last found empty, or at the
+        last look of one that sees nothing."""
+        if self._capture.pending.later or self._capture.unmounted.held:
             return
-        self._marks.complete_through(self._hints.drained_at)
+        if not self._hints.blind:
+            self._marks.complete_through(self._hints.drained_at)
         if not self._shipper.waiting:
             self._view.through_at = self._record.fact("through_at")
 

@@ -37,6 +37,14 @@ def test_a_watcher_that_sees_nothing_claims_nothing(site: Site) -> None:
     assert source.view.through_at <= scanned
 
 
+def test_a_look_that_finds_nothing_new_says_so_too(site: Site) -> None:
+    (site.tree / "file").write_bytes(b"1")
+    source = site.start(watch="scan", scan_interval_seconds=0.2)
+    for _ in range(2):
+        idle_at = site.settings.site_clock.now()
+        wait_for(lambda idle_at=idle_at: source.view.through_at > idle_at)
+
+
 def test_a_mark_without_a_watcher_takes_a_look(site: Site) -> None:
     source = site.start(watch="scan", scan_interval_seconds=3600.0)
     (site.tree / "file").write_bytes(b"2")
