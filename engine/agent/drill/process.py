@@ -27,6 +27,7 @@ from engine.tree import clearing
 
 ROLE = "drill"
 PREFIX = "drill-"
+NOTED = "place"
 RUN_BYTES = 4
 SILENT_SECONDS = 60.0
 """A node that does not answer for so long has given the drill up."""
@@ -66,6 +67,7 @@ def main() -> int:
         remove_left(folder)
         _note(folder, scene.place)
         rehearse(drill, scene)
+        (folder / NOTED).unlink(missing_ok=True)
     except Stopped:
         return 0
     except (BcsError, OSError, ValueError, KeyError, TypeError) as error:
@@ -127,21 +129,21 @@ def _tell(home: Path, arguments: argparse.Namespace, stopping: threading.Event, 
 
 def _note(folder: Path, place: Path) -> None:
     """Where it is made, before it is there: so that nothing is left which nobody knows of."""
-    durable.replace(folder / "place", os.fsencode(place))
+    durable.replace(folder / NOTED, os.fsencode(place))
 
 
 def remove_left(folder: Path) -> None:
     """Remove what drills that were killed have left. None lives: we have the lock."""
     left = set(folder.glob(f"{PREFIX}*"))
     try:
-        noted = Path(os.fsdecode((folder / "place").read_bytes()))
+        noted = Path(os.fsdecode((folder / NOTED).read_bytes()))
     except FileNotFoundError:
         noted = folder
     if noted.name.startswith(PREFIX):
         left.add(noted)
     for each in sorted(left):
         clearing.remove(each)
-    (folder / "place").unlink(missing_ok=True)
+    (folder / NOTED).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
