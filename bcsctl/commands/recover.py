@@ -203,6 +203,8 @@ def finish(id: str, home: str | None, as_json: bool) -> int:
         word = f"{found.recipe.dir} is filled; {counted(len(found.written), 'file')} {were} {UNGUARDED}"
     bad = bool(damaged or found.written)
     _answer(where, found.recipe.id, as_json, word, BAD if bad else GOOD)
+    for path in damaged[:WRITTEN_SHOWN]:
+        say(f"{found.recipe.id}: {printable(path)}: what the journal has of it is damaged; reads give errors", BAD)
     say_written(found)
     return 6 if bad else 0
 

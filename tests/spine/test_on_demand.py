@@ -309,3 +309,35 @@ def processes_of(site: Site, id: str) -> list[int]:
         if os.fsencode(site.home / "recoveries" / id) in words:
             found.append(int(path.parent.name))
     return found
+
+
+def test_what_is_damaged_is_named_and_comes_once_it_is_repaired(site: Site, tmp_path: Path) -> None:
+    """`recover finish` fills all the rest, names what can't be filled, and may be said again: exit 6, then 0."""
+    target, source = tmp_path / "back", source_of(site)
+    told = begin(site, "pre-access", target, "--rate", "1KiB")
+    packs = [path for path in (site.home / "journal" / "packs").rglob("*") if path.is_file()]
+    pack = max(packs, key=lambda path: path.stat().st_size)
+    whole = pack.read_bytes()
+    damaged = bytearray(whole)
+    damaged[len(whole) // 2] ^= 1
+    mode = pack.stat().st_mode
+    pack.chmod(0o600)
+    try:
+        pack.write_bytes(damaged)
+        done = site.run("recover", "finish", told["id"], check=False)
+        assert done.returncode == 6, words(done)
+        names = one(site, told["id"])["damaged"]
+        assert len(names) == 1 and names[0] in words(done)
+        assert one(site, told["id"])["state"] == "filling", "its readers are told, not shown zeros"
+        with pytest.raises(OSError, match="Input/output"):
+            (target / names[0]).read_bytes()
+        if names[0] != "dir/3/file":
+            assert sha(target / "dir" / "3" / "file") == sha(source / "dir" / "3" / "file")
+    finally:
+        pack.write_bytes(whole)
+        pack.chmod(mode)
+    assert sha(target / names[0]) == sha(source / names[0])
+    site.wait(lambda: not one(site, told["id"])["damaged"], 120, "the filler to say so")
+    site.run("recover", "finish", told["id"])
+    assert one(site, told["id"])["state"] == "ended"
+    assert differences(walk(source), walk(target)) == []

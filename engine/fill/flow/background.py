@@ -34,6 +34,7 @@ class Background:
     def run(self, numbers: Sequence[int]) -> None:
         """Fill all of these. `done` is set when nothing is cold but what is damaged."""
         for number in numbers:
+            self._filling.damaged.pop(number, None)  # tried again: it may have been repaired
             self._round(number, last=False)
             if number not in self._filling.damaged:
                 self._round(number, last=True)  # what is cold still is holes

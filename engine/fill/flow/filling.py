@@ -358,6 +358,7 @@ class Filling:
 
     def _when_whole(self, number: int) -> None:
         if not self.left[number]:
+            self.damaged.pop(number, None)  # it was repaired
             self.mechanism.whole(number)
 
     @contextmanager

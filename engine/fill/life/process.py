@@ -188,7 +188,7 @@ class _Work:
         self._look()  # one that was paused begins paused
         worker = threading.Thread(target=self._fill_all, daemon=True)
         worker.start()
-        while not self._background.done.is_set():
+        while self._filling.files_left or not self._background.done.is_set():  # done but for what is damaged
             self._look()
             self._tell()
             if self._wanted.cancel:
