@@ -53,7 +53,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Every command with its section and one line of help; its module is bcsctl/commands/NAME.py."""
 
 STAYING = ("serve", "mount")
-SOON_OVER_OBJECTS = 200_000
+SOON_OVER_OBJECTS = 1_000_000
 """All other commands are soon over: looking for cycles after so many new objects, and not 700, saves them a tenth."""
 
 
