@@ -20,6 +20,7 @@ from engine.fill.tree.conditions import BOOT_ID
 from engine.fill.tree.skeleton import Node
 from engine.tree.attributes import read_attributes
 from engine.tree.compare import compare
+from engine.tree.settle import sync
 from engine.tree.sparse import data_ranges
 from engine.tree.walk import Entry, walk
 from tests.ondemand.supply import READS, Like, set_like
@@ -55,6 +56,7 @@ class Recovery:
         assert made.shortfalls == []
         root = made.directories.pop(b"")
         assert skeleton.finish_directories(os.fsencode(hidden), made.directories) == []
+        sync(os.fsencode(hidden))  # as who makes a tree does
         map.make(self.place.map, made.blocks)
         known = map.Map(self.place.map, writing=True)
         for number, first, end in made.holes:
