@@ -6,6 +6,7 @@ Power cuts are real ones as far as the file system goes: it is shut down without
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from dataclasses import replace
@@ -40,12 +41,23 @@ FOUND = [
 ]
 
 
+TRIES = 4
+
+
 @pytest.mark.parametrize(("fault", "plan"), FOUND)
 def test_a_planted_fault_is_found(fault: str, plan: Plan, tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match=r"seed \d+ failed: ") as found:
-        one(tmp_path, plan, planted(tmp_path / "home", fault), points_max=15)
-    # The history is what is wrong: everything began, and was called kept.
-    assert any(word in str(found.value) for word in ("\nmoment ", "\npoint ", "Damaged: ", "\ngaps ")), found.value
+    """In one of a few lives: what an agent sees between two operations is not the same each time."""
+    for number in range(TRIES):
+        base = tmp_path / str(number)
+        base.mkdir()
+        try:
+            one(base, plan, planted(base / "home", fault), points_max=15)
+        except AssertionError as found:
+            assert re.search(r"seed \d+ failed: ", str(found)), found
+            # The history is what is wrong: everything began, and was called kept.
+            assert any(word in str(found) for word in ("\nmoment ", "\npoint ", "Damaged: ", "\ngaps ")), found
+            return
+    pytest.fail(f"{TRIES} histories with this fault were right")
 
 
 def test_without_a_fault_the_same_history_is_right(tmp_path: Path) -> None:

@@ -341,7 +341,7 @@ def test_of_two_applies_the_later_is_refused_and_a_saved_plan_knows_it(scene: Sc
 
 
 def test_an_agent_that_does_not_report_is_a_failed_row_and_drift(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(apply_site, "REPORT_SECONDS", 3.0)
+    monkeypatch.setattr(apply_site, "REPORT_SECONDS", 15.0)  # in which the others have to have reported
     deploy = scene.hosts._deploy
 
     def deploy_all_but_h2(site: Site, host: str, ca_pem: str, enrolment: str) -> HostOutcome:

@@ -49,6 +49,7 @@ def paths(route: Route) -> str:
     path = route.path
     for name in route.param_convertors:
         path = path.replace("{" + name + "}", "x").replace("{" + name + ":path}", "x")
+        path = path.replace("{" + name + ":int}", "0")
     return path
 
 
