@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.env.clock import SYSTEM
 from engine.journal.data import DataReader
 from engine.journal.open import Journal
 from engine.model.errors import BcsError
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 CACHE_BYTES = 128 << 20
 FILES_KEPT = 512
+ALONE_MAX, PATIENCE_SECONDS = 4, 2.0
+"""So many files are asked for alone while the index is being made: what an application needs for its start. Others wait
+for it, so long in all: asking for each would take longer, and the index longer too."""
 EXTENTS_MAX = 10_000_000
 """Of trees with more extents files are looked up one by one for ever: finding all at once would take a gigabyte."""
 
@@ -52,6 +56,9 @@ class Lookup:
         self._journal: Journal | None = None
         self._reader: DataReader | None = None
         self._session: Session | None = None
+        self._indexed = threading.Event()
+        self._indexed.set()
+        self._patience_seconds = PATIENCE_SECONDS
         self._single: OrderedDict[int, Index] = OrderedDict()
         self._all = Index(self._all_path) if self._all_path.exists() else None
         self._first = Index(self._first_path) if self._first_path.exists() else None
@@ -60,14 +67,13 @@ class Lookup:
 
     def pieces(self, file_id: int, start: int, end: int) -> Sequence[Piece]:
         """Those that meet [start, end), in order."""
-        for index in (self._all, self._first):
-            if index is not None and (index is self._all or index.has(file_id)):
-                return list(index.between(file_id, start, end))
-        with self._lock:
-            known = self._single.get(file_id)
-        if known is None:
-            known = self._ask(file_id)
-        return list(known.between(file_id, start, end))
+        known = self._known(file_id)
+        if known is None and len(self._single) >= ALONE_MAX and self._patience_seconds > 0:
+            began = SYSTEM.monotonic()
+            self._indexed.wait(self._patience_seconds)
+            self._patience_seconds -= SYSTEM.monotonic() - began
+            known = self._known(file_id)
+        return list((known or self._ask(file_id)).between(file_id, start, end))
 
     def reader(self) -> DataReader:
         with self._lock:
@@ -106,6 +112,14 @@ class Lookup:
             if self._session is not None:
                 self._session.close()
 
+    def _known(self, file_id: int) -> Index | None:
+        """An index that has the pieces of this file."""
+        for index in (self._all, self._first):
+            if index is not None and (index is self._all or index.has(file_id)):
+                return index
+        with self._lock:
+            return self._single.get(file_id)
+
     def _ask(self, file_id: int) -> Index:
         from engine.query.extents import layers
         from engine.recovery.on_demand import index
@@ -128,6 +142,7 @@ class Lookup:
             return self._session
 
     def _index_in_background(self) -> None:
+        self._indexed.clear()
         threading.Thread(target=self._index_all, name="index", daemon=True).start()
 
     def _index_all(self) -> None:
@@ -142,6 +157,8 @@ class Lookup:
             self._all = Index(self._all_path)
         except (BcsError, OSError):
             traceback.print_exc()  # file by file then
+        finally:
+            self._indexed.set()
         with self._lock:
             self._single.clear()
 

@@ -17,6 +17,7 @@ from engine.model.extents import Piece
 from engine.query.extents import PIECES
 from engine.recovery.on_demand import lookup as lookups
 from engine.recovery.on_demand import supply as supplies
+from engine.recovery.on_demand.index import packed
 from engine.recovery.on_demand.supply import LocalSupply
 
 FILE = ColdFile(0, 7, 1, 1, 100, 0, 0, b"file")
@@ -92,3 +93,36 @@ def test_a_journal_that_is_away_is_waited_for(supply: Any, monkeypatch: pytest.M
     monkeypatch.setattr(supply.supply._lookup, "reader", away)
     with pytest.raises(supplies.Away):
         supply.read(FILE, 0, 100)
+
+
+def test_the_first_files_are_asked_for_alone_and_others_wait_for_the_index(
+    supply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def layers(session: Any, stream: str, position: Any, ids: list[int]) -> pa.Table:
+        asked.extend(ids)
+        return table_of(supply.now[0]).set_column(0, "file_id", pa.array(ids * 2, pa.uint64()))
+
+    monkeypatch.setattr("engine.query.extents.layers", layers)
+    lookup = supply.supply._lookup
+    lookup._indexed.clear()
+    for file_id in range(1, lookups.ALONE_MAX + 1):
+        assert len(lookup.pieces(file_id, 0, 100)) == 2
+    everything = table_of(supply.now[0]).set_column(0, "file_id", pa.array([90, 90], pa.uint64()))
+
+    def made(seconds: float) -> None:
+        lookup._all = lookups.Index(packed(everything))
+
+    monkeypatch.setattr(lookup._indexed, "wait", made)
+    assert len(lookup.pieces(90, 0, 100)) == 2
+    assert asked == list(range(1, lookups.ALONE_MAX + 1))
+
+
+def test_nobody_waits_for_the_index_for_long(supply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookups, "ALONE_MAX", 0)
+    lookup = supply.supply._lookup
+    lookup._indexed.clear()
+    lookup._patience_seconds = 0.01
+    assert len(lookup.pieces(FILE.file_id, 0, 100)) == 2
+    assert lookup._patience_seconds <= 0
