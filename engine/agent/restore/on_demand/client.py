@@ -13,19 +13,20 @@ from engine.model.errors import NothingThere
 from engine.wire.batch import HASH_BYTES, Batch, decode
 from engine.wire.errors import Malformed
 
-ANSWER_SECONDS = 20.0
+ANSWER_SECONDS, PLAN_SECONDS = 20.0, 600.0
+"""Before a node counts as away: for who reads; and for what it works out once, of a large tree."""
 NO_PLAN = bytes(HASH_BYTES)
 
 
 class TreeClient(RestoreClient):
     """One tree at one node. Every call raises Unreachable when there is no answer, Refused once it is over."""
 
-    def __init__(self, home: Path, id: str, told: Mapping[str, Any]) -> None:
+    def __init__(self, home: Path, id: str, told: Mapping[str, Any], answer_seconds: float = ANSWER_SECONDS) -> None:
         """`told` says where the node is: {host, socket, nodes}, as a recipe's supply keeps it."""
         socket = Path(told["socket"]) if told["socket"] else None
         where = find(home, told["host"], socket, told["nodes"])
         super().__init__(
-            where.endpoint, id, told["host"], threading.Event(), patient=False, answer_seconds=ANSWER_SECONDS
+            where.endpoint, id, told["host"], threading.Event(), patient=False, answer_seconds=answer_seconds
         )
         self._id = id
 

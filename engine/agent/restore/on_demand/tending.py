@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.agent.restore.on_demand import where
-from engine.agent.restore.on_demand.client import TreeClient
+from engine.agent.restore.on_demand.client import PLAN_SECONDS, TreeClient
 from engine.agent.restore.on_demand.making import Order, give_back, make
 from engine.env import durable
 from engine.env.clock import SYSTEM, Clock
@@ -83,7 +83,8 @@ class Tending:
         if self._order is None:
             return False
         try:
-            self._shortfalls, epoch = make(place, self._order, self._client)
+            client = TreeClient(self._home, place.path.name, self._told, PLAN_SECONDS)
+            self._shortfalls, epoch = make(place, self._order, client)
             self._note_epoch(epoch)
             return True
         except Unreachable:
