@@ -19,6 +19,7 @@ from tests.lab.policies import TREE, site
 
 ON_HOSTS = Path(__file__).parent / "on_hosts"
 NODE, SOURCE, SPARE = "sf-bcs1", "sf-db1", "sf-db3"
+ADDRESS = f"work/{SOURCE}/files"
 FILES, FILE_BYTES, HALF_WAY = 150, 1 << 20, 10
 SLOW_MBIT = 80.0
 """At which most of a restore is still to come when its first files are there."""
@@ -53,15 +54,16 @@ class Scene:
     def bcsctl(self, *arguments: str) -> Any:
         return json.loads(self.lab.controller.run(self.command(*arguments), cwd=self.policies).stdout)
 
-    def begin(self, target: str) -> subprocess.Popen[str]:
-        """A restore to the spare host that is half-way; until then over a thin line."""
+    def begin(self, target: str, *more: str, watched: str = "") -> subprocess.Popen[str]:
+        """A restore to the spare host that is half-way; until then over a thin line. `watched` is where its files
+        appear, a pattern, if that is not the target."""
         self.lab.hosts[SPARE].wan(rate_mbit=SLOW_MBIT)
         restore = self.lab.controller.popen(
-            self.command("restore", f"work/{SOURCE}/files", "--to", f"{SPARE}:{target}"),
+            self.command("restore", ADDRESS, "--to", f"{SPARE}:{target}", *more),
             cwd=self.policies, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
-        wait = f'while [ "$(ls "$1" 2>/dev/null | wc -l)" -lt {HALF_WAY} ]; do :; done; ls "$1" | wc -l'
-        there = int(self.lab.hosts[SPARE].run(["sh", "-c", wait, "sh", target]).stdout)
+        wait = f'while [ "$(ls $1 2>/dev/null | wc -l)" -lt {HALF_WAY} ]; do :; done; ls $1 | wc -l'
+        there = int(self.lab.hosts[SPARE].run(["sh", "-c", wait, "sh", watched or target]).stdout)
         assert there < FILES, "the restore was too fast to be caught half-way"
         self.lab.hosts[SPARE].wan()
         return restore
@@ -135,3 +137,39 @@ def test_the_receiver_loses_power(scene: Scene) -> None:
     scene.lab.hosts[SPARE].power_off()
     scene.lab.hosts[SPARE].power_on()
     scene.end(restore, "/restored/receiver")
+
+
+def test_onto_what_stands_there_though_power_is_lost(scene: Scene) -> None:
+    """Half of the files are gone, others hold something else: they come back, and nobody loses what was never named."""
+    target, spare = "/restored/onto", scene.lab.hosts[SPARE]
+    assert scene.bcsctl("restore", ADDRESS, "--to", f"{SPARE}:{target}")["verified"]
+    spare.run(["sh", "-c", f"cd {target} && rm f0* && for f in f10? f11?; do echo old > $f; done && echo mine > own"])
+    refused = scene.lab.controller.run(
+        scene.command("restore", ADDRESS, "--to", f"{SPARE}:{target}"), cwd=scene.policies, check=False
+    )
+    assert refused.returncode == 4 and "would be replaced" in refused.stdout, refused.stdout
+    looked = scene.bcsctl("restore", ADDRESS, "--to", f"{SPARE}:{target}", "--overwrite", "--dry-run")
+    assert looked["plan"]["standing"]["files"] == 20, looked
+    restore = scene.begin(target, "--overwrite", "--verify", watched=f"{target}/.bcs-restore-*")
+    spare.power_off()
+    spare.power_on()
+    out, said = restore.communicate(timeout=400)
+    assert restore.returncode == 0, (out, said)
+    told = json.loads(out)
+    assert told["verified"] and told["read_back"] and told["kept"] >= FILES - 120, told
+    assert spare.run(["cat", f"{target}/own"]).stdout == "mine\n"
+    assert spare.run(["sh", "-c", f"rm {target}/own; ls -a {target}"]).stdout.count(".bcs") == 0
+    spare.run(["touch", "-d", f"@{scene.lab.hosts[SOURCE].run(['stat', '-c', '%.Y', TREE]).stdout.strip()}", target])
+    scene.equal(target)
+
+
+def test_scratch_on_a_host_is_promoted_as_it_was_kept(scene: Scene) -> None:
+    scene.lab.hosts[SPARE].run(["mkdir", "-p", "/restored"])
+    made = scene.bcsctl("restore", ADDRESS, "--to", f"{SPARE}:scratch", "--scratch", "/restored")["scratch"]
+    scene.until(lambda: scene.bcsctl("restore", "list")["scratches"])
+    scene.equal(made["tree"])
+    assert scene.bcsctl("restore", "check", made["id"])["checked"]["passed"]
+    told = scene.bcsctl("restore", "promote", made["id"], "--to", "/restored/promoted")
+    assert [move["copied"] for move in told["moves"]] == [False]
+    scene.equal("/restored/promoted")
+    scene.until(lambda: not scene.bcsctl("restore", "list")["scratches"])
