@@ -72,8 +72,9 @@ class Capture:
         for directory, name in dirty:
             by_directory.setdefault(directory, []).append(name)
         self.touched.update(directories)
-        order = sorted(by_directory, key=lambda each: (len(self.places.path(each) or b""), each))
-        for directory in order:
+        paths = {each: self.places.path(each) for each in by_directory}
+        # Those on their way elsewhere come last: their new place may be found among the others.
+        for directory in sorted(by_directory, key=lambda each: (paths[each] is None, len(paths[each] or b""), each)):
             self._look_in(directory, by_directory[directory])
         self.finish()
 
