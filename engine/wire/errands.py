@@ -27,7 +27,7 @@ def owners_told(lines: Iterable[Line]) -> list[list[Any]]:
 
 
 def owners_read(told: object) -> str | tuple[Line, ...]:
-    """"" when nothing was said, KEEP, NONE, or a table. UsageError for anything else."""
+    """Empty when nothing was said, KEEP, NONE, or a table. UsageError for anything else."""
     if not told:
         return ""
     if told in (KEEP, NONE):
