@@ -1,4 +1,4 @@
-"""A tree that a real host fills on demand from its node: agent restarted, line cut, power lost; and its own place."""
+"""A tree that a real host fills on demand from its node: agent restarted, line cut, power lost."""
 
 from __future__ import annotations
 
@@ -136,27 +136,3 @@ def test_a_tree_on_another_host(scene: Scene) -> None:
 
 def _reads(machine: Machine, path: str) -> bool:
     return machine.run(["head", "-c", "1", path], check=False).returncode == 0
-
-
-def test_at_the_sources_own_place(scene: Scene) -> None:
-    source = scene.lab.hosts[SOURCE]
-    right = scene.manifest(SOURCE, TREE)
-    assert all(mark["done"] for mark in scene.bcsctl("mark", "work", "--label", "whole")["marks"])
-    source.run(["sh", "-c", f"rm -rf {TREE}/*"])
-    told = scene.begin(SOURCE, TREE, "--at", "mark:whole", "--rate", "100KiB")
-    assert told["in_place"] and told["epoch"] == 2, told
-    source.run(
-        ["sh", "-c", f"echo written > {TREE}/new; printf changed | dd of={TREE}/dir/f007 conv=notrunc seek=9000 bs=1"]
-    )
-
-    def is_captured() -> bool:
-        command = [str(ROOT / ".venv" / "bin" / "bcsctl"), "cat", f"{ADDRESS}:{TREE}/new"]
-        return scene.lab.controller.run(command, cwd=scene.policies, check=False).stdout == "written\n"
-
-    scene.until(is_captured, "a write to be captured")
-    scene.bcsctl("recover", "finish", told["id"])
-    scene.until(lambda: scene.row()["protected"] == "protected", "protection")
-    now = scene.manifest(SOURCE, TREE)
-    assert len(now ^ right) <= 6, now ^ right
-    scene.bcsctl("restore", ADDRESS, "--to", f"{SPARE}:/srv/proof", "--verify")
-    assert scene.manifest(SPARE, "/srv/proof") == now
