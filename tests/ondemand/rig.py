@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.env import processes
+from engine.env.boot import boot_id
 from engine.fill.base import ENDED, FILLING, FINISHING, Place, Recipe
 from engine.fill.kept import documents, map, table
 from engine.fill.kept.documents import Progress, State, Wanted
 from engine.fill.life import starting
 from engine.fill.tree import skeleton
-from engine.fill.tree.conditions import BOOT_ID
 from engine.fill.tree.skeleton import Node
 from engine.tree.attributes import read_attributes
 from engine.tree.compare import compare
@@ -70,7 +70,7 @@ class Recovery:
         recipe = Recipe(
             id="test", address="demo/localhost/files", stream="s", position="0-1", point_at=0, point_class="quiet",
             base="", dir=str(self.dir), hidden=str(hidden), made_dir=made_dir, lasting=True, mechanism=self.mechanism,
-            by="a test", begun_at=0, boot=BOOT_ID.read_text().strip(), files=len(made.files), bytes=made.bytes,
+            by="a test", begun_at=0, boot=boot_id(), files=len(made.files), bytes=made.bytes,
             rate_bytes=0, away_seconds=away_seconds, module="tests.ondemand.supply",
             supply={"source": str(self.source)},
         )  # fmt: skip

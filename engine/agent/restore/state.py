@@ -16,8 +16,7 @@ from typing import Any
 from engine.agent.restore.landing import Before, before_json
 from engine.agent.restore.receive import Done
 from engine.env import durable
-
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+from engine.env.boot import boot_id
 
 
 @dataclass(slots=True)
@@ -38,7 +37,7 @@ class State:
 def save(path: Path, state: State) -> None:
     done = state.done
     value = {
-        "boot": _boot(),
+        "boot": boot_id(),
         "before": before_json(state.before),
         "fingerprint": state.fingerprint,
         "next": state.next,
@@ -64,7 +63,7 @@ def load(path: Path) -> State | None:
     try:
         value = json.loads(path.read_bytes())
         before = Before(**value["before"])
-        if value["boot"] != _boot():
+        if value["boot"] != boot_id():
             return State(before)
         told: dict[str, Any] = value["done"]
         done = Done(
@@ -90,7 +89,3 @@ def _told(rows: Iterable[tuple[bytes, str]]) -> list[list[str]]:
 
 def _read(rows: Iterable[tuple[str, str]]) -> list[tuple[bytes, str]]:
     return [(base64.b64decode(name), why) for name, why in rows]
-
-
-def _boot() -> str:
-    return BOOT_ID.read_text("ascii").strip()

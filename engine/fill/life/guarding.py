@@ -9,21 +9,21 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from engine.env.boot import boot_id
 from engine.fill.base import Place
 from engine.fill.kept.documents import State
 from engine.fill.life.starting import FILLER, HOLDER, ROLE, living
-from engine.fill.tree.conditions import BOOT_ID
 
 
 def life_of(pid: int) -> str:
     """Boot, process and its start: no other supervisor has the same. OSError when there is no such process."""
     started = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[19]
-    return f"{BOOT_ID.read_text().strip()}:{pid}:{started}"
+    return f"{boot_id()}:{pid}:{started}"
 
 
 def guarded(place: Place, state: State) -> bool:
     """Whether supervisor, filler or holder live under the guard of this state, which is of this boot."""
-    if state.guard.partition(":")[0] != BOOT_ID.read_text().strip():
+    if state.guard.partition(":")[0] != boot_id():
         return False
     return any(_under(place, role, state.guard) for role in (ROLE, FILLER, HOLDER))
 

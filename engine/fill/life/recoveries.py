@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from engine.env.boot import boot_id
 from engine.env.clock import SYSTEM, Clock
 from engine.fill.base import CANCELLED, FAILED, FILLING, FINISHING, FUSE, LIVING, PREPARING, Place, Recipe
 from engine.fill.kept import documents
@@ -18,7 +19,7 @@ from engine.fill.kept.documents import Progress, State, Wanted
 from engine.fill.life.guarding import guarded
 from engine.fill.life.holding import being_made
 from engine.fill.life.starting import FILLER, HOLDER, ROLE, living, start_supervisor
-from engine.fill.tree.conditions import BOOT_ID, lasting
+from engine.fill.tree.conditions import lasting
 from engine.model.errors import BcsError, Failed, NothingThere, Refused
 from engine.model.times import DAY
 
@@ -191,7 +192,7 @@ def refuse_while_filling(home: Path) -> None:
 
 def require_lasting(recovery: Recovery) -> None:
     """Refused after a reboot where the file system does not tell what had been filled before it."""
-    boot = BOOT_ID.read_text().strip()
+    boot = boot_id()
     if recovery.recipe.lasting:
         with suppress(Refused, OSError):  # a cover or a dead mount lies there: the mechanism sees to it then
             lasting(os.fsencode(recovery.recipe.dir))  # ext4's setting is gone with the mount

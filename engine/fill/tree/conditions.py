@@ -14,7 +14,6 @@ from pathlib import Path
 
 from engine.model.errors import Refused
 
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _KEEPING = ("ext4", "xfs", "btrfs")
 _FORGETTING = ("tmpfs", "ramfs")
 _SPOILING = ("data=journal", "dioread_lock", "nodioread_nolock")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from engine.env.boot import boot_id
 from engine.env.clock import SYSTEM, Clock
 from engine.env.randomness import token_hex
 from engine.fill.base import Place, Recipe
@@ -21,7 +22,6 @@ from engine.fill.kept import documents, names
 from engine.fill.life import making
 from engine.fill.life.making import Tree, have_room, nearest
 from engine.fill.tree import conditions
-from engine.fill.tree.conditions import BOOT_ID
 from engine.fill.tree.skeleton import Node
 from engine.plan.restore import Made
 from engine.query import asof, sql
@@ -127,7 +127,7 @@ def _recipe(
         mechanism=mechanism,
         by=terms.by,
         begun_at=clock.now(),
-        boot=BOOT_ID.read_text().strip(),
+        boot=boot_id(),
         files=len(plan.files),
         bytes=plan.bytes,
         rate_bytes=terms.rate_bytes,

@@ -18,13 +18,13 @@ from engine.agent.restore.on_demand import where
 from engine.agent.restore.on_demand.client import TreeClient
 from engine.agent.restore.receive import read_nodes
 from engine.env import durable
+from engine.env.boot import boot_id
 from engine.env.clock import SYSTEM, Clock
 from engine.fill.base import Place, Recipe
 from engine.fill.kept import names
 from engine.fill.life import making
 from engine.fill.life.making import Tree, have_room, nearest
 from engine.fill.tree import conditions
-from engine.fill.tree.conditions import BOOT_ID
 from engine.fill.tree.skeleton import Node
 from engine.model.errors import Damaged, Refused, Unreachable
 from engine.model.events import ROOT_ID
@@ -184,7 +184,7 @@ def _recipe(
         mechanism=mechanism,
         by=tree["by"],
         begun_at=clock.now(),
-        boot=BOOT_ID.read_text().strip(),
+        boot=boot_id(),
         files=plan["files"],
         bytes=plan["bytes"] - holes,  # holes are nothing to wait for
         rate_bytes=tree["rate_bytes"],

@@ -155,8 +155,7 @@ def test_after_another_boot_everything_is_written_again(
     node.before = _killing_at(9)
     with pytest.raises(Killed):
         run(node, job)
-    (tmp_path / "boot").write_text("another\n")
-    monkeypatch.setattr(restore_state, "BOOT_ID", tmp_path / "boot")
+    monkeypatch.setattr(restore_state, "boot_id", lambda: "another")
     torn = next((tmp_path / "target" / "srv").iterdir())
     torn.write_bytes(b"")  # what a power cut may leave of a file that was not synced
     again = Node(sending)
