@@ -51,9 +51,7 @@ def fail(error: BcsError, as_json: bool, *, faults_shown: int | None = FAULTS_SH
     rows = error.details.get("errors")
     if isinstance(rows, list) and not _is_all(rows, error.message):
         for row in rows[:faults_shown]:
-            place = f"{row['file']}:{row['line']}:{row['column']}" if row["line"] else row["file"]
-            where = f"{row['path']}: " if row.get("path") else ""
-            say(printable(f"{place}: {where}{row['message']}"), BAD)
+            say(printable(_fault(row)), BAD)
             if row.get("hint"):
                 say(f"  {printable(row['hint'])}")
         if faults_shown is not None and len(rows) > faults_shown:
@@ -66,7 +64,12 @@ def fail(error: BcsError, as_json: bool, *, faults_shown: int | None = FAULTS_SH
 
 def _is_all(rows: list[dict[str, Any]], message: str) -> bool:
     """Whether an error's message says all that its only fault says."""
-    return len(rows) == 1 and not rows[0]["line"] and message == f"{rows[0]['file']}: {rows[0]['message']}"
+    return len(rows) == 1 and message == _fault(rows[0])
+
+
+def _fault(row: dict[str, Any]) -> str:
+    place = f"{row['file']}:{row['line']}:{row['column']}" if row["line"] else row["file"]
+    return f"{place}: {row['path']}: {row['message']}" if row.get("path") else f"{place}: {row['message']}"
 
 
 def say(text: str, colour: str | None = None) -> None:

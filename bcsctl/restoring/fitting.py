@@ -67,7 +67,8 @@ def refuse_misfits(way: str, given: Collection[str], *, one: bool) -> None:
         if way == HOST_SCRATCH and option in (*_CHECKING, "--check"):
             raise UsageError(f"{option} is not for {way}: no command is run on a host over the network", hint=BY_HAND)
         if way not in fits:
-            raise UsageError(f"{option} is not for {way}", hint=f"it is for {' and '.join(fits)}: leave it out")
+            raise UsageError(f"{option} is not for {way}", hint=f"leave it out; it goes with: {'; '.join(fits)}")
+    _refuse_alone(given, ("--aside",), "--overwrite")
     _refuse_alone(given, _FILLING, "--on-demand")
     _refuse_alone(given, _CHECKING, "--check")
     if one and "--partial" in given:

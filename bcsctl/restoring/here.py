@@ -18,6 +18,7 @@ from bcsctl.restoring.view import render, render_plan, render_plans, render_seve
 from bcsctl.settings import Settings
 from engine.env.clock import SYSTEM
 from engine.model.errors import BcsError, Failed, NothingThere, UsageError
+from engine.model.times import format_time, parse_time
 from engine.plan.scope import Scope
 
 if TYPE_CHECKING:
@@ -239,10 +240,36 @@ def _wanted(found: Sequence[Scene], asked: Asked, begun: Begun | None) -> list[W
         except NothingThere as error:
             missing[there.address] = error
     if missing and not (wanted and asked.partial):
-        raise with_command(nothing_of(missing, len(found)), asked)
+        refusal = nothing_of(missing, len(found))
+        raise with_command(refusal, asked) if asked.scope.one else _with_moment_of_all(refusal, missing, found, asked)
     for address, why in missing.items():
         say(f"{address} is left out: {why.message}", BUSY)
     return wanted
+
+
+def _with_moment_of_all(
+    error: NothingThere, missing: Mapping[str, NothingThere], found: Sequence[Scene], asked: Asked
+) -> NothingThere:
+    """The refusal of a moment that some sources have no point of, with the nearest one of which all of them have."""
+    near = {
+        side: [parse_time(beside["at"], 0) for each in missing.values() if (beside := each.details.get(side))]
+        for side in ("before", "after")
+    }
+    told = [format_time(choose(near[side])) for side, choose in (("before", min), ("after", max)) if near[side]]
+    for at in told:
+        try:
+            for there in found:
+                there.point(at)
+        except NothingThere:
+            continue
+        command = f"bcsctl restore {asked.name} --at {at} --to DIR"
+        partial = "; --partial goes on without them" if len(missing) < len(found) else ""
+        return NothingThere(
+            error.message,
+            hint=f"all of them have a point at {at}: `{command}` works{partial}",
+            details={**error.details, "command": command},
+        )
+    return error
 
 
 def with_command(error: NothingThere, asked: Asked) -> NothingThere:
@@ -290,7 +317,7 @@ def _how(asked: Asked, terms: Terms) -> dict[str, Any]:
     return told | ({"again": True} if terms.begun else {})
 
 
-def shown_plan(asked: Asked, session: Session, parts: Sequence[Part], place: str) -> int:
+def shown_plan(asked: Asked, session: Session, parts: Sequence[Part], place: str, *, is_directory: bool = True) -> int:
     """The dry run."""
     from engine.recovery.restoring import data_bytes
     from engine.recovery.told import in_all, plan_json, point_json
@@ -312,7 +339,7 @@ def shown_plan(asked: Asked, session: Session, parts: Sequence[Part], place: str
         if asked.as_json:
             print_json({**row, "dry_run": True})
         else:
-            render_plan(row, row["address"], row["plan"]["target"])
+            render_plan(row, row["address"], row["plan"]["target"] if is_directory else place)
         return 0
     plan = in_all([row["plan"] for row in rows])
     if any("data_bytes" not in row["plan"] for row in rows):

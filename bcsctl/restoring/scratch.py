@@ -208,7 +208,7 @@ def _listed(
         for row in away
     ]  # fmt: skip
     if rows:
-        table(["ID", "STATE", "MADE", "SOURCE", "SIZE", "AT"], rows, right=("SIZE",))
+        table(["ID", "STATE", "MADE", "SOURCE", "SIZE", "PLACE"], rows, right=("SIZE",))
     else:
         say("there is no scratch restore: `bcsctl restore ADDRESS --to scratch` makes one", DIM)
     return 0

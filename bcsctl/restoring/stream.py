@@ -31,7 +31,8 @@ def as_stream(where: Settings, asked: Asked) -> int:
 
         prepared = prepared_parts(found, asked, tar.HERE)
         if asked.dry_run:
-            return shown_plan(asked, found[0].session, unhindered(prepared), "a tar stream on standard output")
+            place = "standard output, as a tar stream"
+            return shown_plan(asked, found[0].session, unhindered(prepared), place, is_directory=False)
         scene_of = {there.address: there for there in found}
         for address, one in prepared:
             plan = {"files": len(one.plan.files), "bytes": one.plan.bytes}

@@ -42,7 +42,7 @@ def refuse(target: Path, standing: Standing, *, overwrite: bool, aside: bool) ->
         first = ", ".join(_told(each) for each in standing.conflicts[:NAMED])
         raise Refused(
             f"in {target} {_count(len(standing.conflicts), 'name is', 'names are')} taken by something else: {first}",
-            hint="--aside keeps what is in the way as NAME.before-ID; nothing was touched",
+            hint="--overwrite --aside keeps what is in the way as NAME.before-ID; nothing was touched",
             details=details(standing),
         )
     if overwrite:
@@ -59,7 +59,8 @@ def refuse(target: Path, standing: Standing, *, overwrite: bool, aside: bool) ->
         told.append(f"{_count(standing.files, 'file', 'files')} with {format_size(standing.bytes)} would be replaced")
     raise Refused(
         f"{target} is not empty: {', '.join(told)}",
-        hint="--overwrite replaces what is in the way (--dry-run shows what), or name an empty directory",
+        hint="--overwrite replaces what is in the way (--dry-run shows what), with --aside it is kept beside; "
+        "or name an empty directory",
         details=details(standing),
     )
 
