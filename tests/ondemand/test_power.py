@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from engine.fill.base import FUSE, PRE_ACCESS
+from engine.fill.tree.conditions import zeroing
 from tests.failures.test_power import cut_power
 from tests.mounts import Volume, volume
 from tests.ondemand.conftest import skip_if_impossible
@@ -179,7 +180,10 @@ def test_the_machine_goes_down_and_comes_back(tmp_path: Path, mechanism: str) ->
             assert os.listdir(made.dir) == []
             with pytest.raises(OSError):
                 (made.dir / "x").write_bytes(b"nobody writes there")
+            setting = zeroing(os.fsencode(disk.path))
+            assert int(setting.read_text()) != 0, "it goes with the mount"
             made.start()
+            assert int(setting.read_text()) == 0
             fetched = len(made.reads())
             assert (made.dir / "f2").read_bytes() == (tmp_path / "source" / "f2").read_bytes()
             assert (made.dir / "f3").read_bytes() == b"written"

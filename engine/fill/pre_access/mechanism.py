@@ -17,6 +17,7 @@ from engine.fill.pre_access.private import Private
 from engine.fill.pre_access.serving import Serving
 from engine.fill.pre_access.taken import Slots
 from engine.fill.tree import cover as covers
+from engine.fill.tree.conditions import stop_zeroing
 from engine.fill.tree.exposing import move_down, move_up
 from engine.fill.tree.handles import handle_of
 
@@ -94,7 +95,9 @@ class PreAccess:
     def __init__(self, place: Place, recipe: Recipe, fd: int, fills: Fills) -> None:
         self._recipe, self._fd, self._fills = recipe, fd, fills
         self._serving = Serving(fd, Slots(place.mechanism / _TAKEN), fills)
-        self._private = Private(covers.beneath(os.fsencode(recipe.dir), recipe.id))
+        below = covers.beneath(os.fsencode(recipe.dir), recipe.id)
+        stop_zeroing(b"/proc/self/fd/%d" % below)  # after a boot a cover lay there: nobody could before us
+        self._private = Private(below)
 
     def guard(self) -> None:
         """Mark all files that are not whole."""

@@ -59,6 +59,12 @@ def lasting(directory: bytes) -> bool:
         return True
     if any(option in _SPOILING for option in found.options):
         return False
+    return stop_zeroing(directory)
+
+
+def stop_zeroing(directory: bytes) -> bool:
+    """Whether the directory's ext4 leaves unwritten extents alone now. False for other kinds, which have no such
+    setting, and where it can't be reached. The directory may be one of a mount that is in no table."""
     setting = zeroing(directory)
     with suppress(OSError):
         if int(setting.read_text()) != 0:
