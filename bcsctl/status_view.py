@@ -69,7 +69,7 @@ def source_lines(sources: Sequence[Mapping[str, Any]]) -> list[str]:
             lag(row),
             seconds(row["rpo_target_seconds"]),
             (str(row["gaps"]), BUSY if row["gaps"] else None),
-            str(row["pending"]),
+            "-" if row["healthy"] == "unknown" else str(row["pending"]),
         ]
         for row in sources
     ]
@@ -98,7 +98,7 @@ def host_lines(hosts: Sequence[Mapping[str, Any]]) -> list[str]:
             local_time(moment(row["since"])),
             local_time(moment(row["heard_at"])),
             skew(row["clock_skew_seconds"]),
-            f"{row['sources_protected']} of {row['sources']}",
+            "-" if row["state"] == "unknown" else f"{row['sources_protected']} of {row['sources']}",
             certificate(row["certificate"]),
         ]
         for row in sorted(hosts, key=lambda row: row["host"])

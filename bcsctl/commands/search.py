@@ -1,4 +1,4 @@
-"""bcsctl search: files in all of the history, by name, size, time and content."""
+"""bcsctl search: names in all of the history, by name, size, time and content."""
 
 from __future__ import annotations
 
@@ -192,7 +192,14 @@ def render(found: Sequence[Hit], limit: int) -> None:
     ]
     if rows:
         table(["PATH", "SIZE", "FROM", "UNTIL", "LAST POINT"], rows, right=("SIZE",))
-    more = ": --limit shows more" if len(found) == limit else ""
-    say(f"{counted(len(found), 'file')}{more}", DIM)
+    kinds = [("file", sum(hit.type == "f" for hit in found)), ("directory", sum(hit.type == "d" for hit in found))]
+    several = {"directory": "directories"}
+    of = ", ".join(
+        counted(count, kind) if count == 1 else f"{count:,} {several.get(kind, kind + 's')}"
+        for kind, count in kinds
+        if count
+    )
+    more = f": there may be more, --limit {limit * 10} shows them" if len(found) == limit else ""
+    say(f"{counted(len(found), 'name')}{f' ({of})' if of else ''}{more}", DIM)
     if any(hit.gone for hit in found):
         say("bring one back: bcsctl restore ADDRESS:PATH --at LAST-POINT --to DIR", DIM)

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from bcsctl.node_client import get, post
-from bcsctl.output import BAD, GOOD, print_json, printable, say, tell
+from bcsctl.output import BAD, BUSY, GOOD, print_json, printable, say, tell
 from bcsctl.restoring import remote
 from bcsctl.restoring.fitting import BY_HAND
 from bcsctl.settings import Settings
@@ -64,7 +64,10 @@ def promote(where: Settings, id: str, to: str | None, how: Mapping[str, bool], a
         return 0
     for move in told["moves"]:
         place = f"{told['host']}:{printable(move['to'])}"
-        tell(f"{place} is what was kept as scratch {told['scratch']['id']}", GOOD)
+        if move.get("though"):
+            tell(f"{place} is scratch {told['scratch']['id']}, taken as it is though {move['though']}", BUSY)
+        else:
+            tell(f"{place} is what was kept as scratch {told['scratch']['id']}", GOOD)
         if move["aside"]:
             tell(f"what stood there is kept aside: {printable(move['aside'])}")
     return 0

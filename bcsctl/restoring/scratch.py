@@ -93,13 +93,13 @@ def check(where: Settings, id: str, commands: Sequence[str], seconds: float, may
     scratch = place.read(where.home, id)
     if scratch.changed:
         changed = counted(scratch.changed, "path")
-        say(f"an earlier check changed {changed} of this tree, and so it still is: restore anew to undo that", BUSY)
+        say(f"an earlier look found {changed} of this tree changed: restore anew to undo that", BUSY)
     with unfinished.alone(where.home, Path(scratch.tree)):
         scratch, checked = _check(where, scratch, commands, seconds, may_write)
     if as_json:
         print_json({"scratch": place.as_json(scratch), "checked": checked})
     else:
-        _render_checked(checked)
+        _render_checked(checked, later=True)
     return 0 if checked["passed"] else FAILED_CHECK
 
 
@@ -126,13 +126,18 @@ def promote(
             _act(where, scratch, PROMOTED, {"verified": False, "error": error.message, "code": error.code})
             raise
     done = {"target": ", ".join(move["to"] for move in moved), "moves": moved, "changed": changed}
-    counts = {"files": scratch.files, "bytes": scratch.content_bytes, "verified": not changed}
+    as_checked = not any(move["though"] for move in moved)
+    counts = {"files": scratch.files, "bytes": scratch.content_bytes, "verified": as_checked}
     recorded = _act(where, scratch, PROMOTED, {**done, **counts}) and begun
     if as_json:
         print_json({"scratch": scratch.id, "moves": moved, "checks": list(scratch.checks), "recorded": recorded})
         return 0
     for move in moved:
-        tell(f"{printable(move['to'])} is what was checked as scratch {scratch.id}", GOOD)
+        if move["though"]:
+            tell(f"{printable(move['to'])} is scratch {scratch.id}, taken as it is though {move['though']}", BUSY)
+        else:
+            was = "checked" if scratch.checks else "kept"
+            tell(f"{printable(move['to'])} is what was {was} as scratch {scratch.id}", GOOD)
         if move["aside"]:
             tell(f"what stood there is kept aside: {printable(move['aside'])}")
     return 0
@@ -310,7 +315,8 @@ def _act(where: Settings, scratch: Scratch, what: str, more: Mapping[str, Any]) 
     return act(where, what, {"scratch": scratch.id, **named, "target": scratch.tree, **more})
 
 
-def _render_checked(checked: Mapping[str, Any] | None) -> None:
+def _render_checked(checked: Mapping[str, Any] | None, *, later: bool = False) -> None:
+    """`later`: the tree has stood about since it was read back, and anybody may have written there."""
     if checked is None:
         return
     for each in checked["checks"]:
@@ -322,6 +328,8 @@ def _render_checked(checked: Mapping[str, Any] | None) -> None:
     if failed:
         say(f"{failed} of {counted(len(checked['checks']), 'check')} failed", BAD)
     for change in checked["changes"]:
-        say(f"changed by a check: {printable(change['path'])}: {change['what']}", BUSY)
+        what = "changed since it was restored" if later else "changed by a check"
+        say(f"{what}: {printable(change['path'])}: {change['what']}", BUSY)
     if checked["changes"] and not checked["passed"]:
-        say("what a check changed is not what was kept: --may-write takes it as checked", BAD)
+        of_a_check = "what a check changed is not what was kept: --may-write takes it as checked"
+        say("this tree is not what was kept: find out who wrote there, or restore anew" if later else of_a_check, BAD)

@@ -114,6 +114,30 @@ def test_a_failed_check_keeps_it_from_being_promoted(run: Run, home: Path, site:
     assert run("restore", "promote", scratch["id"], "--to", tmp_path / "there", home=home).code == 0
 
 
+def test_what_is_taken_as_it_is_is_not_called_checked(run: Run, home: Path, site: PlainSite, tmp_path: Path) -> None:
+    id = to_scratch(run, home, site, "--check", "echo more >> a.txt; exit 3", code=6)["scratch"]["id"]
+    done = run("restore", "promote", id, "--to", tmp_path / "there", "--changed", home=home)
+    assert done.code == 0, done.err
+    assert "taken as it is though its last check failed and 1 path differs from what was kept" in done.text
+    assert "is what was" not in done.text
+    plain = to_scratch(run, home, site)["scratch"]["id"]
+    done = run("restore", "promote", plain, "--to", tmp_path / "plain", "--changed", home=home)
+    assert "is what was kept" in done.text, "nothing spoke against it"
+
+
+def test_who_changed_a_tree_by_hand_is_no_check(run: Run, home: Path, site: PlainSite, tmp_path: Path) -> None:
+    scratch = to_scratch(run, home, site)["scratch"]
+    _grow(Path(scratch["tree"]))
+    for _ in range(2):
+        told = run("restore", "check", scratch["id"], home=home)
+        assert told.code == 6 and "changed since it was restored: a.txt: content" in told.err
+        assert "by a check" not in told.err and "an earlier check" not in told.err and "--may-write" not in told.err
+    fresh = to_scratch(run, home, site)["scratch"]
+    _grow(Path(fresh["tree"]))
+    refused = run("restore", "promote", fresh["id"], "--to", tmp_path / "there", home=home)
+    assert "1 path differs" in refused.err and "--changed" not in refused.err
+
+
 def test_a_check_that_writes(run: Run, home: Path, site: PlainSite, tmp_path: Path) -> None:
     told = to_scratch(run, home, site, "--check", "echo more >> a.txt", code=6)
     assert told["checked"]["changes"] == [{"path": "a.txt", "what": "content"}]

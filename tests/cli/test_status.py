@@ -197,6 +197,11 @@ def test_with_the_node_down_the_journal_tells_what_it_can(run: Run, site: PlainS
     assert (row["host"], row["state"], row["heard_at"]) == ("localhost", "unknown", format_time(site.third))
     told = run("status", "--hosts", home=site.home)
     assert "unknown" in told.text and "the node is not running" in told.err
+    assert "0 of 1" not in told.text, "nobody knows whether it is protected"
+    [source] = found["groups"][0]["sources"]
+    assert [source[axis] for axis in ("synced", "healthy", "protected", "condition")] == ["unknown"] * 4
+    [line] = [line for line in run("status", home=site.home).text.splitlines() if source["address"] in line]
+    assert line.split()[1:4] == ["unknown"] * 3 and line.split()[-1] == "-"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

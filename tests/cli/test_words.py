@@ -83,7 +83,7 @@ def test_checks_are_counted_and_a_changed_tree_is_told(run: Run, site: PlainSite
     done = run("restore", ADDRESS, "--to", "scratch", *checks, "--json", home=home)
     again = run("restore", "check", done.json["scratch"]["id"], "--check", "false", "--check", "true", home=home)
     assert again.code == 6
-    assert "1 of 2 checks failed" in again.err and "an earlier check changed 1 path" in again.err
+    assert "1 of 2 checks failed" in again.err and "an earlier look found 1 path of this tree changed" in again.err
 
 
 def test_a_plan_tells_what_is_written_and_not_holes(run: Run, tmp_path: Path) -> None:

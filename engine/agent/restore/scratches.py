@@ -143,9 +143,8 @@ class Promote(OnScratch):
         rows = [{"from": os.fsdecode(one), "to": os.fsdecode(other), "aside": None} for one, other in moves]
         if job.state is not None and rows:
             durable.replace(job.state, json.dumps({**outcome, "moves": rows}).encode())
-        changed = bool(how.get("changed"))
-        done = promote(home, scratch, to, aside=bool(how.get("aside")), changed=changed)
-        return {**outcome, "moves": [dict(move) for move in done], "verified": not changed}
+        done = promote(home, scratch, to, aside=bool(how.get("aside")), changed=bool(how.get("changed")))
+        return {**outcome, "moves": [dict(move) for move in done], "verified": not any(move["though"] for move in done)}
 
 
 class Discard(OnScratch):

@@ -16,6 +16,8 @@ from engine.query import points
 from engine.query.session import Session
 
 UNKNOWN = "unknown"
+NOBODY_KNOWS = ("synced", "healthy", "protected", "state", "condition")
+"""What only a running node can say of a source."""
 
 
 def status_of(journal: Journal, now: int) -> dict[str, Any]:
@@ -28,7 +30,7 @@ def status_of(journal: Journal, now: int) -> dict[str, Any]:
     with Session(journal) as session:
         for address, source in sorted(sources.items()):
             row = source_status(address, source, None, _stored(session, source["stream"]), -1, now)
-            row |= {"healthy": UNKNOWN, "state": UNKNOWN, "condition": UNKNOWN, "since": None}
+            row |= {**dict.fromkeys(NOBODY_KNOWS, UNKNOWN), "since": None}
             groups.setdefault(address.split("/")[0], []).append(row)
     listed = [{"name": name, "sources": rows, "drill": None} for name, rows in groups.items()]
     return {

@@ -39,8 +39,8 @@ RESTORING, RESTORED, DAMAGED, CHECKED, FAILED, PROMOTING = (
 @dataclass(frozen=True, slots=True)
 class Scratch:
     """One scratch restore. `asked` is what the user wrote; `sources` which streams as of which points; `roots` are
-    pairs (path in the tree, where that came from); `checks` what each check came to; `moves` how it is promoted. Times
-    in microseconds, paths as os.fsdecode gives them."""
+    pairs (path in the tree, where that came from); `checks` what each check came to; `moves` how it is promoted,
+    `though` what spoke against that. Times in microseconds, paths as os.fsdecode gives them."""
 
     id: str
     tree: str
@@ -55,6 +55,7 @@ class Scratch:
     checks: tuple[Mapping[str, Any], ...] = ()
     changed: int = 0
     moves: tuple[Mapping[str, Any], ...] = ()
+    though: str = ""
 
     @property
     def root(self) -> bytes:

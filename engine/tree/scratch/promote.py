@@ -32,10 +32,12 @@ WHOLE = "."
 
 
 def promote(home: Path, scratch: Scratch, to: Path | None, *, aside: bool, changed: bool) -> list[Mapping[str, Any]]:
-    """Put a scratch restore in its place; answers the moves: {from, to, aside, bytes_copied}. It is gone afterwards.
+    """Put a scratch restore in its place; answers the moves: {from, to, aside, copied, though}. It is gone
+    afterwards.
 
     Refused when it is not whole, a check failed, something stands there and `aside` was not said; VerificationFailed
-    when it is not as it was checked, unless `changed`. Without `to` all goes where it came from.
+    when it is not as it was checked, unless `changed`: then `though` says what spoke against it. Without `to` all goes
+    where it came from.
     """
     if scratch.state == PROMOTING:
         return _finish(home, scratch)
@@ -47,8 +49,10 @@ def promote(home: Path, scratch: Scratch, to: Path | None, *, aside: bool, chang
         )
     moves = planned(scratch, to)
     _refuse_what_stands(moves, aside)
-    before = verified(home, scratch, changed)
-    known = replace(scratch, state=PROMOTING, moves=tuple(_marked(move, scratch.id) for move in moves))
+    before, differing = verified(home, scratch, changed)
+    though = _though(scratch, differing)
+    marked = tuple(_marked(move, scratch.id) for move in moves)
+    known = replace(scratch, state=PROMOTING, moves=marked, though=though)
     if manifest.marks(scratch.root) != before:
         raise _written_to(scratch)
     place.save(home, known)
@@ -68,18 +72,31 @@ def planned(scratch: Scratch, to: Path | None) -> list[tuple[bytes, bytes]]:
     return [(scratch.root, target)]
 
 
-def verified(home: Path, scratch: Scratch, changed: bool) -> dict[str, tuple[int, int]]:
-    """Read all of the tree and compare it with what was checked; what tells later whether it is still so."""
+def verified(home: Path, scratch: Scratch, changed: bool) -> tuple[dict[str, tuple[int, int]], int]:
+    """Read all of the tree and compare it with what was checked; what tells later whether it is still so, and how many
+    paths differ."""
     held = manifest.take(scratch.root)
     found = list(manifest.differing(manifest.read(place.manifest_file(home, scratch)), held.rows))
     if found and not changed:
         first = ", ".join(f"{name} ({what})" for name, what in found[:NAMED])
         raise VerificationFailed(
-            f"scratch {scratch.id} is not as it was checked: {len(found):,} paths differ: {first}",
-            hint="check it again, or restore anew; --changed promotes it as it is",
+            f"scratch {scratch.id} is not as it was checked: {_differ(len(found))}: {first}",
+            hint="find out who wrote there, or restore anew",
             details={"changes": [{"path": name, "what": what} for name, what in found[:100]]},
         )
-    return dict(held.marks)
+    return dict(held.marks), len(found)
+
+
+def _though(scratch: Scratch, differing: int) -> str:
+    """What speaks against a tree that is taken as it is; empty for one that is what it should be."""
+    said = ["its last check failed"] if scratch.state == FAILED else []
+    if differing:
+        said.append(f"{_differ(differing)} from what was {'checked' if scratch.state == CHECKED else 'kept'}")
+    return " and ".join(said)
+
+
+def _differ(count: int) -> str:
+    return "1 path differs" if count == 1 else f"{count:,} paths differ"
 
 
 def _within(scratch: Scratch, path: str) -> bytes:
@@ -156,7 +173,8 @@ def _finish(
                 _take_place(source, target, aside)
         _keep_aside(os.fsencode(scratch.moves[index].get("staged", "")) or source, aside)
         sync_directory(os.path.dirname(os.fsdecode(target)))
-        moved.append({"from": move["from"], "to": move["to"], "aside": move["aside"] or None, "copied": copied})
+        done = {"from": move["from"], "to": move["to"], "aside": move["aside"] or None, "copied": copied}
+        moved.append({**done, "though": scratch.though or None})
     _refuse_changed(scratch, marks)
     place.forget(home, scratch)
     return moved
