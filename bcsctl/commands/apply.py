@@ -67,7 +67,7 @@ def command(
     if plan_file and paths:
         raise UsageError("PATHS and --plan exclude each other", hint="a saved plan knows its policies")
     at = settings(home, paths)
-    from bcsctl.commands.recover import revived
+    from bcsctl.restoring.recover_here import revived
 
     revived(at)  # before anything else: after a reboot their readers wait
 

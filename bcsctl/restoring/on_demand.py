@@ -39,7 +39,7 @@ def on_demand(
     into_protected: bool = False,
 ) -> int:
     """Make the tree, and return when it can be used."""
-    from engine.fill.life.recoveries import clear
+    from engine.fill.life.recoveries import clear, refuse_filling
     from engine.recovery.on_demand import making
     from engine.recovery.own_history import refuse_into_protected
     from engine.recovery.restoring import prepare
@@ -55,6 +55,7 @@ def on_demand(
         point = there.point(at)
         if not dry_run:
             clear(where.home, os.path.realpath(target))
+            refuse_filling(where.home, os.path.realpath(target))
         prepared = prepare(there.journal, there.session, there.stream, point, wanted.path, target)
         if not into_protected:
             refuse_into_protected(there.journal, [prepared], wanted.path, prepared.plan.target)

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bcsctl.commands.validate import counted
-from bcsctl.entries import damage_is_a_difference
+from bcsctl.entries import as_of, damage_is_a_difference
 from bcsctl.opening import Scene, scenes
 from bcsctl.output import BAD, BUSY, GOOD, print_json, printable, say, tell
 from bcsctl.restoring.acts import BEGUN, ENDED, record
 from bcsctl.restoring.here import Asked, prepared_parts
 from bcsctl.restoring.on_demand import begin, rate_of
-from bcsctl.restoring.view import render_plans, unreadable
+from bcsctl.restoring.view import point_of, render_plans, unreadable
 from bcsctl.settings import Settings
 from engine.model.errors import BcsError, Failed, Refused, UsageError
 from engine.model.times import format_about, format_size
@@ -72,7 +72,7 @@ def _ready(
 ) -> list[tuple[str, Prepared]]:
     """All that is about to be made. Refused, and nothing was touched, when one of the trees can't be, or there is no
     room for all of them."""
-    from engine.fill.life.recoveries import clear
+    from engine.fill.life.recoveries import clear, refuse_filling
     from engine.recovery.on_demand import making
     from engine.recovery.own_history import refuse_into_protected
     from engine.tree.target import check_target
@@ -86,6 +86,7 @@ def _ready(
             raise Refused(f"a link leads from {place} elsewhere", hint="name another directory; nothing was touched")
         if not asked.dry_run:
             clear(where.home, os.path.realpath(place))
+        refuse_filling(where.home, os.path.realpath(place))
         check_target(place)
         making.mechanism_for(place, mechanism)
     _refuse_without_room(found[0].session, [one for _, one in prepared], target)
@@ -174,7 +175,8 @@ def _render(row: Mapping[str, Any]) -> None:
     if not row["lasting"]:
         say(f"{place} does not keep through a power cut what was filled: it would have to begin anew", BUSY)
     size = f"{row['files']:,} files, {format_size(row['bytes'])}"
-    say(f"{row['address']} can be used in {place}: {size}, after {format_about(round(row['seconds'] * 1e6))}")
+    took = format_about(round(row["seconds"] * 1e6))
+    say(f"{row['address']} can be used in {place}: {size} {as_of(point_of(row))}, after {took}")
 
 
 def _render_all(answer: Mapping[str, Any]) -> None:
@@ -183,4 +185,5 @@ def _render_all(answer: Mapping[str, Any]) -> None:
     not_made = f", {failed} could NOT be made" if failed else ""
     size = f"{answer['files']:,} files, {format_size(answer['bytes'])}"
     tell(f"{text}{not_made}: {size}, after {format_about(round(answer['seconds'] * 1e6))}", BAD if failed else GOOD)
-    say(f"`bcsctl recover list` shows how far each is; their order is {answer['order']}")
+    finish = f"`bcsctl recover finish {answer['order']}` waits for the rest of all"
+    say(f"their order is {answer['order']}: `bcsctl recover list` shows how far each is, {finish}")

@@ -25,7 +25,8 @@ WAIT_SECONDS = 2.0
 
 def of_host(where: Settings, id: str) -> dict[str, Any] | None:
     """The tree on a host that is meant; None when it is one of this machine. NothingThere when it may be both."""
-    here = [each for each in recoveries.recoveries(where.home) if id and each.recipe.id.startswith(id)]
+    known = [each.recipe for each in recoveries.recoveries(where.home)]
+    here = any(id and (each.id.startswith(id) or each.order.startswith(id)) for each in known)
     there = find(where, id)
     if here and there is not None:
         raise NothingThere(f"several recoveries begin with '{id}'", hint="`bcsctl recover list` shows them")

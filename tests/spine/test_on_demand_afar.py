@@ -113,6 +113,9 @@ def test_it_is_steered_from_here(scene: Scene, mechanism: str) -> None:
     id = scene.begin(target, "--mechanism", mechanism, "--rate", "1KiB")["id"]
     scene.site.json("recover", "pause", id[:6])
     scene.site.wait(lambda: scene.one(id)["state"] == "paused", 20, "the pause")
+    assert (scene.one(id)["rate_bytes"], scene.one(id)["seconds_left"]) == (0, None)
+    twice = ("restore", ADDRESS, "--to", f"b:{target}", "--on-demand", "--json")
+    assert f"recovery {id} fills {target}" in scene.site.run(*twice, check=False).stdout.decode()
     scene.site.json("recover", "resume", id, "--rate", "2KiB")
     scene.site.wait(lambda: scene.one(id)["state"] == "filling", 20, "it to go on")
     cancelled = scene.site.json("recover", "cancel", id, "--yes")

@@ -83,6 +83,49 @@ def test_one_recovery_for_each_source_under_one_order(site: Site, tmp_path: Path
     assert site.json("query", wanted)["rows"] == [["recover", 3], ["restore", 3], ["restoring", 3]]
 
 
+def test_an_order_is_steered_as_one(site: Site, tmp_path: Path) -> None:
+    """Its id, or the beginning of it, stands for all its recoveries that have not ended; each gets its own line."""
+    asked = ["restore", GROUP, "--at", "mark:whole", "--on-demand", "--to", str(tmp_path / "back"), "--rate", "1KiB"]
+    said = site.run(*asked).stderr.decode()
+    now = living(site)
+    order, ids = now[0]["order"], [each["id"] for each in now]
+    for each in now:
+        assert f"point:{each['point']} " in next(line for line in said.splitlines() if f"{each['address']} can" in line)
+    assert f"`bcsctl recover finish {order}`" in said
+    paused = site.run("recover", "pause", order[:8]).stdout.decode()
+    assert sorted(paused.splitlines()) == sorted(f"recovery {id} is paused" for id in ids)
+    assert {(each["state"], each["rate_bytes"], each["seconds_left"]) for each in living(site)} == {("paused", 0, None)}
+    assert all(row.split()[-2:] == ["-", "-"] for row in site.run("recover", "list").stdout.decode().splitlines()[1:])
+    told = site.json("recover", "resume", order, "--rate", "2KiB")
+    assert told["order"] == order and {each["state"] for each in told["recoveries"]} == {"filling"}
+    site.run("recover", "cancel", ids[0], "--yes")
+    refused = site.run("recover", "cancel", order, check=False)
+    assert refused.returncode == 2 and len(living(site)) == 2  # nobody can be asked
+    assert len(site.run("recover", "finish", order).stdout.decode().splitlines()) == 2 and living(site) == []
+    ended = site.run("recover", "pause", order, check=False)
+    assert ended.returncode == 4 and ended.stdout.decode().count("has ended") == 3
+    assert site.run("recover", "pause", "no such order", check=False).returncode == 5
+
+
+def test_an_order_is_cancelled_as_one(site: Site, tmp_path: Path) -> None:
+    _, told = restore(site, tmp_path / "back", "--rate", "1KiB")
+    assert {each["state"] for each in site.json("recover", "cancel", told["order"], "--yes")["recoveries"]} == {
+        "cancelled"
+    }
+    assert not any((tmp_path / "back" / "localhost").iterdir())
+
+
+def test_a_place_that_is_being_filled_names_its_recovery(site: Site, tmp_path: Path) -> None:
+    _, told = restore(site, tmp_path / "back", "--rate", "1KiB")
+    code, again = restore(site, tmp_path / "back")
+    first = told["sources"][0]
+    assert code == 4 and f"recovery {first['id']} fills" in again["error"]["message"]
+    assert "`bcsctl recover list`" in again["error"]["hint"]
+    one = ["restore", first["address"], "--on-demand", "--to", first["dir"], "--json"]
+    alone = json.loads(site.run(*one, check=False).stdout)
+    assert alone["error"]["details"] == {"recovery": first["id"]}
+
+
 def test_nothing_begins_before_all_of_it_can(site: Site, tmp_path: Path) -> None:
     """What stands at the last place, a link that leads elsewhere, a moment that one does not have."""
     target = tmp_path / "back"

@@ -68,10 +68,12 @@ class Recovery:
 
     @property
     def seconds_left(self) -> float | None:
-        """At the rate of the last seconds; None when nobody knows."""
+        """At the rate of the last seconds; None when nobody knows, or nobody fills."""
         left = self.progress.bytes_total - self.progress.bytes_filled
         if not self.living or left <= 0:
             return 0.0
+        if self.word in (PAUSED, UNGUARDED, CUT_OFF):
+            return None
         return left / self.progress.rate_bytes if self.progress.rate_bytes > 0 else None
 
 
@@ -100,17 +102,37 @@ def clear(home: Path, directory: str) -> None:
                 _drop(recovery)
 
 
+def refuse_filling(home: Path, directory: str) -> None:
+    """Refused for the directory of a tree that lives: it is being filled already."""
+    for recovery in recoveries(home):
+        if recovery.living and recovery.recipe.dir == directory:
+            id = recovery.recipe.id
+            raise Refused(
+                f"recovery {id} fills {directory} already, with {recovery.recipe.address} as of "
+                f"point:{recovery.recipe.position}",
+                hint=f"`bcsctl recover list` shows how far it is, `bcsctl recover finish {id}` waits for the rest, "
+                f"`bcsctl recover cancel {id}` removes the tree",
+                details={"recovery": id},
+            )
+
+
 def _guarded(place: Place) -> bool:
     return any(living(place, role) is not None for role in (ROLE, FILLER, HOLDER)) or being_made(place)
 
 
-def find(home: Path, id: str) -> Recovery:
-    """By its id or the beginning of it. NothingThere when there is none, or more than one."""
-    found = [each for each in recoveries(home) if each.recipe.id.startswith(id)] if id else []
-    if len(found) != 1:
-        what = "several recoveries begin" if found else "no recovery begins"
+def meant(home: Path, id: str) -> tuple[str, list[Recovery]]:
+    """By an id or the beginning of it: a recovery, ("", [it]), or all of an order, (order, those). NothingThere when
+    there is none, or more than one."""
+    known = recoveries(home) if id else []
+    found = [each for each in known if each.recipe.id.startswith(id)]
+    orders = {each.recipe.order for each in known if each.recipe.order.startswith(id)}
+    if len(found) + len(orders) != 1:
+        what = "several recoveries begin" if found or orders else "no recovery and no order begins"
         raise NothingThere(f"{what} with '{id}'", hint="`bcsctl recover list` shows them")
-    return found[0]
+    if found:
+        return "", found
+    [order] = orders
+    return order, [each for each in known if each.recipe.order == order]
 
 
 def want(recovery: Recovery, **changes: object) -> Wanted:

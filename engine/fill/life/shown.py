@@ -27,7 +27,7 @@ def as_json(found: Recovery) -> dict[str, Any]:
         "bytes_filled": filled(found),
         "bytes_total": recipe.bytes,
         "files_left": now.files_left,
-        "rate_bytes": now.rate_bytes if found.state.state == FILLING else 0,
+        "rate_bytes": now.rate_bytes if found.word == FILLING else 0,
         "seconds_left": found.seconds_left,
         "waiting": now.waiting,
         "away": now.away,

@@ -24,6 +24,7 @@ from engine.fill.base import Place, Recipe
 from engine.fill.kept import names
 from engine.fill.life import making
 from engine.fill.life.making import Tree, have_room, nearest
+from engine.fill.life.recoveries import refuse_filling
 from engine.fill.tree import conditions
 from engine.fill.tree.skeleton import Node
 from engine.model.errors import Damaged, Refused, Unreachable
@@ -56,6 +57,7 @@ def make(place: Place, order: Order, client: TreeClient, clock: Clock = SYSTEM) 
     """Make it, and return when it is guarded and can be used: the attributes that could not be set, and the epoch in
     which its source's history goes on. Refused, UsageError where it can't be; Unreachable without the node. Then
     nothing stays."""
+    refuse_filling(place.path.parent.parent, os.path.realpath(order.job["dir"]))
     target = Path(os.fsdecode(_landing(order)))
     made_dir = not target.exists()
     plan = client.plan()
