@@ -10,6 +10,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from engine.env.clock import Clock
@@ -59,7 +60,7 @@ class AuditLog:
 
         `at` is when it was done, microseconds, if that was not now.
         """
-        payload = json.dumps({"what": what, "who": who, "details": dict(details)}, sort_keys=True)
+        payload = json.dumps(_readable({"what": what, "who": who, "details": dict(details)}), sort_keys=True)
         topic = what.encode("utf-8", "replace").decode()
         with self._writing:
             for tries_left in reversed(range(_TRIES)):
@@ -120,6 +121,20 @@ class AuditLog:
         builder.record(self._clock.now() if at is None else at, topic, payload)
         buffers, _ = builder.encode()
         return decode(b"".join(buffers))
+
+
+def _readable(value: Any) -> Any:
+    """The same without what is no Unicode, which readers of JSON refuse: bytes of names that are no UTF-8 become
+    escapes, `\\xff`. What told them as `path` has them in `path_base64` too."""
+    if isinstance(value, str):
+        with suppress(UnicodeEncodeError):
+            return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {_readable(key): _readable(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_readable(each) for each in value]
+    return value
 
 
 def _cut(value: Any) -> Any:
