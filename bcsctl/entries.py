@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bcsctl.output import local_time
 from engine.model import xattrs
 from engine.model.errors import Damaged, VerificationFailed
-from engine.model.points import Point
+from engine.model.points import Point, unseen_json
 from engine.model.times import format_time
 from engine.tree.paths import path_json as path_json
 
@@ -42,8 +42,9 @@ def inode_json(inode: Inode) -> dict[str, Any]:
 
 
 def point_json(point: Point) -> Mapping[str, str]:
-    """Which point answers: its name, its time, its class."""
-    return {"point": str(point.position), "at": format_time(point.at), "class": point.point_class}
+    """Which point answers: its name, its time, its class; and since when nobody has watched, while nobody does."""
+    named = {"point": str(point.position), "at": format_time(point.at), "class": point.point_class}
+    return named | unseen_json(point)
 
 
 def when(point: Point) -> str:

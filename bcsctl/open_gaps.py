@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from bcsctl.node_client import get
+from bcsctl.output import BUSY, local_time, printable, say
 from bcsctl.settings import Settings
 from engine.model.errors import BcsError
-from engine.recovery.word import Word, word_of
+from engine.model.times import parse_time
+from engine.recovery.word import SILENCE, Word, word_of
 
-__all__ = ["Word", "ask", "word_of"]
+__all__ = ["Word", "ask", "say_unseen", "word_of"]
 
 
 def ask(settings: Settings, addresses: Collection[str]) -> Word | None:
@@ -24,3 +27,13 @@ def ask(settings: Settings, addresses: Collection[str]) -> Word | None:
             if row["address"] in addresses:
                 return word_of(row)
     return None
+
+
+def say_unseen(address: str, told: Mapping[str, Any]) -> None:
+    """What the newest state of a source lacks while nobody watches it: `told` as `unseen_json` has it."""
+    if "unseen_since" not in told:
+        return
+    since, reason = local_time(parse_time(told["unseen_since"], 0), 6), printable(told["unseen_reason"])
+    silent = reason in (SILENCE["silent"], SILENCE["refused"])
+    what = f"{reason} since {since}" if silent else f"a gap is open since {since} ({reason})"
+    say(f"{address}: {what}: what changed since is not in it", BUSY)

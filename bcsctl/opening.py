@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bcsctl.output import BUSY, local_time, say
@@ -13,7 +13,7 @@ from bcsctl.settings import Settings
 from engine.env.clock import SYSTEM
 from engine.model.errors import BcsError, NothingThere, Refused, UsageError
 from engine.model.ids import parse_address, split_path
-from engine.model.points import Point, parse_moment
+from engine.model.points import Point, parse_moment, unseen_json
 from engine.model.times import MINUTE
 from engine.plan.access import EVERYTHING, Sight
 from engine.plan.scope import Scope, chosen, parse_scope
@@ -51,20 +51,29 @@ class Scene:
         """The recovery point that `--at` means; NothingThere with the neighbours.
 
         A time in a gap that the node knows to be open has none. Where nobody knows whether the source was idle, the
-        last point before it answers, and it is said.
+        last point before it answers, and it is said. So it is of `latest` while a gap is open (Point.unseen).
         """
         from engine.query.points import known_until, point_for
 
         now = SYSTEM.now()
         asked = parse_moment(moment, now)
-        if asked.at is None:
+        if asked.position is not None or asked.label is not None:
             return point_for(self.session, self.stream.id, asked, now)
         word = self.word()
+        if asked.at is None:
+            return self._newest(point_for(self.session, self.stream.id, asked, now), word)
         found = point_for(self.session, self.stream.id, asked, now, word.gap if word else None)
         known = max(known_until(self.session, self.stream.id), word.through_at or 0 if word else 0)
         if asked.at > known + UNHEARD:
             why = "" if word else " (no running node knows this source)"
             say(f"nothing is known after {local_time(known, 6)}{why}: this is the last point before it", BUSY)
+        return found
+
+    def _newest(self, point: Point, word: Word | None) -> Point:
+        from bcsctl.open_gaps import say_unseen
+
+        found = replace(point, unseen=word.gap if word else None)
+        say_unseen(self.address, unseen_json(found))
         return found
 
     def path(self, point: Point, path: bytes) -> bytes:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from bcsctl.node_client import get
+from bcsctl.open_gaps import say_unseen
 from bcsctl.output import BUSY, DIM, GOOD, print_json, printable, say
 from bcsctl.restoring import remote as restore_remote
 from bcsctl.restoring.here import Asked, with_command
@@ -103,6 +104,7 @@ def _one(where: Settings, asked: Asked, wanted: restore_remote.Asked) -> int:
             render_plan(told, wanted.address, wanted.place)
         return 0
     told = _done(where, asked, wanted)
+    say_unseen(wanted.address, told)
     damaged = told.pop("damaged")
     if asked.as_json:
         print_json(told)
@@ -163,10 +165,13 @@ def _say_more(told: Mapping[str, Any]) -> None:
 def _planned(where: Settings, asked: Asked, wanted: restore_remote.Asked) -> dict[str, Any]:
     try:
         if wanted.way == SCRATCH:
-            return {"address": wanted.address, **restore_remote.planned(where.endpoint, wanted)}
-        return {"address": wanted.address, **restore_remote.looked(where.endpoint, wanted, asked.as_json)}
+            told = restore_remote.planned(where.endpoint, wanted)
+        else:
+            told = restore_remote.looked(where.endpoint, wanted, asked.as_json)
     except NothingThere as error:
         raise (with_command(error, asked) if asked.scope.one else error) from None
+    say_unseen(wanted.address, told)
+    return {"address": wanted.address, **told}
 
 
 def _done(where: Settings, asked: Asked, wanted: restore_remote.Asked) -> dict[str, Any]:

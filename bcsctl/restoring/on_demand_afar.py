@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from bcsctl.entries import damage_is_a_difference
 from bcsctl.node_client import get, post, told_how_to_start
+from bcsctl.open_gaps import say_unseen
 from bcsctl.opening import Named
 from bcsctl.output import BUSY, print_json, say
 from bcsctl.restoring.on_demand import planned, rate_of, render
@@ -54,6 +55,7 @@ def on_demand_afar(
     with damage_is_a_difference(), told_how_to_start(where):
         opened = request_json(where.endpoint, "POST", "/v1/restores", body, timeout_seconds=300)
         answer = {"address": wanted.address, **opened}
+        say_unseen(wanted.address, opened)
         if dry_run:
             return planned({**answer, "mechanism": mechanism or "what the host has", "host": host}, as_json)
         answer.pop("version", None)

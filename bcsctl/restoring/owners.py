@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bcsctl.opening import Scene
+from engine.env.clock import SYSTEM
 from engine.model.errors import UsageError
+from engine.model.points import Moment
 
 if TYPE_CHECKING:
     from engine.plan.owners import Owners
@@ -30,10 +32,12 @@ def ownership(there: Scene, text: str) -> Ownership:
     if text == NONE:
         return Ownership(False)
     from engine.env.accounts import known_here
+    from engine.query.points import point_for
     from engine.recovery.owners import known_then
 
     table = table_of(text)
-    then = known_then(there.journal, there.session, there.stream, there.point("latest").position)
+    newest = point_for(there.session, there.stream.id, Moment("latest"), SYSTEM.now())
+    then = known_then(there.journal, there.session, there.stream, newest.position)
     return Ownership(True, parse_owners(table, then, known_here))
 
 

@@ -90,7 +90,8 @@ def looked(endpoint: Endpoint, asked: Asked, as_json: bool) -> dict[str, Any]:
         say(f"{error.message}: nobody has looked at what is there", BUSY)
         return planned(endpoint, asked)
     plan = {**told["plan"], "standing": told["standing"]}
-    return {**{name: told[name] for name in ("point", "at", "class")}, "plan": plan, "dry_run": True}
+    of_point = ("point", "at", "class", "unseen_since", "unseen_reason")
+    return {**{name: told[name] for name in of_point if name in told}, "plan": plan, "dry_run": True}
 
 
 def carried_out(endpoint: Endpoint, asked: Asked, as_json: bool) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from engine.model.errors import NothingThere, UsageError
 from engine.model.ids import Position, parse_position
@@ -21,13 +21,15 @@ LABEL_CHARS_MAX = 100
 @dataclass(frozen=True, slots=True)
 class Point:
     """The end of a pass. `at` is site time and bounds its changes from above; `committed_at`
-    the node's time; `label` names it when a bookmark stands on it."""
+    the node's time; `label` names it when a bookmark stands on it. `unseen` is the gap that is open now, of a point
+    that answers `latest`: what changed since is not in it."""
 
     position: Position
     at: int
     committed_at: int
     point_class: str
     label: str = ""
+    unseen: Gap | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,12 @@ def check_label(text: str) -> str:
             "before-upgrade",
         )
     return text
+
+
+def unseen_json(point: Point) -> dict[str, str]:
+    """Since when nobody has watched, and why; empty where nothing is open."""
+    gap = point.unseen
+    return {} if gap is None else {"unseen_since": format_time(gap.from_at), "unseen_reason": gap.reason}
 
 
 def parse_moment(text: str, now: int) -> Moment:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.model.points import Point
+from engine.model.points import Point, unseen_json
 from engine.model.times import format_time
 from engine.query.unreadable import Stale
 from engine.recovery.restoring import BYTES_A_SECOND, Outcome, Prepared
@@ -14,8 +14,9 @@ from engine.tree.paths import failures_json, path_json
 
 
 def point_json(point: Point) -> dict[str, str]:
-    """Which point answers: its name, its time, its class."""
-    return {"point": str(point.position), "at": format_time(point.at), "class": point.point_class}
+    """Which point answers: its name, its time, its class; and since when nobody has watched, while nobody does."""
+    named = {"point": str(point.position), "at": format_time(point.at), "class": point.point_class}
+    return named | unseen_json(point)
 
 
 def plan_json(prepared: Prepared, target: bytes, data: int | None = None) -> dict[str, Any]:
@@ -68,6 +69,14 @@ def in_all(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             elif isinstance(value, int | float | list):
                 summed[name] = summed[name] + value if name in summed else value
     return {name: round(value, 3) if isinstance(value, float) else value for name, value in summed.items()}
+
+
+def plans_in_all(plans: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Several plans as one; without `data_bytes` where one has none: of some alone it would look like all."""
+    plan = in_all(plans)
+    if any("data_bytes" not in each for each in plans):
+        plan.pop("data_bytes", None)
+    return plan
 
 
 def unreadable_json(found: Sequence[Stale]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from bcsctl.open_gaps import word_of
+from bcsctl.output import local_time
 from engine.agent.ship.client import HttpNode
 from engine.env.clock import SYSTEM
 from engine.model.points import Gap
@@ -75,7 +77,13 @@ def test_a_silent_agent_is_an_open_gap(run: Run, node: Site, tmp_path: Path) -> 
     agent = HttpNode(node.socket)
     agent.open_stream(stream, "localhost", "w", None)
     builder = BatchBuilder(stream, 1, 1, NO_HASH)
-    builder.mark(at, "baseline", point_class="quiet")
+    above = 0
+    for name in (tmp_path / "data").parts[1:]:
+        made = builder.inode(at, None, "d", 0o755, os.getuid(), os.getgid(), 0, at * 1000)
+        builder.dentry(at, above, os.fsencode(name), made)
+        above = made
+    builder.dentry(at, above, b"x", builder.inode(at, None, "f", 0o644, os.getuid(), os.getgid(), 0, at * 1000))
+    point = f"1.{builder.mark(at, 'baseline', point_class='quiet')}"
     agent.send(stream, "localhost", builder.encode()[0])
     agent.close()
     shown = run("points", address, "--json").json
@@ -83,10 +91,20 @@ def test_a_silent_agent_is_an_open_gap(run: Run, node: Site, tmp_path: Path) -> 
     assert "the agent is silent" in shown["gaps"][0]["reason"]
     assert "still open" in run("points", address).text
     assert run("cat", f"{address}:/x", "--at", "-10s", "--json").json["error"]["details"] == {
-        "before": {"point": "1.1", "at": format_time(at)},
+        "before": {"point": point, "at": format_time(at)},
         "after": None,
     }
     refused = run("restore", address, "--at", "-10s", "--to", tmp_path / "back")
     assert refused.code == 5
     assert "lies in a gap" in refused.err
     assert "lies in a gap" not in run("ls", address).err
+    word = f"{address}: the agent is silent since {local_time(at, 6)}: what changed since is not in it"
+    missing = {"unseen_since": format_time(at), "unseen_reason": "the agent is silent"}
+    restore = ("restore", address, "--to", tmp_path / "back")
+    for command in (("ls", address), ("cat", f"{address}:{tmp_path}/data/x"), (*restore, "--dry-run"), restore):
+        told = run(*command, "--json")
+        assert (told.code, told.err.count(word), {name: told.json[name] for name in missing}) == (0, 1, missing)
+    group = run("restore", "docs", "--to", tmp_path / "all")
+    assert (group.code, group.err.count(word)) == (0, 1)
+    named = run("ls", address, "--at", f"point:{point}", "--json")
+    assert (named.code, named.err, missing.keys() & named.json.keys()) == (0, "", set())

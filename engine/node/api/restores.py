@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -263,19 +264,22 @@ async def _prepared(parts: Parts, id: str, asked: dict[str, Any]) -> tuple[Point
     """The point that answers, and all that is sent of it; worked out on a reader's thread."""
     now, stream = parts.clock.now(), str(asked["stream"])
     moment = parse_moment(asked["at"], now)
-    gap = None if moment.at is None else await asyncio.to_thread(_open_gap, parts, stream)
+    named = moment.position is not None or moment.label is not None
+    gap = None if named else await asyncio.to_thread(_open_gap, parts, stream)
     path = None if asked["path"] is None else os.fsencode(asked["path"])
 
     def work() -> tuple[Point, Sent]:
         with Session(parts.journal) as session:
             point = points.point_for(session, stream, moment, now, gap)
+            point = replace(point, unseen=gap if moment.at is None else None)
             if asked["in_place"]:
                 before = _before(session, asked, now)
                 asked["before_position"] = str(before.position)
                 ways = {"exact": asked["exact"], "verify": asked["verify"]}
                 return point, changes_to_send(parts.journal, session, id, stream, (before, point), path, **ways)
-            into, contents = os.fsencode(asked["dir"]), not asked["on_demand"]
-            sent = prepared_to_send(parts.journal, session, id, stream, lambda: point, path, into, contents=contents)
+            into = os.fsencode(asked["dir"])
+            ways = {"contents": not asked["on_demand"], "counted": asked["dry_run"]}
+            sent = prepared_to_send(parts.journal, session, id, stream, lambda: point, path, into, **ways)
             called = parts.desired.address(stream)
             own = called is not None and called.split("/")[1] == asked["host"]
             asked["how"] = errands.worked_out(parts.journal, session, sent.stream, point, asked, own)
