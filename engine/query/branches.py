@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engine.model.ids import Position
-from engine.model.lineage import lineage
+from engine.model.lineage import Epoch, lineage
 from engine.model.points import Point
 from engine.query import points
 from engine.query.session import Session
@@ -13,8 +14,8 @@ from engine.query.session import Session
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """The points of one epoch that lie behind where the current lineage left it: at `left`, since of an epoch that was
-    opened with this `cause`. `count` of them, the last is `last`."""
+    """The points of one epoch that lie behind where the current lineage left it: at `left`. `cause` is that of the
+    epoch which took its place when it was opened. `count` of them, the last is `last`."""
 
     epoch: int
     left: Position
@@ -48,6 +49,16 @@ def branches(session: Session, stream: str) -> list[Branch]:
         ]
         if inside:
             left = Position(number, end) if number in ends else epoch.parent or Position(number, 0)
-            cause = next((each.cause for each in known.values() if each.parent == left), epoch.cause)
+            cause = _left_for(known, number, last_lsn).cause
             found.append(Branch(number, left, cause, len(inside), inside[-1]))
     return found
+
+
+def _left_for(known: Mapping[int, Epoch], number: int, last_lsn: int) -> Epoch:
+    """The first epoch after this one of which the lineage does not hold all of it."""
+    for later in sorted(each for each in known if each > number):
+        ends = {span.epoch: span.lsn_last for span in lineage(known, later)}
+        end = ends.get(number, 0)
+        if end is not None and end < last_lsn:
+            return known[later]
+    return known[number]

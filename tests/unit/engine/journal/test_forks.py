@@ -44,6 +44,21 @@ def test_history_goes_on_from_an_older_point(journal: Journal, committer: Commit
         assert b"".join(told) == b"two"
 
 
+def test_each_branch_names_the_recovery_that_left_it(journal: Journal, committer: Committer, writer: Writer) -> None:
+    """Two recoveries to one point: the second leaves what was written after the first."""
+    first = writer.commit(baseline).position
+    writer.commit(file_of(b"two", b"two", 2))
+    committer.forks.open(writer.stream, first, "recovery x")
+    writer.open(None)
+    writer.commit(file_of(b"three", b"three", 3))
+    committer.forks.open(writer.stream, first, "recovery y")
+    writer.open(None)
+    writer.commit(file_of(b"four", b"four", 4))
+    with Session(journal) as session:
+        told = [(branch.epoch, branch.cause) for branch in branches(session, writer.stream)]
+    assert told == [(1, "recovery x"), (2, "recovery y")]
+
+
 def test_a_stream_without_branches_has_none(journal: Journal, committer: Committer, writer: Writer) -> None:
     writer.commit(file_of(b"one"))
     writer.name = "another"
