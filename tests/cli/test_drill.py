@@ -44,6 +44,9 @@ def test_objectives_are_checks_and_an_rpo_is_known_no_better_than_agents_are_hea
         ("rto", True),
         ("rpo", True),
     ]
+    said = evidence(rto=None, lost=8.0).checks[-1].message
+    assert said == "8.0 s, the objective is 5.0 s, passed within the 3.0 s that hearing from an agent may take"
+    assert "passed within" not in evidence(rto=None, lost=5.0).checks[-1].message
     assert [row.passed for row in evidence(rto=120.1, lost=8.1).checks[1:]] == [False, False]
     assert [row.name for row in evidence(rto=None).checks[1:]] == ["rpo"]
     assert evidence(rto=120.1).reason == "rto: 120.1 s, the objective is 2 m"
