@@ -140,14 +140,18 @@ def bring(
     from engine.recovery import unfinished
     from engine.recovery.errand import carry_out_all
     from engine.recovery.restore import Helping
-    from engine.recovery.told import act_json, in_all, outcome_json, plan_json, point_json
+    from engine.recovery.restoring import data_bytes
+    from engine.recovery.told import act_json, in_all, outcome_json, plan_json, plans_in_all, point_json
 
     owned = ownership(found[0], asked.owners)
     parts = ready(found, asked, target, terms, owned)
     scene_of = {there.address: there for there in found}
     if terms.begun is None:
         unfinished.note(where.home, _begun(asked, parts, target, terms))
-    plans = {part.address: plan_json(part.prepared, part.prepared.plan.target) for part in parts}
+    plans = {
+        part.address: plan_json(part.prepared, part.prepared.plan.target, data_bytes(found[0].session, part.prepared))
+        for part in parts
+    }
     recorded = True
     for part in parts:
         plan = {name: plans[part.address][name] for name in ("files", "bytes")}
@@ -171,11 +175,17 @@ def bring(
                 record(where, scene_of[part.address], part.prepared, ENDED, told)
 
     with progress(asked.as_json) as drawn, recording(broken_off):
-        task = drawn.add_task("restoring", total=sum(part.prepared.plan.bytes for part in parts) or None)
+        data = sum(plan.get("data_bytes", plan["bytes"]) for plan in plans.values())
+        task = drawn.add_task("restoring", total=data * (2 if asked.verify else 1) or None)
+
+        def moved(doing: str) -> Callable[[int, int], None]:
+            return lambda files, count: drawn.update(task, advance=count, description=doing)
+
         outcomes = carry_out_all(
             *(found[0].journal, found[0].session, parts),
             verify=asked.verify,
-            progress=lambda files, count: drawn.update(task, advance=count),
+            progress=moved("restoring"),
+            reading=moved("reading back"),
             helping=Helping(where.journal, master_key(where), os.cpu_count() or 1),
             owners=owned.kept,
             each=each,
@@ -183,7 +193,7 @@ def bring(
     if asked.scope.one:
         return {**sources[0], "recorded": recorded}, outcomes
     outcome = in_all([{name: row[name] for name in row if name != "plan"} for row in sources])
-    plan = in_all(list(plans.values()))
+    plan = plans_in_all(list(plans.values()))
     return {"address": asked.name, "plan": plan, **outcome, "sources": sources, "recorded": recorded}, outcomes
 
 
@@ -320,7 +330,7 @@ def _how(asked: Asked, terms: Terms) -> dict[str, Any]:
 def shown_plan(asked: Asked, session: Session, parts: Sequence[Part], place: str, *, is_directory: bool = True) -> int:
     """The dry run."""
     from engine.recovery.restoring import data_bytes
-    from engine.recovery.told import in_all, plan_json, point_json
+    from engine.recovery.told import plan_json, plans_in_all, point_json
     from engine.tree.standing import details
 
     rows: list[dict[str, Any]] = [
@@ -341,9 +351,7 @@ def shown_plan(asked: Asked, session: Session, parts: Sequence[Part], place: str
         else:
             render_plan(row, row["address"], row["plan"]["target"] if is_directory else place)
         return 0
-    plan = in_all([row["plan"] for row in rows])
-    if any("data_bytes" not in row["plan"] for row in rows):
-        plan.pop("data_bytes", None)  # of some alone it would look like all
+    plan = plans_in_all([row["plan"] for row in rows])
     answer = {"address": asked.name, "plan": plan, "sources": rows, "dry_run": True}
     if asked.as_json:
         print_json(answer)

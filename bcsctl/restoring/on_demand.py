@@ -42,7 +42,7 @@ def on_demand(
     from engine.fill.life.recoveries import clear, refuse_filling
     from engine.recovery.on_demand import making
     from engine.recovery.own_history import refuse_into_protected
-    from engine.recovery.restoring import prepare
+    from engine.recovery.restoring import data_bytes, prepare
     from engine.recovery.told import plan_json, point_json
 
     if where.site is not None:
@@ -59,7 +59,8 @@ def on_demand(
         prepared = prepare(there.journal, there.session, there.stream, point, wanted.path, target)
         if not into_protected:
             refuse_into_protected(there.journal, [prepared], wanted.path, prepared.plan.target)
-        plan = plan_json(prepared, prepared.plan.target)
+        data = data_bytes(there.session, prepared) if dry_run else None  # what is made at once does not wait for it
+        plan = plan_json(prepared, prepared.plan.target, data)
         answer: dict[str, Any] = {"address": wanted.address, **point_json(point), "plan": plan}
         if dry_run:
             return planned({**answer, "mechanism": making.mechanism_for(target, mechanism)}, as_json)

@@ -34,7 +34,8 @@ def several(where: Settings, asked: Asked, folder: str, mechanism: str | None, r
     """Make the trees, and return when all that can be made can be used. 1 if one could not be."""
     from engine.env.randomness import token_hex
     from engine.recovery.on_demand import making
-    from engine.recovery.told import in_all, plan_json, point_json
+    from engine.recovery.restoring import data_bytes
+    from engine.recovery.told import plan_json, plans_in_all, point_json
 
     if where.site is not None:
         raise UsageError(
@@ -45,11 +46,12 @@ def several(where: Settings, asked: Asked, folder: str, mechanism: str | None, r
     with damage_is_a_difference(), scenes(where, asked.scope) as found:
         ready = _ready(where, found, asked, target, mechanism)
         rows: list[dict[str, Any]] = [
-            {"address": address, **point_json(one.point), "plan": plan_json(one, one.plan.target)}
+            {"address": address, **point_json(one.point), "plan": plan_json(one, one.plan.target, data)}
             for address, one in ready
+            for data in [data_bytes(found[0].session, one) if asked.dry_run else None]
         ]
         answer: dict[str, Any] = {"address": asked.name, "dir": os.fspath(target)}
-        answer["plan"] = in_all([row["plan"] for row in rows])
+        answer["plan"] = plans_in_all([row["plan"] for row in rows])
         if asked.dry_run:
             return _planned({**answer, "sources": rows, "mechanism": making.mechanism_for(target, mechanism)}, asked)
         order = token_hex(ORDER_BYTES)

@@ -31,7 +31,7 @@ from engine.recovery.granting import End, Grant
 from engine.recovery.in_place import prepare as in_place
 from engine.recovery.in_place.sending import InPlaceSending
 from engine.recovery.in_place.told import in_place_json
-from engine.recovery.restoring import pieces_of, prepare_for
+from engine.recovery.restoring import data_bytes, pieces_of, prepare_for
 from engine.recovery.sending import TARGET, Sending
 from engine.recovery.told import plan_json, unreadable_json
 from engine.store.base import Missing
@@ -351,18 +351,24 @@ def prepared_to_send(
     to: bytes,
     *,
     contents: bool = True,
+    counted: bool = False,
 ) -> Sent:
-    """The tree at a point as it is sent to the directory `to`; without `contents` all but the bytes of files.
-    NothingThere for an unknown path."""
+    """The tree at a point as it is sent to the directory `to`; without `contents` all but the bytes of files, of which
+    the plan then says how many are no holes only if they are to be `counted`. NothingThere for an unknown path."""
     prepared = prepare_for(journal, session, streams.info(journal, stream), point(), path, TARGET)
-    sending = Sending(journal, id, stream, prepared.plan, pieces_of(session, prepared) if contents else {})
+    found = pieces_of(session, prepared) if contents else {}
+    sending = Sending(journal, id, stream, prepared.plan, found)
+    data = data_bytes(session, prepared) if counted and not contents else None
+    if contents:
+        ids = [made.inode.file_id for made in prepared.plan.files]
+        data = sum(piece.length for file_id in ids for piece in found.get(file_id, ()))
     told = {
         "files": len(prepared.plan.files),
         "names": prepared.plan.names,
         "bytes": prepared.plan.bytes,
         "unreadable": unreadable_json(prepared.unreadable),
     }
-    return Sent(prepared.stream, prepared.base, plan_json(prepared, to), told, sending)
+    return Sent(prepared.stream, prepared.base, plan_json(prepared, to, data), told, sending)
 
 
 def changes_to_send(

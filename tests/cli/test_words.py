@@ -108,4 +108,11 @@ def test_a_plan_tells_what_is_written_and_not_holes(run: Run, tmp_path: Path) ->
     asked = ("restore", ADDRESS, "--to", tmp_path / "back", "--dry-run")
     plan = run(*asked, "--json", home=home).json["plan"]
     assert (plan["bytes"], plan["data_bytes"]) == (1 << 30, 4096) and plan["seconds_estimated"] < 2
-    assert "1 with 4.0 KiB (1.0 GiB with their holes)" in run(*asked, home=home).text
+    for way in ((), ("--on-demand",)):
+        assert "1 with 4.0 KiB (1.0 GiB with their holes)" in run(*asked, *way, home=home).text
+    alone = (*asked, "--on-demand", "--json")
+    of_group = ("restore", address.group, "--to", tmp_path / "back", "--dry-run", "--on-demand", "--json")
+    scratch = ("restore", ADDRESS, "--to", "scratch", "--dry-run", "--json")
+    for way in (alone, of_group, scratch):
+        told = run(*way, home=home).json["plan"]
+        assert [told[name] for name in ("data_bytes", "seconds_estimated")] == [4096, plan["seconds_estimated"]]

@@ -110,6 +110,8 @@ def test_a_tree_on_a_host_is_there_at_once_and_whole_in_the_end(scene: Scene, me
 
 def test_it_is_steered_from_here(scene: Scene, mechanism: str) -> None:
     target = scene.hosts.base / "back"
+    plan = scene.begin(target, "--dry-run")["plan"]
+    assert plan["bytes"] - plan["data_bytes"] >= 60 << 20  # the hole
     id = scene.begin(target, "--mechanism", mechanism, "--rate", "1KiB")["id"]
     scene.site.json("recover", "pause", id[:6])
     scene.site.wait(lambda: scene.one(id)["state"] == "paused", 20, "the pause")
