@@ -53,6 +53,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Every command with its section and one line of help; its module is bcsctl/commands/NAME.py."""
 
 STAYING = ("serve", "mount")
+COMPLETING = "_BCSCTL_COMPLETE"
+"""Set by a shell that completes a command line."""
 SOON_OVER_OBJECTS = 1_000_000
 """All other commands are soon over: looking for cycles after so many new objects, and not 700, saves them a tenth."""
 
@@ -74,7 +76,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0] if args else ""
-        if name and not name.startswith("-") and name not in COMMANDS:
+        if name and not name.startswith("-") and name not in COMMANDS and not ctx.resilient_parsing:
             raise UsageError(f"there is no command '{name}'", hint=nearest(name))
         return super().resolve_command(ctx, args)
 
@@ -114,6 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     as_json = "--json" in arguments
     if arguments[:1] and arguments[0] not in STAYING:
         gc.set_threshold(SOON_OVER_OBJECTS)
+    if COMPLETING in os.environ:
+        importlib.import_module("bcsctl.completing")  # how bash is answered must be known before any command is
     try:
         code = cli.main(arguments, prog_name="bcsctl", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

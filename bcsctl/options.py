@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from engine.model.errors import UsageError
 from engine.model.times import parse_time
@@ -30,12 +31,20 @@ def exits(*codes: int) -> str:
     return "Exit codes: " + ", ".join(f"{code} {MEANINGS[code]}" for code in there) + "."
 
 
+def moments(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """What Tab offers after --at."""
+    from bcsctl.completing import MOMENT
+
+    return MOMENT(ctx, parameter, incomplete)
+
+
 def at_option(command: _Command) -> _Command:
     """`--at MOMENT` on a command, as parameter `at`."""
     return click.option(
         "--at",
         default="latest",
         metavar="MOMENT",
+        shell_complete=moments,
         help="As of when: latest, now, 2026-11-22T10:00:00Z, -5m, point:1.1234 or mark:LABEL.",
     )(command)
 

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from bcsctl.completing import ADDRESSES
 from bcsctl.entries import as_of, damage_is_a_difference, inode_json, path_json, point_json
 from bcsctl.opening import scene, source_named
 from bcsctl.options import at_option, exits
@@ -17,7 +18,7 @@ from engine.model.errors import UsageError
 
 
 @click.command("cat", cls=SiteCommand, epilog=exits(4, 5, 6))
-@click.argument("address", metavar="ADDRESS:PATH")
+@click.argument("address", metavar="ADDRESS:PATH", shell_complete=ADDRESSES)
 @at_option
 @site_option
 @home_option

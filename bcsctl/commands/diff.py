@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bcsctl.commands.validate import counted
+from bcsctl.completing import ADDRESSES, MOMENT
 from bcsctl.diff_folded import folded
 from bcsctl.disk_diff import Compared, compare, tell_unreadable
 from bcsctl.entries import damage_is_a_difference, inode_json, path_json, when
@@ -37,10 +38,10 @@ class DiffCommand(SiteCommand):
 
 
 @click.command("diff", cls=DiffCommand, epilog=exits(4, 5, 6))
-@click.argument("address", metavar="ADDRESS[:PATH]")
+@click.argument("address", metavar="ADDRESS[:PATH]", shell_complete=ADDRESSES)
 @click.option("--from", "before", metavar="MOMENT", help="The earlier moment, as --at of `ls` takes it.")
 @click.option("--to", "after", metavar="MOMENT", help="The later one (default: latest).")
-@click.option("--at", metavar="MOMENT", help="Compare this moment with the disk as it is now.")
+@click.option("--at", metavar="MOMENT", shell_complete=MOMENT, help="Compare this moment with the disk as it is now.")
 @click.option(
     "--disk",
     type=click.Path(path_type=Path, exists=True, file_okay=False),

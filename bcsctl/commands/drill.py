@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bcsctl.completing import GROUPS
 from bcsctl.drill_view import render, told_of
 from bcsctl.opening import journal, master_key
 from bcsctl.options import exits, of_group
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command("drill", cls=SiteCommand, epilog=exits(4, 5, 6))
-@click.argument("group")
+@click.argument("group", shell_complete=GROUPS)
 @click.option("--at", metavar="MOMENT", help="As of when, instead of what the policy says; random is any that is kept.")
 @click.option(
     "--check",

@@ -11,6 +11,7 @@ import click
 
 from bcsctl.commands.ls import group_name, user_name
 from bcsctl.commands.validate import counted
+from bcsctl.completing import ADDRESSES
 from bcsctl.entries import path_json
 from bcsctl.opening import named, scene
 from bcsctl.options import exits
@@ -27,7 +28,7 @@ COLOURS = {"created": GOOD, "removed": BAD}
 
 
 @click.command("log", cls=SiteCommand, epilog=exits(4, 5))
-@click.argument("address", metavar="ADDRESS:PATH")
+@click.argument("address", metavar="ADDRESS:PATH", shell_complete=ADDRESSES)
 @click.option("--limit", type=click.IntRange(min=1), help="How many, the latest last.")
 @click.option("--no-follow", is_flag=True, help="Only what was at this very path, not what a renamed file was before.")
 @site_option

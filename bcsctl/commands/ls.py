@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bcsctl.completing import ADDRESSES
 from bcsctl.entries import as_of, damage_is_a_difference, inode_json, mode_text, path_json, point_json
 from bcsctl.opening import scene, source_named
 from bcsctl.options import at_option, exits
@@ -27,7 +28,7 @@ COLOURS = {"d": "blue", "l": "cyan", "p": "yellow", "s": "magenta", "b": "yellow
 
 
 @click.command("ls", cls=SiteCommand, epilog=exits(4, 5))
-@click.argument("address", metavar="ADDRESS[:PATH]")
+@click.argument("address", metavar="ADDRESS[:PATH]", shell_complete=ADDRESSES)
 @at_option
 @click.option("--recursive", "-R", is_flag=True, help="All that is below, not only the directory's own entries.")
 @click.option("--sha256", "hashed", is_flag=True, help="Read every file listed, and show the SHA-256 of all of it.")

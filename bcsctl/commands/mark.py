@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from bcsctl.completing import GROUPS
 from bcsctl.node_client import START_HINT
 from bcsctl.options import exits, of_group
 from bcsctl.output import BAD, GOOD, json_option, print_json, tell
@@ -18,7 +19,7 @@ from engine.model.points import CRASH, check_label
 
 
 @click.command("mark", epilog=exits(4, 5))
-@click.argument("group")
+@click.argument("group", shell_complete=GROUPS)
 @click.option("--label", required=True, help="The mark's name; `--at mark:LABEL` finds it again.")
 @click.option(
     "--class",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bcsctl.completing import ADDRESSES
 from bcsctl.opening import journal
 from bcsctl.options import exits
 from bcsctl.output import BAD, json_option, local_time, print_json, say
@@ -33,7 +34,7 @@ READY_SECONDS, LOOK_SECONDS = 30.0, 0.02
 
 @click.command("mount", epilog=exits(4, 5))
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-@click.argument("address", required=False)
+@click.argument("address", required=False, shell_complete=ADDRESSES)
 @click.option("--daemon", is_flag=True, help="Return once it is mounted, and serve it in the background.")
 @home_option
 @json_option

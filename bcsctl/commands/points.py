@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from bcsctl.commands.validate import counted
+from bcsctl.completing import ADDRESSES
 from bcsctl.opening import scene
 from bcsctl.options import exits, period
 from bcsctl.output import BAD, BUSY, DIM, GOOD, json_option, local_time, print_json, say, table, tell
@@ -21,7 +22,7 @@ SHOWN = 20
 
 
 @click.command("points", cls=SiteCommand, epilog=exits(4, 5))
-@click.argument("address")
+@click.argument("address", shell_complete=ADDRESSES)
 @click.option("--from", "from_at", metavar="TIME", help="The first moment of the range.")
 @click.option("--to", "to_at", metavar="TIME", help="The last moment of the range.")
 @click.option("--class", "point_class", type=click.Choice(list(COLOURS)), help="Only points of this class.")

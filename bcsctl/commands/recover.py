@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from bcsctl.completing import RECOVERIES
 from bcsctl.options import exits
 from bcsctl.output import BAD, BUSY, DIM, GOOD, json_option, print_json, printable, say, table, tell
 from bcsctl.restoring import on_demand_afar, recover_afar, recover_here
@@ -40,7 +41,7 @@ def command() -> None:
 
 
 def _of_one(function: _Command) -> _Command:
-    for option in (json_option, home_option, site_option, click.argument("id")):
+    for option in (json_option, home_option, site_option, click.argument("id", shell_complete=RECOVERIES)):
         function = option(function)
     return function
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bcsctl.completing import GROUPS, REPORT_NAMES
 from bcsctl.opening import journal
 from bcsctl.options import exits
 from bcsctl.output import json_option, print_json, say
@@ -25,10 +26,10 @@ FORMATS = ("md", "html", "json")
 
 
 @click.command("report", epilog=exits(4, 5))
-@click.argument("name")
+@click.argument("name", shell_complete=REPORT_NAMES)
 @click.option("--from", "from_at", metavar="TIME", default="-30d", show_default=True, help="Where the period begins.")
 @click.option("--to", "to_at", metavar="TIME", help="Where it ends (default: now).")
-@click.option("--group", help="Of this group alone.")
+@click.option("--group", shell_complete=GROUPS, help="Of this group alone.")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="How (default: by the name of --output, else md).")
 @click.option("--output", metavar="FILE", help="Write it to a file instead of standard output.")
 @site_option

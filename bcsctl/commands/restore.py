@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from bcsctl.commands.scratch import CHECK_HELP
+from bcsctl.completing import RESTORED
 from bcsctl.entries import damage_is_a_difference
 from bcsctl.node_client import told_how_to_start
 from bcsctl.opening import Named, path_of
@@ -51,7 +52,7 @@ class Restore(click.Command):
 
 
 @click.command("restore", cls=Restore, epilog=exits(4, 5, 6))
-@click.argument("address", metavar="ADDRESS[:PATH]", default="")
+@click.argument("address", metavar="ADDRESS[:PATH]", default="", shell_complete=RESTORED)
 @click.option(
     "--to",
     "target",

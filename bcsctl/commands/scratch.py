@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from bcsctl.completing import SCRATCHES
 from bcsctl.options import exits
 from bcsctl.output import json_option
 from bcsctl.settings import home_option, settings
@@ -41,7 +42,7 @@ def list_command(home: str | None, as_json: bool) -> int:
 
 
 @command.command("check", epilog=exits(4, 5, 6))
-@click.argument("id")
+@click.argument("id", shell_complete=SCRATCHES)
 @click.option("--check", "commands", multiple=True, metavar="COMMAND", help=CHECK_HELP)
 @click.option("--check-timeout", default="1h", show_default=True, metavar="DURATION", help="How long each may take.")
 @click.option("--may-write", is_flag=True, help="What a check changes in the tree counts as checked.")
@@ -65,7 +66,7 @@ def check_command(
 
 
 @command.command("promote", epilog=exits(4, 5, 6))
-@click.argument("id")
+@click.argument("id", shell_complete=SCRATCHES)
 @click.option("--to", metavar="DIR", help="What it is to become; by default it goes where it came from.")
 @click.option("--aside", is_flag=True, help="Keep what stands there, as NAME.before-ID.")
 @click.option("--changed", is_flag=True, help="Take it though it is not as it was checked, or a check failed.")
@@ -92,7 +93,7 @@ def promote_command(
 
 
 @command.command("discard", epilog=exits(4, 5))
-@click.argument("id")
+@click.argument("id", shell_complete=SCRATCHES)
 @site_option
 @home_option
 @json_option

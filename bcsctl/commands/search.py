@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bcsctl.commands.validate import counted
+from bcsctl.completing import ADDRESSES
 from bcsctl.entries import damage_is_a_difference, path_json
 from bcsctl.opening import journal
 from bcsctl.options import exits, period
@@ -44,7 +45,7 @@ class SearchCommand(SiteCommand):
 
 @click.command("search", cls=SearchCommand, epilog=exits(4, 5, 6))
 @click.argument("pattern", required=False)
-@click.option("--source", "address", metavar="ADDRESS", help="In this source alone.")
+@click.option("--source", "address", metavar="ADDRESS", shell_complete=ADDRESSES, help="In this source alone.")
 @click.option("--from", "from_at", metavar="TIME", help="There at this time or later.")
 @click.option("--to", "to_at", metavar="TIME", help="There at this time or earlier.")
 @click.option("--larger", metavar="SIZE", help="At least this large, as 10MiB.")

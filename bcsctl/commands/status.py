@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from bcsctl.completing import GROUPS
 from bcsctl.node_client import START_HINT, get
 from bcsctl.opening import journal
 from bcsctl.options import exits
@@ -30,7 +31,7 @@ _Row = Mapping[str, Any]
 
 
 @click.command("status", epilog=exits(4, 5))
-@click.argument("group", required=False)
+@click.argument("group", required=False, shell_complete=GROUPS)
 @click.option("--hosts", is_flag=True, help="Show hosts: agent, state and since when, clock, certificate.")
 @click.option("--traffic", is_flag=True, help="Show bytes: read and changed on the host, sent, stored.")
 @click.option("--host", metavar="GLOB", help="Only sources on hosts whose names match.")
