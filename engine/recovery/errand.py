@@ -171,8 +171,10 @@ def carry_out_all(
     helping: Helping,
     owners: bool | None,
     each: Callable[[Part, Outcome], Any],
+    reading: Progress | None = None,
 ) -> list[Outcome]:
-    """Bring back one after the other; `each` is told what came of it. What fails costs its own source alone."""
+    """Bring back one after the other; `each` is told what came of it, `progress` of what is written, `reading` of what
+    is read back. What fails costs its own source alone."""
     outcomes = []
     for part in parts:
         outcome = carry_out(
@@ -182,6 +184,7 @@ def carry_out_all(
             helping=helping,
             onto=part.onto,
             owners=owners,
+            reading=reading,
         )
         each(part, outcome)
         outcomes.append(outcome)

@@ -15,7 +15,7 @@ from engine.model.events import DIRECTORY, FILE
 from engine.model.extents import Piece
 from engine.plan.restore import Made, RestorePlan
 from engine.recovery.fill import holds
-from engine.recovery.restore import Restored
+from engine.recovery.restore import Progress, Restored
 from engine.tree.attributes import CannotRead, from_inode, read_attributes
 from engine.tree.paths import shown
 from engine.tree.readback import between, differing, first_not_zero, is_one
@@ -29,8 +29,10 @@ def read_back(
     pieces: Mapping[int, Sequence[Piece]],
     done: Restored,
     owners: bool,
+    progress: Progress | None = None,
 ) -> list[tuple[bytes, str]]:
-    """(path, what differs) of everything in the plan that did not fail before and is not as it was kept."""
+    """(path, what differs) of everything in the plan that did not fail before and is not as it was kept. `progress` is
+    told of each file, and of its bytes without holes."""
     reader = DataReader(journal)
     failed = {path for path, _ in done.failures}
     # What could not be set was reported when it was not; it is no news here.
@@ -41,6 +43,8 @@ def read_back(
             continue
         differences = _differences(made, shown(made.target) in excused, owners, pieces, reader, stream)
         found += [(made.target, what) for what in differences]
+        if progress is not None and made.inode.type == FILE:
+            progress(1, sum(piece.length for piece in pieces.get(made.inode.file_id, ())))
         found += [(name, "further name") for name in made.links if name not in failed and not is_one(made.target, name)]
     return found
 

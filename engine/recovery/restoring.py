@@ -117,11 +117,12 @@ def carry_out(
     clock: Clock = SYSTEM,
     onto: Onto | None = None,
     owners: bool | None = None,
+    reading: Progress | None = None,
 ) -> Outcome:
     """Write what was prepared, to the disk itself; with `verify` read everything back from there afterwards.
 
     With `helping` a large restore is shared out to processes; `onto` says what the target holds. `owners`: whether
-    files are given theirs, by default for root.
+    files are given theirs, by default for root. `reading` is told what is read back, as `progress` what is written.
     """
     began = clock.monotonic()
     stream, plan = prepared.stream, prepared.plan
@@ -129,7 +130,7 @@ def carry_out(
     owners = is_root() if owners is None else owners
     done = restore(journal, stream.id, plan, found, owners=owners, progress=progress, helping=helping, onto=onto)
     sync(plan.target)  # what is called restored is there after a power cut too
-    differences = read_back(journal, stream.id, plan, found, done, owners) if verify else []
+    differences = read_back(journal, stream.id, plan, found, done, owners, reading) if verify else []
     return Outcome(done, clock.monotonic() - began, verify, differences)
 
 

@@ -14,7 +14,7 @@ from engine.model.events import DataRef, Inode
 from engine.model.extents import Piece
 from engine.plan.restore import Made, RestorePlan
 from engine.recovery import readback
-from engine.recovery.restore import Restored
+from engine.recovery.restore import Progress, Restored
 
 CONTENT = b"abc" * 1000
 MTIME = 1_700_000_000_000_000_000
@@ -31,7 +31,7 @@ class Reader:
 
 
 @pytest.fixture
-def restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Callable[[], list[str]]]:
+def restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Callable[..., list[str]]]:
     """A file of CONTENT and a hole after it, as it was kept; and what reading it back finds."""
     monkeypatch.setattr(readback, "DataReader", Reader)
     file = tmp_path / "file"
@@ -45,18 +45,24 @@ def restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Cal
     plan = RestorePlan(os.fsencode(tmp_path), (), (Made(os.fsencode(file), inode),), ())
     pieces = {1: [Piece(0, len(CONTENT), DataRef("packs/p", 64, 10, 0), 0, len(CONTENT), b"h")]}
 
-    def look() -> list[str]:
+    def look(progress: Progress | None = None) -> list[str]:
         journal: Any = SimpleNamespace()
-        return [what for _, what in readback.read_back(journal, "s", plan, pieces, Restored(), True)]
+        return [what for _, what in readback.read_back(journal, "s", plan, pieces, Restored(), True, progress)]
 
     return file, look
 
 
-def test_what_is_equal_says_nothing(restored: tuple[Path, Callable[[], list[str]]]) -> None:
+def test_what_was_read_is_told_without_holes(restored: tuple[Path, Callable[..., list[str]]]) -> None:
+    told: list[tuple[int, int]] = []
+    assert restored[1](lambda files, count: told.append((files, count))) == []
+    assert told == [(1, len(CONTENT))]
+
+
+def test_what_is_equal_says_nothing(restored: tuple[Path, Callable[..., list[str]]]) -> None:
     assert restored[1]() == []
 
 
-def test_each_change_is_found(restored: tuple[Path, Callable[[], list[str]]]) -> None:
+def test_each_change_is_found(restored: tuple[Path, Callable[..., list[str]]]) -> None:
     file, look = restored
 
     def touch(offset: int, data: bytes) -> None:
