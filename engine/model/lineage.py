@@ -6,6 +6,7 @@ of a stream form a tree and the way from one of them back to the root is its lin
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -69,6 +70,29 @@ def until(line: Lineage, position: Position) -> Lineage:
         last = position.lsn if span.lsn_last is None else min(span.lsn_last, position.lsn)
         cut.append(Span(span.epoch, span.lsn_first, last))
     return tuple(cut)
+
+
+def leaves_behind(epochs: Mapping[int, Epoch], number: int, written: Mapping[int, int]) -> bool:
+    """Whether epoch `number` left something of the lineage before it aside, as a recovery to an earlier moment does.
+    `written` is the last LSN of what there is of each epoch."""
+    before = max((each for each in epochs if each < number), default=None)
+    if before is None:
+        return False
+    kept = {span.epoch: span.lsn_last or 0 for span in lineage(epochs, number)}
+    return any(
+        min(written.get(span.epoch, 0), span.lsn_last or written.get(span.epoch, 0)) > max(kept.get(span.epoch, 0), 0)
+        for span in lineage(epochs, before)
+    )
+
+
+def current_at(epochs: Mapping[int, Epoch], at: int, written: Mapping[int, int]) -> int:
+    """The epoch whose lineage was the stream's history at a time, microseconds of the site: the youngest one, unless
+    what it, or one before it, left behind was the history then. ValueError without epochs."""
+    numbers = sorted(epochs)
+    for before, number in itertools.pairwise(numbers):
+        if epochs[number].opened_at > at and leaves_behind(epochs, number, written):
+            return before
+    return max(numbers)
 
 
 def counts(line: Lineage, epoch: int, event: Event) -> bool:

@@ -31,9 +31,7 @@ def branches(session: Session, stream: str) -> list[Branch]:
         return []
     line = lineage(known, max(known))
     ends: dict[int, int | None] = {span.epoch: span.lsn_last for span in line}
-    written: dict[int, int] = {}
-    for one in session.held.ranges.get(stream, ()):
-        written[one.epoch] = max(one.lsn_last, written.get(one.epoch, 0))
+    written = points.written(session, stream)
     found = []
     for number, last_lsn in sorted(written.items()):
         epoch = known.get(number)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from engine.model.errors import Damaged, NothingThere
 from engine.model.events import Mark
 from engine.model.ids import Position
-from engine.model.lineage import lineage
+from engine.model.lineage import current_at, lineage
 from engine.model.points import Gap, Moment, Point, choose
 from engine.query import sql
 from engine.query.asof import incomplete, whole_line
@@ -128,11 +128,11 @@ def point_for(session: Session, stream: str, moment: Moment, now: int, open_gap:
     """
 
     def read() -> Point:
-        epoch = moment.position.epoch if moment.position and _branched(session, stream, moment.position) else None
+        epoch = _epoch_of(session, stream, moment)
         line = _line(session, stream, epoch)
         near = _near(session, line, moment) if line else []
         closed = gaps(session, stream, epoch)
-        found = choose(near, [*closed, open_gap] if open_gap else closed, moment, now)
+        found = choose(near, [*closed, open_gap] if open_gap and epoch is None else closed, moment, now)
         assert line is not None
         if moment.position is None and moment.label is None:
             _refuse_when_later_is_missing(session, stream, line, found)
@@ -156,6 +156,26 @@ def _as_points(rows: Sequence[tuple[int, int, int, int, str, str]]) -> list[Poin
         Point(Position(epoch, lsn), at, committed_at, point_class, label)
         for epoch, lsn, at, committed_at, point_class, label in rows
     ]
+
+
+def written(session: Session, stream: str) -> dict[int, int]:
+    """The last LSN of what there is of each epoch of a stream."""
+    found: dict[int, int] = {}
+    for one in session.held.ranges.get(stream, ()):
+        found[one.epoch] = max(one.lsn_last, found.get(one.epoch, 0))
+    return found
+
+
+def _epoch_of(session: Session, stream: str, moment: Moment) -> int | None:
+    """The epoch whose lineage a moment is of, None for the current one: at a time before a recovery the source was what
+    that has left behind since."""
+    known = session.epochs(stream)
+    if moment.position is not None:
+        return moment.position.epoch if _branched(session, stream, moment.position) else None
+    if moment.at is None or not known:
+        return None
+    number = current_at(known, moment.at, written(session, stream))
+    return None if number == max(known) else number
 
 
 def _branched(session: Session, stream: str, position: Position) -> bool:

@@ -398,12 +398,3 @@ def test_a_merged_journal_says_the_same_of_a_source_that_changes_rarely(tmp_path
     assert said[0][0]["verdict"] == "met"
     assert said[0][0]["rpo"]["worst_seconds"] == 2
     assert said[0] == said[1]
-
-
-def test_a_restore_of_a_name_that_is_no_text_is_in_the_report(journal: Synthetic) -> None:
-    """An older node's record has half a surrogate pair, which DuckDB takes for no JSON."""
-    before = len(structure(journal)["restores"])
-    journal.act(minute(14), "restore", "ann", {"address": BUSY, "path": "/srv/na\udcffme", "files": 1, "bytes": 1})
-    found = structure(journal)["restores"]
-    assert len(found) == before + 1
-    assert [one["path"] for one in found if one["path"].startswith("/srv/na")] == ["/srv/name"]

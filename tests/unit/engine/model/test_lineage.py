@@ -4,7 +4,7 @@ import pytest
 
 from engine.model.errors import NothingThere
 from engine.model.ids import Position
-from engine.model.lineage import Epoch, Span, lineage, until
+from engine.model.lineage import Epoch, Span, current_at, lineage, until
 
 
 def epoch(number: int, parent: Position | None) -> Epoch:
@@ -36,3 +36,31 @@ def test_until_cuts_at_a_position() -> None:
 def test_an_unknown_epoch() -> None:
     with pytest.raises(NothingThere, match="epoch 7"):
         lineage({}, 7)
+
+
+OPENED = {
+    1: (10, None),
+    2: (20, Position(1, 50)),
+    3: (30, Position(1, 30)),
+    4: (40, Position(3, 60)),
+    5: (50, Position(3, 35)),
+}
+"""Of each epoch when it was opened, and its parent: 2 goes on where 1 ended, 3 and 5 leave something behind, 4 does
+not."""
+WRITTEN = {1: 50, 2: 70, 3: 60, 4: 80, 5: 90}
+
+
+@pytest.mark.parametrize(
+    ("at", "epoch"), [(5, 2), (15, 2), (25, 2), (29, 2), (30, 4), (35, 4), (45, 4), (49, 4), (50, 5), (99, 5)]
+)
+def test_what_was_left_behind_was_the_history_until_then(at: int, epoch: int) -> None:
+    epochs = {number: Epoch(number, parent, "a test", "w", opened) for number, (opened, parent) in OPENED.items()}
+    assert current_at(epochs, at, WRITTEN) == epoch
+
+
+def test_an_epoch_that_nothing_was_left_behind_for_changes_nothing() -> None:
+    """Its writer had made points before the node opened the epoch: they count from their own times on."""
+    epochs = {1: Epoch(1, None, "", "w", 10), 2: Epoch(2, Position(1, 50), "", "w", 90)}
+    assert current_at(epochs, 60, {1: 50, 2: 70}) == 2
+    assert current_at(epochs, 60, {1: 51, 2: 70}) == 1
+    assert current_at(epochs, 60, {2: 70}) == 2, "retention has dropped what was left behind"

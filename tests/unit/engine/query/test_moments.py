@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from engine.env.clock import SYSTEM
 from engine.model.errors import Damaged
 from engine.model.events import Event, Inode, Mark
 from engine.model.ids import Position
+from engine.model.lineage import Epoch
 from engine.model.points import Moment
 from engine.query.points import point_for, points
 from engine.query.session import Session
@@ -75,3 +77,19 @@ def test_a_bookmark_names_the_point_before_it_whatever_else_stands_on_it(tmp_pat
             found = point_for(session, STREAM, Moment("mark", label=label), 1000)
             assert (found.position, found.label) == (Position(1, 2), label)
         assert [point.label for point in points(session, STREAM)] == ["second", ""]
+
+
+def test_a_moment_before_a_recovery_is_of_what_the_source_was_then(tmp_path: Path) -> None:
+    """Whoever went back too far finds what was there before, by its time."""
+    journal = PlainJournal(tmp_path)
+    journal.add_stream()
+    journal.commit(BEGIN + passes(3, 9))
+    journal.add_epoch(Epoch(2, Position(1, 4), "a recovery", "b", 0))
+    opened_at = SYSTEM.now()
+    later = opened_at + 1_000_000
+    journal.commit([Mark(5, later, "pass", "", "quiet")], epoch=2)
+    with Session(journal) as session:
+        asked = {at: point_for(session, STREAM, Moment("t", at=at), later + 1).position for at in (45, 75, later)}
+        assert asked == {45: Position(1, 4), 75: Position(1, 7), later: Position(2, 5)}
+        assert point_for(session, STREAM, Moment("latest"), later + 1).position == Position(2, 5)
+        assert [point.position.lsn for point in points(session, STREAM)] == [2, 3, 4, 5]
