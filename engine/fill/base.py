@@ -141,6 +141,11 @@ class Place:
         return self.path / "sizes"
 
     @property
+    def times(self) -> Path:
+        """Which files bear a fill's time just now instead of their own: engine.fill.kept.times."""
+        return self.path / "times"
+
+    @property
     def holes(self) -> Path:
         """{file_id: bytes} of holes that have room, and are cold, until the rest of their file is filled."""
         return self.path / "holes.json"

@@ -285,3 +285,33 @@ def test_in_another_source_it_is_taken_once_it_is_whole(site: Site) -> None:
     site.wait(lambda: site.run("ls", f"{wanted}/back/big", check=False).returncode == 0, 120, "the whole file")
     big = (source_of(site) / "big").read_bytes()
     site.wait(lambda: site.run("cat", f"{wanted}/back/big", check=False).stdout == big, 120, "its bytes")
+
+
+def logged(site: Site) -> dict[str, Any]:
+    """The versions of some files."""
+    paths = [str(source_of(site) / name) for name in ("big", "sparse", "dir/f01", "dir/f20", "dir/deep/log")]
+    return {path: site.json("log", f"{ADDRESS}:{path}")["entries"] for path in paths}
+
+
+@pytest.mark.parametrize("mechanism", ["pre-access", "fuse"])
+def test_fills_make_no_versions_even_if_each_filler_is_killed_before_it_puts_a_time_back(
+    site: Site, mechanism: str
+) -> None:
+    source = source_of(site)
+    whole = walk(source)
+    at = lose(site)
+    site.environment["BCS_CRASH_AT"] = "filled-before-its-time:14"
+    told = recover(site, at, "--rate", "4MiB", "--mechanism", mechanism)
+    del site.environment["BCS_CRASH_AT"]
+    (source / "dir" / "f03").write_bytes(b"a write of its own")
+    captured(site, source / "dir" / "f03", b"a write of its own")
+    before = logged(site)
+    site.wait(lambda: state(site) not in LIVING, 120, "the end of filling")
+    assert all(mark["done"] for mark in site.json("mark", "demo", "--label", "is-whole")["marks"])
+    changed = {(name, fact) for name, fact, *_ in differences(whole, walk(source))}
+    assert {name for name, fact in changed if fact == "mtime"} <= {b".", b"dir", b"dir/f03"}
+    assert logged(site) == before
+    assert [len(each) for each in before.values()] == [1] * len(before), told
+    site.wait(lambda: (documents.place_of(site.home, told["id"]).path / "captured").exists(), 120, "the take over")
+    assert all(mark["done"] for mark in site.json("mark", "demo", "--label", "taken-over")["marks"])
+    assert logged(site) == before

@@ -69,14 +69,14 @@ class Inodes:
 
         `status` is its fstat, `wall_ns` a wall time before that.
         """
-        ranges = self.writes.of(status.st_dev, status.st_ino, fd, status.st_size)
         if self.cold is not None and known is not None:
             file = self.cold.file(known.file_id, fd)
             if file is not None:
-                return self._recovered(fd, status, known, wall_ns, file, ranges)
+                return self._recovered(fd, known, wall_ns, file)
             if self.cold.lost(known.file_id):
                 self._record.cut_blocks(known.file_id, 0)
                 known = known._replace(size=UNKNOWN_SIZE)
+        ranges = self.writes.of(status.st_dev, status.st_ino, fd, status.st_size)
         if ranges is not None and known is not None and known.size != UNKNOWN_SIZE and status.st_size > SMALL_BYTES:
             if ranges or status.st_size != known.size or not _later(known, status):
                 return self._partly(fd, status, known, wall_ns, ranges)
@@ -122,11 +122,11 @@ class Inodes:
         crash("file-captured-partly")
         return known.file_id, _same(status, os.fstat(fd))
 
-    def _recovered(
-        self, fd: int, status: os.stat_result, known: Known, wall_ns: int, file: File, ranges: Ranges | None
-    ) -> tuple[int, bool]:
+    def _recovered(self, fd: int, known: Known, wall_ns: int, file: File) -> tuple[int, bool]:
         """A file that a recovery on demand brought back, whether or not all of it is there."""
         assert self.cold is not None
+        status = self.cold.status(file, fd)
+        ranges = self.writes.of(status.st_dev, status.st_ino, fd, status.st_size)
         same_size = known.size == status.st_size
         if ranges is not None and not ranges and same_size and _later(known, status):
             self._wait_for_ranges(status, known)
@@ -140,7 +140,7 @@ class Inodes:
         self._finish(known, status, b"", xattrs, wall_ns)
         self._unexplained.pop(known.file_id, None)
         self.writes.looked(status.st_dev, status.st_ino)
-        after = os.fstat(fd)  # a fill changes its ctime, and no more
+        after = self.cold.status(file, fd)  # a fill changes its ctime, and no more
         return file.file_id, (status.st_mtime_ns, status.st_size) == (after.st_mtime_ns, after.st_size)
 
     def _wait_for_ranges(self, status: os.stat_result, known: Known) -> None:

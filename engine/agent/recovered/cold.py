@@ -21,6 +21,7 @@ from engine.agent.recovered.standing import MOUNTED, Standing
 from engine.fill import base
 from engine.fill.kept import rebuild, table
 from engine.fill.kept.map import Map, digest
+from engine.fill.kept.times import OwnTimes
 from engine.fill.tree.handles import handle_of
 
 ASK = base.WARM
@@ -53,6 +54,8 @@ class Cold:
     def __init__(self, standing: Standing, record: Record) -> None:
         self.standing, self._record = standing, record
         self._map = Map(standing.place.map)
+        # A mount of ours tells the own times itself, of what the kernel keeps too.
+        self._times = None if standing.recipe.mechanism == base.FUSE else OwnTimes(standing.place.times)
         files = sorted(table.read(standing.place.files), key=lambda file: file.file_id)
         self._ids = array("Q", (file.file_id for file in files))
         self._columns = array("Q", (value for file in files for value in (file.number, file.first_block, file.size)))
@@ -66,6 +69,10 @@ class Cold:
             self._suspects.setdefault(number, []).append(block)
         if self.mounted and standing.dev:
             self._move_to(standing.dev)  # it may have been mounted anew, under another number
+
+    def status(self, file: File, fd: int) -> os.stat_result:
+        """The status of an open file, never with the time of a fill."""
+        return os.fstat(fd) if self._times is None else self._times.status(file.number, fd)
 
     def ids(self) -> array[int]:
         """The file_ids of all of them, ascending."""
@@ -147,6 +154,8 @@ class Cold:
 
     def close(self) -> None:
         self._map.close()
+        if self._times is not None:
+            self._times.close()
 
     def _is(self, at: int, fd: int) -> bool:
         handle = self._handles[at]

@@ -10,7 +10,7 @@ import errno
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from engine.env.clock import SYSTEM, Clock
 from engine.fill.base import BLOCK_BYTES, COLD, DIGEST_BYTES, WARM, Away, ColdFile, Mechanism, Supply
@@ -22,6 +22,7 @@ from engine.fill.flow.storing import ALONE, CAREFUL, WATCHING, Part, Span, block
 from engine.fill.flow.suspects import Suspects
 from engine.fill.kept.map import Map
 from engine.fill.kept.sizes import Sizes
+from engine.fill.kept.times import Times
 from engine.model.errors import Damaged
 
 AGAIN_SECONDS = 0.2
@@ -42,7 +43,9 @@ class Filling:
         supply: Supply,
         away_seconds: float,
         clock: Clock = SYSTEM,
+        times: Times | None = None,
     ) -> None:
+        self._times = times
         self._files, self._map, self._sizes, self._supply = files, map, sizes, supply
         self._away_seconds, self._clock = away_seconds, clock
         self._lock = threading.Lock()
@@ -305,7 +308,10 @@ class Filling:
                 self._suspects.compare(file, fd, kept, start, found.data)
             holes = holes_of(found.parts, start, end) if not kept else []
             punched = [] if not last else holes
-            cut = store(fd, start, found.data, without([(start, end)], [*kept, *holes]), punched, self._way(known))
+            spans, way = without([(start, end)], [*kept, *holes]), self._way(known)
+            before = os.fstat(fd)
+            with self._times.kept(file.number, before) if self._times is not None else nullcontext():
+                cut = store(fd, start, found.data, spans, punched, way, before)
             if cut is not None:
                 self.truncated(file.number, cut)
                 found = found.up_to(cut)

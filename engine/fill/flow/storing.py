@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 
+from engine.env.crash import crash
 from engine.fill.base import BLOCK_BYTES
 from engine.fill.tree.within import write_within
 from engine.tree.apply import write_extent
@@ -76,13 +77,16 @@ def store(
     spans: Sequence[Span],
     holes: Sequence[Span],
     way: str = ALONE,
+    before: os.stat_result | None = None,
 ) -> int | None:
     """Write `spans` of the bytes `data`, which begin at `start`; punch `holes`, none of which is in the spans.
 
     None when all of it is there; else the size to which somebody has cut the file meanwhile: it is that long, or as
-    long as others have made it since, and has nothing of ours behind that. Times and capabilities stay. OSError.
+    long as others have made it since, and has nothing of ours behind that. Times and capabilities stay, as
+    they are in `before`, its status just before that. OSError.
     """
-    before = os.fstat(fd)
+    if before is None:
+        before = os.fstat(fd)
     capability = _capability(fd)
     view = memoryview(data)
     for begins, ends in holes:
@@ -103,6 +107,7 @@ def store(
             return size if way == CAREFUL else 0
     if capability is not None:
         os.setxattr(fd, CAPABILITY, capability)  # a write(2) takes it away
+    crash("filled-before-its-time")
     os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))
     return None
 

@@ -39,6 +39,7 @@ from engine.fill.kept import documents, rebuild, table
 from engine.fill.kept.documents import Progress, State
 from engine.fill.kept.map import Map
 from engine.fill.kept.sizes import Sizes
+from engine.fill.kept.times import Times
 from engine.fill.life.starting import NEVER_CAME_UP, WHOLE, WITHDRAWN, module_of, start_supervisor
 from engine.fill.tree import exposing
 from engine.model.errors import BcsError
@@ -103,7 +104,8 @@ def _begin(place: Place, recipe: Recipe, fd: int, guard: str, began: State, supp
     map = Map(place.map, writing=True)
     sizes = Sizes(place.sizes)
     files = table.read(place.files)
-    filling = Filling(files, map, sizes, supply, recipe.away_seconds, clock)
+    times = Times(place.times)
+    filling = Filling(files, map, sizes, supply, recipe.away_seconds, clock, times)
     mechanism = module_of(recipe).attach(place, recipe, fd, filling)
     filling.mechanism = mechanism
     if began.guard not in ("", guard):
@@ -111,6 +113,7 @@ def _begin(place: Place, recipe: Recipe, fd: int, guard: str, began: State, supp
             filling.find_anew()
         believed = began.guard.partition(":")[0] == guard.partition(":")[0]
         _map_anew(place, files, map, sizes, mechanism, believed)
+    _put_back(times, mechanism, guarded=began.guard == guard)
     suspects = Suspects(rebuild.read_suspects(place.mixed), lambda file: documents.note_unguarded(place, file.path))
     filling.count(rebuild.read_mixed(place.mixed), suspects)
     mechanism.guard()
@@ -160,6 +163,23 @@ def _map_anew(
             documents.note_unguarded(place, files[number].path)
         suspects = set()
     rebuild.write_mixed(place.mixed, mixed | found, suspects)
+
+
+def _put_back(times: Times, mechanism: Mechanism, *, guarded: bool) -> None:
+    """Files that a former filler left with a fill's time get their own back, before anybody is served. Where nobody
+    guarded the tree since, or a file was cut, the time may be that of a write: it stays."""
+    for each in times.left if guarded else ():
+        try:
+            fd = mechanism.open(each.number)
+        except OSError:
+            continue  # it is gone
+        try:
+            now = os.fstat(fd)
+            if now.st_size == each.size:
+                os.utime(fd, ns=(now.st_atime_ns, each.mtime_ns))
+        finally:
+            os.close(fd)
+    times.put_back()
 
 
 def _finish_root(place: Place, recipe: Recipe) -> None:
