@@ -215,7 +215,8 @@ def _listed(
     if rows:
         table(["ID", "STATE", "MADE", "SOURCE", "SIZE", "PLACE"], rows, right=("SIZE",))
     else:
-        say("there is no scratch restore: `bcsctl restore ADDRESS --to scratch` makes one", DIM)
+        nothing = "there is no scratch restore, and no restore was broken off"
+        say(f"{nothing}: `bcsctl restore ADDRESS --to scratch` makes a scratch restore", DIM)
     return 0
 
 
@@ -266,8 +267,15 @@ def _known(found: Sequence[Scene], asked: Asked, scratch: Scratch, answer: Mappi
         sources=tuple(sources),
         roots=tuple(roots) if len(rows) == len(found) else (),
         files=answer["files"],
-        content_bytes=answer["plan"]["bytes"],
+        content_bytes=_content_bytes(answer),
     )
+
+
+def _content_bytes(answer: Mapping[str, Any]) -> int:
+    """What the tree holds, without the files' holes where that is known: of many files nobody counts them before, and
+    an earlier run may have written a part."""
+    plan = answer["plan"]
+    return int(plan.get("data_bytes", plan["bytes"] if answer["kept"] else answer["bytes"]))
 
 
 def _roots(there: Scene, asked: Asked, scratch: Scratch, row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -43,10 +43,11 @@ def as_stream(where: Settings, asked: Asked) -> int:
             done = tar.write_all(
                 *(sys.stdout.buffer, found[0].journal, packing), lambda files, count: drawn.update(task, advance=count)
             )
-        for path in done.left_out:
-            say(f"{printable(os.fsdecode(path))}: a socket, which tar does not know", BUSY)
-        told: dict[str, Any] = {"files": done.files, "names": done.names, "bytes": done.content_bytes, "verified": True}
-        for address, one in prepared:
-            record(where, scene_of[address], one, ENDED, told)
-        say(f"packed {done.files:,} files, {format_size(done.content_bytes)}", GOOD)
+        for (address, one), packed in zip(prepared, done, strict=True):
+            for path in packed.left_out:
+                say(f"{printable(os.fsdecode(path))}: a socket, which tar does not know", BUSY)
+            told: dict[str, Any] = {"files": packed.files, "names": packed.names, "bytes": packed.content_bytes}
+            record(where, scene_of[address], one, ENDED, {**told, "verified": True})
+        size = format_size(sum(packed.content_bytes for packed in done))
+        say(f"packed {sum(packed.files for packed in done):,} files, {size}", GOOD)
     return 0

@@ -43,7 +43,7 @@ _NAME_MAX, _ID_MAX, _SIZE_MAX = 100, 0o7777777, 0o77777777777
 
 @dataclass(slots=True)
 class Packed:
-    """What went into a stream. `left_out` are the paths of sockets."""
+    """What went into a stream: `content_bytes` without holes. `left_out` are the paths of sockets."""
 
     files: int = 0
     names: int = 0
@@ -60,7 +60,8 @@ def write(
     progress: Progress,
 ) -> Packed:
     """Write what is planned, parents first. Raises Damaged: the stream then ends in the middle, and is no archive."""
-    return write_all(out, journal, [Packing(stream, plan, pieces)], progress)
+    [packed] = write_all(out, journal, [Packing(stream, plan, pieces)], progress)
+    return packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +73,14 @@ class Packing:
     pieces: Mapping[int, Sequence[Piece]]
 
 
-def write_all(out: IO[bytes], journal: Journal, parts: Sequence[Packing], progress: Progress) -> Packed:
-    """`write` several plans into one archive. None of their targets lies in another."""
+def write_all(out: IO[bytes], journal: Journal, parts: Sequence[Packing], progress: Progress) -> list[Packed]:
+    """`write` several plans into one archive; what went into it of each. None of their targets lies in another."""
     reader = DataReader(journal)
-    packed = Packed()
+    packed = [Packed() for _ in parts]
     # Names are bytes to us: what is no UTF-8 comes out as it was.
     with tarfile.open(fileobj=out, mode="w|", format=tarfile.USTAR_FORMAT) as archive:
-        for part in parts:
-            _pack(archive, reader, part, packed, progress)
+        for part, own in zip(parts, packed, strict=True):
+            _pack(archive, reader, part, own, progress)
     out.flush()
     return packed
 
@@ -102,7 +103,7 @@ def _pack(archive: tarfile.TarFile, reader: DataReader, part: Packing, packed: P
             archive.addfile(entry)
         packed.names += 1
         packed.files += is_file
-        packed.content_bytes += size
+        packed.content_bytes += sum(piece.length for piece in own if piece.data is not None)
         progress(int(is_file), size)
 
 
