@@ -64,14 +64,17 @@ def listed(ended: bool, home: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"recoveries": rows})
         return
-    if not rows:
+    # What has ended and was written to unguarded is told below the table: it is not being filled.
+    shown = [told(each) for each in found if ended or each.living]
+    shown += [each for each in there if ended or each["open"]]
+    if shown:
+        table(
+            ["ID", "SOURCE", "DIRECTORY", "STATE", "BY", "FILLED", "OF", "A SECOND", "LEFT"],
+            [_row(each) for each in shown],
+            right=("FILLED", "OF", "A SECOND", "LEFT"),
+        )
+    else:
         tell("nothing is being recovered on demand")
-        return
-    table(
-        ["ID", "SOURCE", "DIRECTORY", "STATE", "BY", "FILLED", "OF", "A SECOND", "LEFT"],
-        [_row(each) for each in rows],
-        right=("FILLED", "OF", "A SECOND", "LEFT"),
-    )
     _say_orders(found)
     for each in found:
         for path in each.progress.damaged:
