@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from engine.model.errors import NothingThere
 from engine.model.events import BASELINE, BOOKMARK, GAP, Mark, is_point
 from engine.model.ids import Position
-from engine.model.lineage import lineage
+from engine.model.lineage import counts, lineage
 from engine.model.points import Gap, Moment, Point, choose
 from engine.query.points import gaps, point_for, points
 from engine.query.session import Session
@@ -23,9 +24,23 @@ from .stored import stored
 FEW = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
-def plain_points(history: History) -> tuple[list[Point], list[Gap]]:
+def then(history: History) -> int:
+    """The epoch whose lineage was the history before any epoch was opened that left some of it behind, as all here were
+    after all that is in them."""
+    numbers = sorted(history.epochs)
+    for before, number in itertools.pairwise(numbers):
+        former, later = (
+            {(epoch, event.lsn) for epoch, event in history.events if counts(line, epoch, event)}
+            for line in (lineage(history.epochs, before), lineage(history.epochs, number))
+        )
+        if former - later:
+            return before
+    return max(numbers)
+
+
+def plain_points(history: History, number: int) -> tuple[list[Point], list[Gap]]:
     """The rule in plain words: passes from the first baseline on, each with the last label that follows it."""
-    line = lineage(history.epochs, max(history.epochs))
+    line = lineage(history.epochs, number)
     found: list[Point] = []
     missed: list[Gap] = []
     started = False
@@ -55,7 +70,8 @@ def answer(ask: object) -> object:
 @given(histories(), st.data())
 def test_points_and_moments_are_those_of_the_rule(history: History, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as root, Session(stored(data, history, Path(root))) as session:
-        expected, missed = plain_points(history)
+        expected, missed = plain_points(history, max(history.epochs))
+        former = plain_points(history, then(history))
         assert points(session, STREAM) == expected
         assert gaps(session, STREAM) == missed
         if not expected:  # the current epoch continues a position before the baseline
@@ -72,7 +88,8 @@ def test_points_and_moments_are_those_of_the_rule(history: History, data: st.Dat
         moments.append(Moment("nowhere", label="nobody set this"))
         for moment in moments:
             now = last.at + 1
-            plain = answer(lambda: choose(expected, missed, moment, now))  # noqa: B023
+            known = former if moment.at is not None else (expected, missed)
+            plain = answer(lambda: choose(*known, moment, now))  # noqa: B023
             assert answer(lambda: point_for(session, STREAM, moment, now)) == plain  # noqa: B023
 
 
