@@ -2,8 +2,8 @@
 
 Most tests wait most of their time: for processes, machines, disks and lines. So there are more runs than processors,
 and one of them begins with the tests on real hosts, which are the longest. The first run's output is seen as it comes,
-that of the others when all are done. Files in which something failed in the crowd are run once more, alone, and said to
-be unsteady if they pass then. What fails twice has failed.
+that of the others when all are done. Files in which something failed in the crowd are run once more, each by a run of
+its own and alone, and said to be unsteady if they pass then. What fails twice has failed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MORE = 2
 
 PASSED, FAILED = 0, 1
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-AGAIN = "UNSTEADY, if they pass now: files in which something failed above, alone and once more"
+AGAIN = "UNSTEADY, if they pass now: files in which something failed above, once more and each alone"
 
 
 def main(paths: list[str]) -> int:
@@ -53,7 +53,8 @@ def run(paths: list[str], claims: Path) -> int:
     again = sorted({file for name in names if codes[name] == FAILED for file in failed(name)})
     if FAILED in codes.values():
         print(AGAIN, *again, sep="\n", flush=True)
-        return subprocess.run([sys.executable, "-m", "pytest", *again]).returncode if again else 1
+        codes_alone = [subprocess.run([sys.executable, "-m", "pytest", file]).returncode for file in again]
+        return next(filter(None, codes_alone), 0) if again else FAILED
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -106,6 +107,11 @@ class PlainSite:
     second: int
     third: int
     b_bin: bytes
+
+    def copy(self, home: Path) -> None:
+        """A home with the same journal, but nothing of what other tests' commands have left beside it (the audit)."""
+        for part in ("keys", "journal"):
+            shutil.copytree(self.home / part, home / part)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from engine.model.times import format_time
@@ -12,7 +11,7 @@ from .conftest import ADDRESS, PlainSite, Run
 
 def test_compacting_changes_no_answer_and_ends(run: Run, site: PlainSite, tmp_path: Path) -> None:
     home = tmp_path / "copy"
-    shutil.copytree(site.home, home)
+    site.copy(home)
 
     def listings() -> list[object]:
         moments = [format_time(at) for at in (site.first, site.second, site.third)]

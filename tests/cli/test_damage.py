@@ -17,7 +17,7 @@ from .conftest import ADDRESS, PlainSite, Run
 def damaged(site: PlainSite, tmp_path: Path) -> Path:
     """A copy of the site in whose largest pack one bit is flipped near the end of /data/sub/b.bin."""
     home = tmp_path / "damaged"
-    shutil.copytree(site.home, home)
+    site.copy(home)
     pack = max((home / "journal" / "packs").rglob("*"), key=lambda file: file.stat().st_size if file.is_file() else 0)
     content = bytearray(pack.read_bytes())
     content[-20] ^= 1
@@ -48,7 +48,7 @@ def test_a_restore_brings_back_all_else_and_ends_with_6(
 
 def test_a_lost_segment_is_named_and_refused(run: Run, site: PlainSite, tmp_path: Path) -> None:
     home = tmp_path / "lost"
-    shutil.copytree(site.home, home)
+    site.copy(home)
     second = sorted((home / "journal" / "L0").rglob("*.parquet"))[1]
     second.unlink()
     listing = run("ls", ADDRESS, home=home)

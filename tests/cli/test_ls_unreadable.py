@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 from engine.journal.commit import Committer
@@ -15,7 +14,7 @@ from tests.cli.conftest import ADDRESS, PlainSite, Run, commit
 
 def test_what_is_older_than_the_point_is_named(run: Run, site: PlainSite, tmp_path: Path) -> None:
     home = tmp_path / "copy"
-    shutil.copytree(site.home, home)
+    site.copy(home)
     stream, at = stream_id(parse_address(ADDRESS)), site.third + 1_000_000
     journal = open_local(home / "journal", b"\x5a" * 32)
     with Committer(journal, "n2") as committer:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ SIZE, DATA = 64 << 20, b"sixteen bytes !!"
 def home(site: PlainSite, tmp_path: Path) -> Path:
     """The site's journal with a second source in its group: one large file that is almost all hole."""
     home = tmp_path / "own"
-    shutil.copytree(site.home, home)
+    site.copy(home)
     address, at = Address(*SPARSE.split("/")), SYSTEM.now() - 1_000_000
     stream = stream_id(address)
     with Committer(open_local(home / "journal", b"\x5a" * 32), "n1") as committer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -189,7 +188,7 @@ def test_several_sources_land_below_their_host(run: Run, site: PlainSite, tmp_pa
 
 def test_a_selector_takes_groups_by_their_labels(run: Run, site: PlainSite, tmp_path: Path) -> None:
     home = tmp_path / "own"
-    shutil.copytree(site.home, home)
+    site.copy(home)
     value = applied_policy(stream_id(Address(*ADDRESS.split("/"))), site.first - 1)
     value["sources"][ADDRESS]["labels"] = {"application": "finance", "location": "sf"}
     control.follow(open_local(home / "journal", b"\x5a" * 32).store, control.POLICIES, 1, value)

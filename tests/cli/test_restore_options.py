@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +64,7 @@ def protecting(site: PlainSite, tmp_path: Path) -> tuple[Path, Path]:
     from tests.cli.conftest import applied_policy
 
     home, live = tmp_path / "protecting", tmp_path / "live"
-    shutil.copytree(site.home, home)
+    site.copy(home)
     (live / "left-out").mkdir(parents=True)
     journal = open_local(home / "journal", b"\x5a" * 32)
     policy = applied_policy(stream_id(Address(*ADDRESS.split("/"))), site.third)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from tests.fidelity.walker import differences, walk
 def home(site: PlainSite, tmp_path: Path) -> Path:
     """A home of the test's own with the site's journal."""
     home = tmp_path / "own"
-    shutil.copytree(site.home, home)
+    site.copy(home)
     return home
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -78,7 +77,7 @@ def test_the_beginning_of_an_id_discards(run: Run, begun: Path) -> None:
 
 def test_checks_are_counted_and_a_changed_tree_is_told(run: Run, site: PlainSite, tmp_path: Path) -> None:
     home = tmp_path / "copy"
-    shutil.copytree(site.home, home)
+    site.copy(home)
     checks = [word for command in ("true", "false", "echo more >> renamed.txt") for word in ("--check", command)]
     done = run("restore", ADDRESS, "--to", "scratch", *checks, "--json", home=home)
     again = run("restore", "check", done.json["scratch"]["id"], "--check", "false", "--check", "true", home=home)
