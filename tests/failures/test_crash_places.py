@@ -1,8 +1,8 @@
 """The agent dies at every place that the sources name, the first time it passes it and the second time.
 
-The places are found by reading the sources, so none can be forgotten. After each death the points that were there
-before are the same, the history comes to equal the disk, and the time in which changes may have been missed shows as a
-gap that is closed.
+The places are found by reading the agent's sources, so none can be forgotten. After each death the points that were
+there before are the same, the history comes to equal the disk, and the time in which changes may have been missed shows
+as a gap that is closed.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ LARGE_BYTES = (4 << 20) + 100_000
 FROZEN_BYTES = 40 << 20
 
 
-def places() -> dict[str, list[str]]:
+def places(below: str) -> dict[str, list[str]]:
     """source file -> the places in it."""
     found: dict[str, list[str]] = defaultdict(list)
-    for path in sorted((ROOT / "engine").rglob("*.py")):
+    for path in sorted((ROOT / "engine" / below).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "crash":
                 (place,) = node.args
@@ -42,12 +42,18 @@ def places() -> dict[str, list[str]]:
     return dict(found)
 
 
-PLACES = places()
+PLACES = places("agent")
 
 
 def test_every_place_has_a_name_of_its_own() -> None:
-    names = [name for each in PLACES.values() for name in each]
+    names = [name for each in places("").values() for name in each]
     assert len(names) == len(set(names)) > 30
+
+
+def test_a_place_that_lives_of_an_agent_do_not_pass_has_a_test_of_its_own() -> None:
+    others = {name for each in places("").values() for name in each}.difference(*PLACES.values())
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert not [name for name in others if f'"{name}:' not in tests]
 
 
 Deaths = dict[str, list[Future[None]]]
