@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+EXCHANGED = "the watch mechanism was exchanged"
+
 
 class Stopped(Exception):
     """The source is to end."""

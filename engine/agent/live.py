@@ -11,13 +11,14 @@ watcher that only ever scans sees no events at all: nothing is quiet to it, or c
 from __future__ import annotations
 
 from engine.agent.catching_up import NOT_MOUNTED, catch_up
-from engine.agent.endings import Resync, Stopped
+from engine.agent.endings import EXCHANGED, Resync, Stopped
 from engine.agent.kept.spool import SpoolDamaged
 from engine.agent.parts import Parts
 from engine.agent.points.taking import CrashPoints
 from engine.agent.priority import Priority
 from engine.agent.recovered import taking
 from engine.agent.ship.client import CopyRefused
+from engine.agent.watch.choose import better_than
 from engine.env.crash import crash
 from engine.model.events import PASS
 from engine.model.points import FUZZY, QUIET
@@ -116,6 +117,8 @@ class Live:
         if self._crash_points.wanted_now() and self._crash_points.take():
             return True
         if hints.all_of_it or (asked and hints.blind):
+            if hints.remounted:
+                self._watch_better(hints.why_missed)
             catch_up(self._parts, hints.why_missed)
             if asked and hints.blind:
                 self._end_pass(0, polled, asked)
@@ -142,6 +145,13 @@ class Live:
         self._end_pass(through_at, polled, asked)
         self._passed_at = self._clock.monotonic()
         return True
+
+    def _watch_better(self, reason: str) -> None:
+        """What stood in a better watcher's way may have gone: the next session opens that one."""
+        begun = self._parts.begun
+        if self._settings.watch is None and better_than(self._parts.watcher.mechanism, self._settings.scope.roots):
+            begun.weaker_than = None
+            raise Resync(reason)
 
     def _look(self) -> None:
         traffic, (names, directories) = self._settings.traffic, self._hints.take()
@@ -262,7 +272,8 @@ class Live:
         if now - self._kept_house < HOUSEKEEPING_SECONDS:
             return
         self._kept_house = now
-        taking.keep_house(self._parts)
+        if taking.keep_house(self._parts):
+            self._watch_better(EXCHANGED)
         if self._parts.reopen():
             view.message = self._shipper.message
         self._capture.forget_the_left()
@@ -270,6 +281,7 @@ class Live:
         crash("housekeeping-committed")
         self._parts.spool.release(self._record.first_spooled())
         view.pending, view.unreadable = self._waiting(), len(self._capture.unreadable)
+        view.ranges = self._parts.writes.mechanism  # which is known once files were asked about
         view.costs = " ".join(filter(None, (self._parts.watcher.costs, self._parts.writes.costs)))
         view.pending_big_files, view.pending_big_bytes = self._capture.pending.big()
         view.nothing_at = self._settings.scope.missing()

@@ -89,8 +89,9 @@ class Session:
             clock=settings.clock,
         )
         cold, guests = taking.stand(settings, record)
-        clones = cold is None and guests is None
-        writes = open_writes(force=settings.ranges, clones=clones, clock=settings.clock)
+        writes = open_writes(
+            force=settings.ranges, clones=lambda: taking.nothing_cold(parts.capture), clock=settings.clock
+        )
         view.mechanism, view.ranges = watcher.mechanism, writes.mechanism
         view.costs = " ".join(filter(None, (watcher.costs, writes.costs)))
         crash("watcher-opened")

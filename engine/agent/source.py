@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from engine.agent.capture.outbox import SpoolFull
-from engine.agent.endings import Held, Resync, Stopped
+from engine.agent.endings import EXCHANGED, Held, Resync, Stopped
 from engine.agent.kept.spool import SpoolDamaged
 from engine.agent.log import ERROR, log
 from engine.agent.recovered.lookout import Lookout, home_of
@@ -154,7 +154,7 @@ class Source:
             return
         except WatchRefused as error:
             self._begun.weaker_than = error.details.get("mechanism", view.mechanism)
-            self._begun.reason, view.message = "the watch mechanism was exchanged", error.message
+            self._begun.reason, view.message = EXCHANGED, error.message
             return
         except CopyRefused as error:
             self._begun.spool_lost, self._begun.reason, view.message = True, "the node refused a copy", error.message

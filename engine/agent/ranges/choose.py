@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from engine.agent.ranges.base import Unknown, Writes
 from engine.agent.ranges.clones import Clones
@@ -19,11 +19,11 @@ MECHANISMS = ("trace", "none")
 def open_writes(
     *,
     force: str | None = None,
-    clones: bool = True,
+    clones: Callable[[], bool] = lambda: True,
     clock: Clock = SYSTEM,
     environment: Mapping[str, str] = os.environ,
 ) -> Writes:
-    """What tells where files are written; without `clones` none are made, which would read files that are cold.
+    """What tells where files are written; while `clones` says no none are made, which would read files that are cold.
 
     `force`, else the variable BCS_RANGES, names the one mechanism to use: NoTracing when it does not work, UsageError
     when there is none of that name.
@@ -31,8 +31,7 @@ def open_writes(
     forced = force or environment.get("BCS_RANGES") or None
     if forced is not None and forced not in MECHANISMS:
         raise UsageError(f"no such mechanism for ranges: {forced}", hint=f"one of {', '.join(MECHANISMS)}")
-    traced = _traced(forced, clock)
-    return WithMapped(Clones(traced, clock) if clones else traced, clock)
+    return WithMapped(Clones(_traced(forced, clock), clock, may=clones), clock)
 
 
 def _traced(forced: str | None, clock: Clock) -> Writes:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 
 from engine.agent.ranges.base import Ranges, Writes, clipped, merged
@@ -52,16 +52,25 @@ class _File:
 class Clones:
     """Knows of big files what another source of ranges doesn't; all else is asked there."""
 
-    def __init__(self, other: Writes, clock: Clock = SYSTEM, big_bytes: int | None = None) -> None:
-        self._other, self._clock = other, clock
+    def __init__(
+        self,
+        other: Writes,
+        clock: Clock = SYSTEM,
+        big_bytes: int | None = None,
+        may: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """None are made while `may` says no."""
+        self._other, self._clock, self._may = other, clock, may
         self._big_bytes = BIG_BYTES if big_bytes is None else big_bytes
         self._files: dict[Key, _File] = {}
         self._impossible: set[int] = set()
         self._free_at = 0.0
+        self._made_any = False
 
     @property
     def mechanism(self) -> str:
-        return self._other.mechanism
+        other = self._other.mechanism
+        return "clone" if other == "none" and self._made_any else other
 
     @property
     def costs(self) -> str:
@@ -69,7 +78,7 @@ class Clones:
 
     def of(self, dev: int, ino: int, fd: int, size: int) -> Ranges | None:
         ranges = self._other.of(dev, ino, fd, size)
-        if ranges is not None or size < self._big_bytes or dev in self._impossible:
+        if ranges is not None or size < self._big_bytes or dev in self._impossible or not self._may():
             self._drop((dev, ino))
             return ranges
         return self._since_last(dev, ino, fd, size)
@@ -80,6 +89,7 @@ class Clones:
                 self._drop_all()
                 return None
             clone = cloned(fd)
+            self._made_any = True
         except OSError as error:
             if error.errno in _IMPOSSIBLE:
                 self._impossible.add(dev)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from engine.agent.capture.content import BLOCK_BYTES, CHUNK_BLOCKS, DIGEST_BYTES
+from engine.agent.capture.look import Capture
 from engine.agent.kept.record import UNKNOWN_SIZE, Record
 from engine.agent.kept.spool import Spool, SpoolDamaged
 from engine.agent.log import INFO, log
@@ -55,9 +56,17 @@ def stand(settings: Settings, record: Record) -> tuple[Cold | None, Guests | Non
     return cold, Guests(guests) if guests else None
 
 
-def keep_house(parts: Parts) -> None:
-    """Take over what the map knows once everything is filled; forget guests that are whole."""
+def nothing_cold(capture: Capture) -> bool:
+    """Whether reading any file of the source fills nothing."""
+    return capture.inodes.cold is None and capture.guests is None
+
+
+def keep_house(parts: Parts) -> bool:
+    """Take over what the map knows once everything is filled; forget guests that are whole. Whether with that the last
+    recovery here is over."""
     capture = parts.capture
+    if nothing_cold(capture):
+        return False
     cold = capture.inodes.cold
     if cold is not None and not _lives(cold.standing):
         parts.hints.dirty |= settle(cold, parts.record, parts.outbox.builder.lsn_next - 1)
@@ -69,6 +78,7 @@ def keep_house(parts: Parts) -> None:
     if capture.guests is not None and not any(_lives(each) for each in capture.guests.standing):
         capture.guests.close()
         capture.guests = None
+    return nothing_cold(capture)
 
 
 def close(parts: Parts) -> None:

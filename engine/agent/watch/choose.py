@@ -1,7 +1,8 @@
 """The best watcher that works for the given paths.
 
 In order: a mark on the file systems, marks on the directories, inotify, scanning. One mechanism serves all paths; what
-one file system refuses, none gets. Network file systems are scanned: their other clients' changes raise no events.
+one file system refuses, none gets. Network file systems are scanned: their other clients' changes raise no events. What
+refused a better one may go, such as a mount: then that is to be had again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from engine.agent.watch.base import Watcher, WatchRefused
 from engine.agent.watch.inotify import InotifyWatcher
 from engine.agent.watch.marks import DirectoryWatcher, FilesystemWatcher
-from engine.agent.watch.mounts import filesystem_type, mount_table
+from engine.agent.watch.mounts import filesystem_type, is_within, mount_table, mounted_at
 from engine.agent.watch.scan import INTERVAL_SECONDS, ScanWatcher
 from engine.env.clock import SYSTEM, Clock
 from engine.model.errors import UsageError
@@ -42,9 +43,7 @@ def open_watcher(
     overrules both.
     """
     makers: dict[str, Callable[[], Watcher]] = {
-        "fanotify": lambda: FilesystemWatcher(paths, ignore_pid=ignore_pid),
-        "fanotify-directories": lambda: DirectoryWatcher(paths, ignore_pid=ignore_pid),
-        "inotify": lambda: InotifyWatcher(paths),
+        **_by_events(paths, ignore_pid),
         "scan": lambda: ScanWatcher(interval_seconds=scan_interval_seconds, clock=clock),
     }
     forced = force or environment.get("BCS_WATCH") or None
@@ -66,6 +65,33 @@ def open_watcher(
         except WatchRefused as error:
             refused = refused or error.message
     return _because(makers[candidates[-1]](), refused)
+
+
+def better_than(mechanism: str, paths: Sequence[bytes], environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether a better mechanism than this one would serve the paths by now, with all that is mounted below them: what
+    was mounted there, and refused it, may have gone. Never where one mechanism is forced."""
+    if environment.get("BCS_WATCH") or _on_network(paths):
+        return False
+    reals = [os.path.realpath(path) for path in paths]
+    mounted = mounted_at(reals, mount_table())
+    below = [point for point in mounted if any(is_within(point, real) for real in reals)]
+    makers = _by_events(paths)
+    for name in MECHANISMS[: MECHANISMS.index(mechanism)]:
+        try:
+            _proved(makers[name], [*paths, *below]).close()
+        except (WatchRefused, OSError):
+            continue
+        return True
+    return False
+
+
+def _by_events(paths: Sequence[bytes], ignore_pid: int | None = None) -> dict[str, Callable[[], Watcher]]:
+    """Makers of the watchers that the kernel tells of changes."""
+    return {
+        "fanotify": lambda: FilesystemWatcher(paths, ignore_pid=ignore_pid),
+        "fanotify-directories": lambda: DirectoryWatcher(paths, ignore_pid=ignore_pid),
+        "inotify": lambda: InotifyWatcher(paths),
+    }
 
 
 def _because(watcher: Watcher, refused: str) -> Watcher:

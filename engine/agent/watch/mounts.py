@@ -27,9 +27,9 @@ def hollow_points(roots: Sequence[bytes], table: bytes) -> frozenset[bytes]:
     for line in table.splitlines():
         before, _, after = line.partition(b" - ")
         point, kind = _unescaped(before.split(b" ")[4]), after.split(b" ")[0]
-        above = [root for root in roots if _is_within(point, root) and point != root]
-        places = [place for place in _TEMPORARY_AT if any(_is_within(place, root) for root in above)]
-        if above and (kind in _KERNELS_OWN or (kind in _TEMPORARY and any(_is_within(point, each) for each in places))):
+        above = [root for root in roots if is_within(point, root) and point != root]
+        places = [place for place in _TEMPORARY_AT if any(is_within(place, root) for root in above)]
+        if above and (kind in _KERNELS_OWN or (kind in _TEMPORARY and any(is_within(point, each) for each in places))):
             found.add(point)
     return frozenset(point for point in found if not _below(point, found))
 
@@ -41,7 +41,7 @@ def mounts_of(roots: Sequence[bytes], table: bytes) -> frozenset[tuple[bytes, ..
     for line in table.splitlines():
         mount_id, _, device, _, mount_point, *_ = line.split(b" ")
         point = _unescaped(mount_point)
-        if not _below(point, hollow) and any(_is_within(root, point) or _is_within(point, root) for root in roots):
+        if not _below(point, hollow) and any(is_within(root, point) or is_within(point, root) for root in roots):
             found.add((mount_id, device, point))
     return frozenset(found)
 
@@ -54,9 +54,9 @@ def mounted_at(roots: Sequence[bytes], table: bytes) -> dict[bytes, str]:
     for line in table.splitlines():
         _, _, device, root, mount_point, *_ = line.split(b" ")
         point = _unescaped(mount_point)
-        if _below(point, hollow) or not any(_is_within(each, point) or _is_within(point, each) for each in roots):
+        if _below(point, hollow) or not any(is_within(each, point) or is_within(point, each) for each in roots):
             continue
-        for hidden in [each for each in found if _is_within(each, point)]:
+        for hidden in [each for each in found if is_within(each, point)]:
             del found[hidden]
         found[point] = os.fsdecode(device + b" " + root)
     return found
@@ -68,7 +68,7 @@ def filesystem_type(path: bytes, table: bytes) -> bytes:
     for line in table.splitlines():
         before, _, after = line.partition(b" - ")
         point = _unescaped(before.split(b" ")[4])
-        if _is_within(path, point) and len(point) >= len(best):
+        if is_within(path, point) and len(point) >= len(best):
             best, name = point, after.split(b" ")[0]
     return name
 
@@ -133,12 +133,13 @@ class MountTable:
             self._fd = -1
 
 
-def _is_within(path: bytes, parent: bytes) -> bool:
+def is_within(path: bytes, parent: bytes) -> bool:
+    """Whether a path is the other one, or lies below it."""
     return path == parent or path.startswith(parent.rstrip(b"/") + b"/")
 
 
 def _below(path: bytes, points: Collection[bytes]) -> bool:
-    return any(path != point and _is_within(path, point) for point in points)
+    return any(path != point and is_within(path, point) for point in points)
 
 
 def _unescaped(field: bytes) -> bytes:
