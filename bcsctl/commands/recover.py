@@ -17,6 +17,7 @@ from bcsctl.sites import site_option
 from engine.fill.base import FAILED, FILLING, FINISHING, LIVING
 from engine.fill.life import recoveries
 from engine.fill.life.recoveries import Recovery
+from engine.model.errors import UsageError
 from engine.model.times import SECOND, format_about, format_size
 
 COLOURS = {FILLING: BUSY, FINISHING: BUSY, recoveries.PAUSED: BUSY, recoveries.UNGUARDED: BAD, FAILED: BAD}
@@ -138,18 +139,22 @@ def resume(id: str, rate: str | None, home: str | None, as_json: bool) -> int:
 
 @command.command("cancel", epilog=exits(4, 5))
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--gone", is_flag=True, help="Its host is gone for good: close it, though nothing is known of the tree.")
 @_of_one
-def cancel(id: str, yes: bool, home: str | None, as_json: bool) -> int:
+def cancel(id: str, yes: bool, gone: bool, home: str | None, as_json: bool) -> int:
     """Remove the tree, and all that was written into it since.
 
-    What is not filled yet would be zeros: so the tree can't stay without its filler. `finish` fills it.
+    What is not filled yet would be zeros: so the tree can't stay without its filler. `finish` fills it. A tree on a
+    host goes once the host is heard; of one that never will be, --gone closes it, and that is recorded.
 
     \b
     Example:  bcsctl recover cancel 3f2a --yes
     """
     where = settings(home)
     if there := recover_afar.of_host(where, id):
-        return recover_afar.cancel(where, there, as_json, yes)
+        return (recover_afar.forsake if gone else recover_afar.cancel)(where, there, as_json, yes)
+    if gone:
+        raise UsageError("--gone is for a tree on another host", hint="leave it out: the tree is removed here")
     return recover_here.cancel(where, id, as_json, yes)
 
 

@@ -26,6 +26,7 @@ WAIT_SECONDS = 10.0
 RETRY_SECONDS = 0.5
 UNHEARD_SECONDS = 15.0
 OPEN, DONE = "open", "done"
+CANCELLING = "cancelling"
 _USED = (FILLING, FINISHING, "paused")
 _KINDS: dict[str, type[BcsError]] = {
     "refused": Refused, "usage": UsageError, "nothing-there": NothingThere, "damaged": VerificationFailed,
@@ -173,12 +174,17 @@ def want(where: Settings, id: str, do: str, who: str, **changes: Any) -> dict[st
     return as_recovery(post(where, f"/v1/restores/{quote(id)}/wanted", {**changes, "do": do, "who": who}))
 
 
+def give_up(where: Settings, id: str, who: str) -> dict[str, Any]:
+    """Close it without a word of its host."""
+    return as_recovery(post(where, f"/v1/restores/{quote(id)}/forsake", {"who": who}))
+
+
 def as_recovery(each: Mapping[str, Any]) -> dict[str, Any]:
     """A restore of the node as what `bcsctl recover` shows."""
     told = each["recovery"]
     state = each["state"]
     if state == OPEN:
-        word = "cancelling" if each["wanted"].get("cancel") else told.get("state", "waiting")
+        word = CANCELLING if each["wanted"].get("cancel") else told.get("state", "waiting")
     else:
         word = {DONE: "ended", CANCELLED: CANCELLED}.get(state, state)
     ended = state == DONE

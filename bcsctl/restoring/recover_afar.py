@@ -9,11 +9,12 @@ from typing import Any
 import click
 
 from bcsctl.output import BAD, BUSY, GOOD, print_json, printable, progress, say, tell
-from bcsctl.restoring.on_demand_afar import find, look, want
+from bcsctl.restoring.on_demand_afar import CANCELLING, find, give_up, look, want
 from bcsctl.settings import Settings
 from engine.env.clock import SYSTEM
 from engine.fill.base import CANCELLED, FAILED
 from engine.fill.life import recoveries
+from engine.model.counts import counted
 from engine.model.errors import Failed, NothingThere, Refused, UsageError
 from engine.model.times import SECOND, format_about, format_size, parse_time
 
@@ -43,23 +44,42 @@ def steer(where: Settings, found: Mapping[str, Any], as_json: bool, what: str, *
 def cancel(where: Settings, found: Mapping[str, Any], as_json: bool, yes: bool) -> int:
     """Have the tree removed there, and wait for that."""
     if found["open"] and not yes:
-        if not sys.stdin.isatty():
-            raise UsageError("cancelling removes the tree, and nobody can be asked", hint="say --yes")
-        say(f"{_place(found)} goes, with all that was written there since.", BUSY)
-        click.confirm("Remove it?", abort=True, err=True)
-    now = _asked(where, found, "cancel", cancel=True)
+        _confirm("cancelling removes the tree", f"{_place(found)} goes, with all that was written there since.")
+    if found["state"] != CANCELLING:
+        found = _asked(where, found, "cancel", cancel=True)
+    now = dict(found)
     ends = SYSTEM.monotonic() + CANCEL_SECONDS
     while now["open"] and SYSTEM.monotonic() < ends and not _silent(now):
         now = look(where, now["id"], WAIT_SECONDS, now["version"])
     if now["open"]:
         raise Failed(
             f"host {now['host']} has not removed {now['dir']} yet{_unless_heard(now)}",
-            hint="it is given nothing more, and removes the tree as soon as it hears of it",
+            hint="it is given nothing more, and removes the tree as soon as it hears of it; if it is gone for good: "
+            f"`bcsctl recover cancel {now['id']} --gone`",
         )
     if now["state"] != CANCELLED:
         raise Failed(f"recovery {now['id']} ended before it could be cancelled: {now['state']}", hint=now["error"])
     _answer(now, as_json, f"{_place(now)} is removed")
     return 0
+
+
+def forsake(where: Settings, found: Mapping[str, Any], as_json: bool, yes: bool) -> int:
+    """Close it though its host will never say what became of the tree."""
+    from engine.recovery.acts import who_acts
+
+    _refuse_ended(found)
+    if not yes:
+        _confirm("nobody will know of the tree", f"Nobody will know what became of {_place(found)}.")
+    now = give_up(where, found["id"], who_acts())
+    _answer(now, as_json, f"recovery {now['id']} is closed: {now['error']}", BUSY)
+    return 0
+
+
+def _confirm(why: str, text: str) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError(f"{why}, and nobody can be asked", hint="say --yes")
+    say(printable(text), BUSY)
+    click.confirm("Go on?", abort=True, err=True)
 
 
 def finish(where: Settings, found: Mapping[str, Any], as_json: bool) -> int:
@@ -71,7 +91,8 @@ def finish(where: Settings, found: Mapping[str, Any], as_json: bool) -> int:
         raise Refused(f"recovery {now['id']} has ended: {now['state']}", hint=now["error"])
     damaged = now["damaged"] if now["open"] else []
     bad = len(damaged) or len(now["written_unguarded"])
-    text = f"{_place(now)} is whole" if not bad else f"{_place(now)}: {bad} files are not as they were"
+    not_so = "is not as it was" if bad == 1 else "are not as they were"
+    text = f"{_place(now)} is whole" if not bad else f"{_place(now)}: {counted(bad, 'file')} {not_so}"
     _answer(now, as_json, text, BAD if bad else GOOD)
     say_of(now)
     return 6 if bad else 0
@@ -117,11 +138,15 @@ def _await_whole(where: Settings, now: dict[str, Any], as_json: bool) -> dict[st
 def _asked(where: Settings, found: Mapping[str, Any], what: str, **changes: Any) -> dict[str, Any]:
     from engine.recovery.acts import who_acts
 
+    _refuse_ended(found)
+    return want(where, found["id"], what, who_acts(), **changes)
+
+
+def _refuse_ended(found: Mapping[str, Any]) -> None:
     if not found["open"]:
         raise Refused(
             f"recovery {found['id']} has ended: {found['state']}", hint="`bcsctl recover list` shows those that fill"
         )
-    return want(where, found["id"], what, who_acts(), **changes)
 
 
 def _silent(row: Mapping[str, Any]) -> bool:

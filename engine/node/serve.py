@@ -36,6 +36,7 @@ from engine.node.api import certificates as certificates_api
 from engine.node.api import commands as commands_api
 from engine.node.api import control as control_api
 from engine.node.api import drills as drills_api
+from engine.node.api import forsaken as forsaken_api
 from engine.node.api import metrics as metrics_api
 from engine.node.api import notify as notify_api
 from engine.node.api import recoveries as recoveries_api
@@ -299,6 +300,7 @@ def application(parts: Parts, version: str) -> Starlette:
             *drills_api.routes(parts),
             *scratches_api.routes(parts),
             *supply_api.routes(parts),
+            *forsaken_api.routes(parts),
             *recoveries_api.routes(parts),
             *users_api.routes(parts),
             *commands_api.routes(parts),

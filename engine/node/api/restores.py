@@ -76,7 +76,7 @@ def routes(parts: Parts) -> list[Route]:
             return Answer({**told, "dry_run": True})
         for each in restores.forsaken(parts.clock.now()):
             error = {"code": "cancelled", "message": "its receiver did not come", "hint": "", "details": {}}
-            await _end(parts, request, each, End(CANCELLED, parts.clock.now(), f"node {parts.name}", {}, error))
+            await end_restore(parts, request, each, End(CANCELLED, parts.clock.now(), f"node {parts.name}", {}, error))
         refuse_unless_possible(parts, asked["host"])
         caller = caller_of(request)
         origin = str(with_origin(request, {})["from"])
@@ -116,7 +116,7 @@ def routes(parts: Parts) -> list[Route]:
             return Answer(restore.as_json())
         done = {"files": restore.files, "bytes": restore.bytes, "seconds": restore.seconds}
         error = {"code": "cancelled", "message": "the restore was cancelled", "hint": "", "details": {}}
-        await _end(parts, request, restore, End(CANCELLED, parts.clock.now(), by, done, error))
+        await end_restore(parts, request, restore, End(CANCELLED, parts.clock.now(), by, done, error))
         return Answer(restore.as_json())
 
     async def plan(request: Request) -> Response:
@@ -152,9 +152,9 @@ def routes(parts: Parts) -> list[Route]:
         by = who(request)
         if error:
             state = CANCELLED if restore.wanted.get("cancel") else FAILED
-            await _end(parts, request, restore, End(state, now, by, fields.mapping(body, "done", {}), error))
+            await end_restore(parts, request, restore, End(state, now, by, fields.mapping(body, "done", {}), error))
         elif outcome:
-            await _end(parts, request, restore, End(DONE, now, by, outcome))
+            await end_restore(parts, request, restore, End(DONE, now, by, outcome))
         elif restore.grant.on_demand:
             await restores.told_of(restore, now, on_demand.recovery(body))
         else:
@@ -351,7 +351,7 @@ async def opened(parts: Parts, request: Request, grant: Grant, sent: Sent | None
     return restore
 
 
-async def _end(parts: Parts, request: Request, restore: Restore, end: End) -> None:
+async def end_restore(parts: Parts, request: Request, restore: Restore, end: End) -> None:
     """Record an end, in the journal and in the audit. One that came before stays."""
     if restore.end is not None or not await parts.restores.close(restore, end):
         return

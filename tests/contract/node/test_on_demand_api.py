@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from engine.env.clock import Clock
+from engine.model.times import MINUTE
+from engine.node.api.forsaken import GONE_AFTER
 from engine.node.callers.caller import NOBODY, Caller
 from engine.wire.batch import decode
 from engine.wire.frames import open_frame
@@ -169,3 +172,64 @@ def own(node: InProcessNode) -> Iterator[InProcessNode]:
 
 def body_of() -> dict[str, Any]:
     return {"address": ADDRESS, "at": "latest", "host": "a", "dir": "/srv", "on_demand": ON_DEMAND}
+
+
+class Later(Clock):
+    """The machine's clock, turned ahead."""
+
+    ahead = 0
+
+    def now(self) -> int:
+        return super().now() + self.ahead
+
+
+def test_an_order_of_a_host_that_is_gone_is_closed_by_a_recorded_word(tmp_path: Path) -> None:
+    home, clock = tmp_path / "home", Later()
+    home.mkdir()
+    with in_process_node(home, clock) as node:
+        Writer(node, ADDRESS, "a").protect()
+        fill(node)
+        hello(node, "b")
+        id = opened(node, LOCAL, on_demand=ON_DEMAND)
+        path, tell = f"/v1/restores/{id}/forsake", f"/v1/restores/{id}/progress?host=b"
+        assert call(node, B, "POST", tell, {"recovery": TOLD}).status == 200
+        clock.ahead += GONE_AFTER - MINUTE
+        refused = call(node, LOCAL, "POST", path, {"who": "root@ops"})
+        assert refused.status == 403 and "silent for 9 m" in refused.error["message"], refused.text
+        clock.ahead += 2 * MINUTE
+        for caller, status in ((NOBODY, 401), (VERA, 403), (B, 403)):
+            assert call(node, caller, "POST", path, {}).status == status
+        closed = call(node, LOCAL, "POST", path, {"who": "root@ops"})
+        assert closed.status == 200 and closed.json["state"] == "cancelled", closed.text
+        assert "nothing is known of" in closed.json["error"]["message"]
+        assert call(node, LOCAL, "POST", path, {}).status == 403, "it is closed once"
+        assert not [each for each in node.parts.restores.for_host("b") if each["id"] == id]
+        told = [act for act in acts(home) if id in act["details"].values()]
+        assert [(act["what"], act["details"].get("do")) for act in told[1:]] == [
+            ("recover", "forsake"),
+            ("restore", None),
+        ]
+        assert told[1]["who"] == "root@ops" and "not been heard of since" in told[1]["details"]["reason"]
+        assert told[2]["details"]["state"] == "cancelled" and told[2]["details"]["code"] == "host-gone"
+        assert call(node, B, "POST", tell, {"recovery": TOLD}).json["state"] == "cancelled", (
+            "it comes back all the same"
+        )
+    with in_process_node(home, clock) as node:
+        assert id not in node.parts.restores.known
+
+
+def test_a_node_that_has_just_started_takes_no_host_for_gone(tmp_path: Path) -> None:
+    home, clock = tmp_path / "home", Later()
+    home.mkdir()
+    with in_process_node(home, clock) as node:
+        Writer(node, ADDRESS, "a").protect()
+        fill(node)
+        hello(node, "b")
+        id = opened(node, LOCAL, on_demand=ON_DEMAND)
+        call(node, LOCAL, "POST", f"/v1/restores/{id}/wanted", {"cancel": True})
+    clock.ahead += 2 * GONE_AFTER
+    with in_process_node(home, clock) as node:
+        assert call(node, LOCAL, "POST", f"/v1/restores/{id}/forsake", {}).status == 403
+        clock.ahead += 2 * GONE_AFTER
+        closed = call(node, LOCAL, "POST", f"/v1/restores/{id}/forsake", {})
+        assert closed.status == 200 and "since this node started" in closed.json["error"]["message"], closed.text
