@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bcsctl.commands.validate import counted
 from bcsctl.entries import damage_is_a_difference
 from bcsctl.opening import Scene, journal, scenes
 from bcsctl.output import BAD, BUSY, DIM, GOOD, local_time, print_json, printable, say, table, tell
@@ -17,6 +16,7 @@ from bcsctl.restoring.acts import act
 from bcsctl.restoring.here import Asked, bring, code_of, goes_on, ready, shown, shown_plan, terms_of
 from bcsctl.settings import Settings
 from engine.env.clock import SYSTEM
+from engine.model.counts import counted
 from engine.model.errors import BcsError, NothingThere, Refused, UsageError
 from engine.model.policy.site import EMBEDDED_HOST
 from engine.model.times import format_about, format_size, format_time, parse_time
@@ -67,7 +67,9 @@ def to_scratch(
             unfinished.end(where.home, tree)
             scratch = _known(found, asked, scratch, answer, place.DAMAGED if code else place.RESTORED)
             if not code:
+                began = SYSTEM.monotonic()
                 manifest.write(place.manifest_file(where.home, scratch), manifest.take(scratch.root))
+                answer = {**answer, "seconds": round(answer["seconds"] + SYSTEM.monotonic() - began, 3)}
             place.save(where.home, scratch)
         checked = None
         if commands and not code:
@@ -115,6 +117,7 @@ def promote(
         asked = {"aside": aside, "changed": changed, "into_protected": into_protected}
         return host_scratch.promote(where, id, to, asked, as_json)
     scratch = place.read(where.home, id)
+    _refuse_filling(where, scratch, Path(to) if to else None)
     if to is not None and not into_protected:
         _refuse_protected(where, scratch, Path(to))
     how = {"to": to, "aside": aside, "changed": changed, **({"into_protected": True} if into_protected else {})}
@@ -244,6 +247,17 @@ def _warn_when_protected(found: Sequence[Scene], folder: Path | None) -> None:
             inside = [path for path in source["paths"] if place.is_relative_to(path)]
             if inside and address.split("/")[1] == EMBEDDED_HOST:
                 say(f"{folder} belongs to {address}: what is restored there is captured too, until it is gone", BUSY)
+
+
+def _refuse_filling(where: Settings, scratch: Scratch, to: Path | None) -> None:
+    """Refused where a recovery on demand fills what the tree would take the place of. One that has begun goes on."""
+    from engine.fill.life.recoveries import refuse_filling
+    from engine.tree.scratch import place
+    from engine.tree.scratch.promote import planned
+
+    if scratch.state != place.PROMOTING:
+        for _, target in planned(scratch, to):
+            refuse_filling(where.home, os.path.realpath(os.fsdecode(target)))
 
 
 def _refuse_protected(where: Settings, scratch: Scratch, to: Path) -> None:

@@ -366,6 +366,7 @@ def prepared_to_send(
         "files": len(prepared.plan.files),
         "names": prepared.plan.names,
         "bytes": prepared.plan.bytes,
+        **({} if data is None else {"data_bytes": data}),
         "unreadable": unreadable_json(prepared.unreadable),
     }
     return Sent(prepared.stream, prepared.base, plan_json(prepared, to, data), told, sending)

@@ -23,13 +23,14 @@ def whole(
     threads: int,
     progress: Callable[[int, int], None],
 ) -> set[bytes]:
-    """The targets of those files that hold what they are to hold. `progress` gets files and bytes of each."""
+    """The targets of those files that hold what they are to hold. `progress` gets files and bytes, without holes, of
+    each."""
     found: set[bytes] = set()
     with ThreadPoolExecutor(threads) as pool:
         for made, same in zip(files, pool.map(partial(_is_whole, pieces, reader, stream), files), strict=True):
             if same:
                 found.add(made.target)
-                progress(1, made.inode.size)
+                progress(1, sum(piece.length for piece in pieces.get(made.inode.file_id, ())))
     return found
 
 

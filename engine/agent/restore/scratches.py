@@ -81,7 +81,7 @@ class ToScratch(Run):
             sources=(source,),
             roots=tuple(roots),
             files=int(outcome["files"]),
-            content_bytes=int(self._plan.get("bytes", 0)),
+            content_bytes=int(self._plan.get("data_bytes", self._plan.get("bytes", 0))),
         )
         if outcome["verified"]:
             manifest.write(place.manifest_file(home, known), manifest.take(known.root))

@@ -1,7 +1,8 @@
 """What a tree held when it was checked: each name with its attributes and a hash of its bytes, to be compared later.
 
-One line a name, JSON: [path, type, attributes, content, further name of, mtime]. The times of directories are kept and
-not compared: who makes a file there and takes it away again has changed nothing.
+A first line with the format's number; then one line a name, JSON: [path, type, attributes, content, further name of,
+mtime]. The times of directories are kept and not compared: who makes a file there and takes it away again has changed
+nothing. Nor are holes: zeros are zeros.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from blake3 import blake3
-
 from engine.env.durable import Growing
 from engine.model.errors import Failed
 from engine.model.events import DIRECTORY, FILE
 from engine.tree.attributes import Attributes, read_attributes
+from engine.tree.content import content_hash
 from engine.tree.paths import shown
 from engine.tree.walk import Entry, walk
 
-_STEP_BYTES = 4 << 20
+_FORMAT = 2
+"""Since then the hash of a file's bytes leaves out what is zeros."""
+
 _THREADS = 2
 
 
@@ -72,6 +74,7 @@ def write(file: Path, held: Held) -> None:
     """Keep it, durably."""
     file.unlink(missing_ok=True)
     with Growing(file.parent) as out:
+        out.write(b"%d\n" % _FORMAT)
         for name, row in held.rows.items():
             fields = [name, row.type, row.attributes, row.content, row.link, row.mtime_ns]
             out.write(json.dumps(fields).encode() + b"\n")
@@ -82,6 +85,8 @@ def read(file: Path) -> dict[str, Row]:
     """The rows that were kept. Failed when nobody can read them."""
     try:
         with file.open("rb") as lines:
+            if lines.readline() != b"%d\n" % _FORMAT:
+                raise ValueError("another version of this program wrote it")
             return {name: Row(*fields) for name, *fields in map(json.loads, lines)}
     except (OSError, ValueError, TypeError) as error:
         raise Failed(f"what was checked can't be read: {error}", hint="restore to scratch again") from None
@@ -136,14 +141,11 @@ def _hash(attributes: Attributes) -> str:
 
 
 def _content(path: bytes) -> str:
-    hasher = blake3()
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise Failed(f"{shown(path)} can't be read: {os.strerror(error.errno or 0)}") from None
     try:
-        while part := os.read(fd, _STEP_BYTES):
-            hasher.update(part)
+        return content_hash(fd)
     finally:
         os.close(fd)
-    return hasher.hexdigest(16)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from engine.model.errors import Refused
+from engine.env.clock import SYSTEM
+from engine.model.errors import Failed, Refused
 from engine.tree.compare import digest
+from engine.tree.copy import copy_tree
 from engine.tree.scratch import manifest, place
+from engine.tree.scratch.checks import compare as look
 from engine.tree.scratch.place import RESTORED, Scratch
 from engine.tree.scratch.promote import promote
+from tests.unit.engine.tree.reading import bytes_read
 
 
 class Killed(BaseException):
@@ -124,3 +129,36 @@ def test_one_who_writes_while_it_is_promoted_is_told(tmp_path: Path, monkeypatch
     with pytest.raises(VerificationFailed, match="being written"):
         promote(tmp_path / "home", scratch, target, aside=False, changed=False)
     assert not target.exists()
+
+
+def test_a_hole_of_a_hundred_gigabytes_is_kept_checked_copied_and_promoted_unread(tmp_path: Path) -> None:
+    asked = {"scope": "g/localhost/files"}
+    home = tmp_path / "home"
+    scratch = place.new(home, None, 1, "me", asked)
+    Path(scratch.tree).mkdir()
+    with open(Path(scratch.tree) / "disk", "wb") as disk:
+        disk.truncate(100 << 30)
+        disk.seek(70 << 30)
+        disk.write(b"data" * 1024)
+    with bytes_read() as read:
+        manifest.write(place.manifest_file(home, scratch), manifest.take(scratch.root))
+        scratch = replace(scratch, state=RESTORED)
+        place.save(home, scratch)
+        checked = look(home, scratch, SYSTEM)
+        copied = tmp_path / "copied"
+        assert copy_tree(scratch.root, os.fsencode(copied), os.geteuid() == 0) == []
+        assert manifest.take(os.fsencode(copied)).rows == manifest.take(scratch.root).rows
+        promote(home, checked.scratch, tmp_path / "there", aside=False, changed=False)
+    assert checked.changes == () and (tmp_path / "there" / "disk").stat().st_size == 100 << 30
+    assert read() < 8 << 20
+
+
+def test_what_another_version_kept_is_not_compared_with(tmp_path: Path) -> None:
+    scratch = made(tmp_path)
+    file = place.manifest_file(tmp_path / "home", scratch)
+    _, kept = file.read_bytes().split(b"\n", 1)
+    file.write_bytes(kept)
+    with pytest.raises(Failed, match="another version") as raised:
+        promote(tmp_path / "home", scratch, tmp_path / "there", aside=False, changed=False)
+    assert "again" in raised.value.hint
+    assert not (tmp_path / "there").exists()
