@@ -63,16 +63,15 @@ def command(
     then the time to the first that passes, or, without commands, to the first reads.
 
     With --host, or `host` in the policy, the agent of that host restores it there and runs the checks there, without a
-    network, as root. It runs the commands of the applied policy and no other.
+    network, as root. It runs the commands of the applied policy and no other. With --on-demand the host fills the
+    trees from the node.
 
     \b
     Example:  bcsctl drill finance
               bcsctl drill finance --at -1d --check checksums
               bcsctl drill finance --on-demand --then verify
-              bcsctl drill finance --host sf-spare1
+              bcsctl drill finance --host sf-spare1 --on-demand
     """
-    if host and on_demand:
-        raise UsageError("--on-demand is for drills on the node, not on a host", hint="leave one of them out")
     if afterwards and not on_demand:
         raise UsageError("--then says nothing without --on-demand", hint="say --on-demand with it, or leave it out")
     trees = (afterwards or CANCEL) if on_demand else ""

@@ -23,7 +23,7 @@ from engine.node.marks import KeptMarks
 from engine.node.monitoring.hosts import Certified
 from engine.node.monitoring.metrics import Metrics
 from engine.node.monitoring.status import Report
-from engine.node.rehearsals import Rehearsals
+from engine.node.rehearsals import Rehearsal, Rehearsals
 from engine.node.restores import Restores
 from engine.node.settings import NodeSettings
 from engine.node.streams import StreamFacts
@@ -103,7 +103,7 @@ class Parts:
         self.metrics = Metrics(self.clock, self.desired)
         self.sparingly = Sparingly(self.clock)
         self.restores = Restores(self.journal)
-        self.rehearsals = Rehearsals(self.journal, self.clock)
+        self.rehearsals = Rehearsals(self.journal, self.clock, self._supplies_no_more)
         self.committed = CommittedExtents(self.journal)
         self.committer.copies = Copies(self.journal, self.committed.find)
 
@@ -121,6 +121,10 @@ class Parts:
         for each in (self.watch, self.drills):
             if each is not None:
                 each.heard_act(what, who, details, at)
+
+    def _supplies_no_more(self, drill: Rehearsal) -> None:
+        for part in drill.parts:
+            self.restores.supplies.forget(part.id)
 
     def close(self) -> None:
         """Commit all that was taken. Nothing is taken afterwards."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,7 +36,7 @@ FORSAKEN_AFTER = 30 * SECOND
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One source of a drill: `id` is what its host calls it by."""
+    """One source of a drill, all of it: `id` is what its host calls it by."""
 
     id: str
     address: str
@@ -44,13 +44,15 @@ class Part:
     position: str
     point_at: int
     point_class: str
+    path: None = None
 
 
 @dataclass(slots=True)
 class Rehearsal:
     """One drill. Times in microseconds; `restored_at` is when its host said that all sources were back, `heard_at` when
-    it last said anything, `asked_at` when somebody last asked. `run` is the process that makes it there; `answer` is
-    what its host says came of it."""
+    it last said anything, `asked_at` when somebody last asked. Of one by on-demand start `usable_at` is when all could
+    be used, `restored_at` when the first check over them had passed. `run` is the process that makes it there; `answer`
+    is what its host says came of it."""
 
     id: str
     group: str
@@ -60,6 +62,7 @@ class Rehearsal:
     begun_at: int
     asked_at: int
     heard_at: int = 0
+    usable_at: int = 0
     restored_at: int = 0
     phase: str = "waiting"
     files: int = 0
@@ -68,21 +71,22 @@ class Rehearsal:
     run: str = ""
     answer: dict[str, Any] = field(default_factory=dict)
     version: int = 0
-    sendings: dict[str, asyncio.Future[Sending]] = field(default_factory=dict)
-    stored: dict[str, int] = field(default_factory=dict)
+    sendings: dict[tuple[str, bool], asyncio.Future[tuple[Sending, int]]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         told = {name: getattr(self, name) for name in ("id", "group", "host", "state", "phase", "files", "bytes")}
-        times = {name: getattr(self, name) for name in ("begun_at", "heard_at", "restored_at", "version")}
-        return {**told, **times, "answer": self.answer}
+        times = {name: getattr(self, name) for name in ("begun_at", "heard_at", "usable_at", "restored_at")}
+        return {**told, **times, "version": self.version, "answer": self.answer}
 
 
 @dataclass(slots=True)
 class Rehearsals:
-    """All of them. Lives on the event loop, but for what is worked out and made on others' threads."""
+    """All of them. Lives on the event loop, but for what is worked out and made on others' threads. `ended` hears of
+    each that is over."""
 
     journal: Journal
     clock: Clock
+    ended: Callable[[Rehearsal], None] = lambda rehearsal: None
     known: dict[str, Rehearsal] = field(default_factory=dict)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     closing: bool = False
@@ -116,6 +120,7 @@ class Rehearsals:
         if rehearsal.state == OPEN:
             rehearsal.state, rehearsal.answer = state, dict(answer)
             rehearsal.sendings.clear()
+            self.ended(rehearsal)
             await self._ring(rehearsal)
 
     async def by(self, rehearsal: Rehearsal, run: str) -> bool:
@@ -164,13 +169,16 @@ def new_id() -> str:
     return token_hex(ID_BYTES)
 
 
-def how_of(group: str, at: str, scratch: str, parts: Sequence[Part], checks: Sequence[Check]) -> dict[str, Any]:
+def how_of(
+    group: str, at: str, scratch: str, parts: Sequence[Part], checks: Sequence[Check], on_demand: str = ""
+) -> dict[str, Any]:
     """What a host is told of a drill."""
     named = [(part.id, *part.address.split("/")[1:]) for part in parts]
     return {
         "group": group,
         "at": at,
         "scratch": scratch,
+        "on_demand": on_demand,
         "sources": [{"id": id, "host": host, "name": name} for id, host, name in named],
         "checks": [
             {
@@ -183,12 +191,13 @@ def how_of(group: str, at: str, scratch: str, parts: Sequence[Part], checks: Seq
     }
 
 
-def work_out(journal: Journal, part: Part) -> tuple[Sending, int]:
-    """(what is sent of a source, the bytes that it takes on a disk), from the journal."""
+def work_out(journal: Journal, part: Part, *, contents: bool) -> tuple[Sending, int]:
+    """(what is sent of a source, the bytes that it takes on a disk), from the journal; without `contents` names and
+    attributes alone, and where bytes lie is not looked up."""
     point = Point(parse_position(part.position), part.point_at, 0, part.point_class)
     with Session(journal) as session:
         prepared = prepare_for(journal, session, streams.info(journal, part.stream), point, None, TARGET)
-        pieces = pieces_of(session, prepared)
+        pieces = pieces_of(session, prepared) if contents else {}
     stored = sum(piece.length for found in pieces.values() for piece in found if piece.data is not None)
     return Sending(journal, part.id, part.stream, prepared.plan, pieces), stored
 

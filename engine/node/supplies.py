@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 from engine.env.own_directory import OwnDirectory
 from engine.journal.open import Journal
@@ -13,7 +14,6 @@ from engine.model.ids import parse_position
 from engine.model.points import Point
 from engine.query import streams
 from engine.query.session import Session
-from engine.recovery.granting import Grant
 from engine.recovery.on_demand.supplying import Supplied
 from engine.recovery.restoring import Prepared, prepare_for
 from engine.recovery.sending import TARGET
@@ -21,6 +21,23 @@ from engine.recovery.sending import TARGET
 SUPPLIED_MAX = 8
 """Of so many trees at once it is kept where their bytes lie."""
 THREADS = 4
+
+
+class Given(Protocol):
+    """What is given: `path` (as os.fsdecode gives it) of a stream as of a point, all of it for None."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def stream(self) -> str: ...
+    @property
+    def position(self) -> str: ...
+    @property
+    def point_at(self) -> int: ...
+    @property
+    def point_class(self) -> str: ...
+    @property
+    def path(self) -> str | None: ...
 
 
 class Supplies:
@@ -33,7 +50,7 @@ class Supplies:
         self._known: OrderedDict[str, tuple[Supplied, OwnDirectory]] = OrderedDict()
         self._making: dict[str, threading.Lock] = {}
 
-    def of(self, grant: Grant) -> Supplied:
+    def of(self, grant: Given) -> Supplied:
         """What a grant gives. NothingThere, when its path is there no more."""
         with self._lock:
             making = self._making.setdefault(grant.id, threading.Lock())
@@ -63,7 +80,7 @@ class Supplies:
         for id in list(self._known):
             self.forget(id)
 
-    def _made(self, grant: Grant) -> tuple[Supplied, OwnDirectory]:
+    def _made(self, grant: Given) -> tuple[Supplied, OwnDirectory]:
         path = None if grant.path is None else grant.path.encode("utf-8", "surrogateescape")
         point = Point(parse_position(grant.position), grant.point_at, 0, grant.point_class)
 

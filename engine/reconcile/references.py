@@ -232,9 +232,6 @@ def _drills(placed: Placed, drills: Sequence[Mapping[str, Any]]) -> Iterator[Fau
         except UsageError as error:
             hint = f"{error.hint}; or {LATEST}, or {RANDOM}"
             yield placed.fault(("spec", "drills", at, "restore"), error.message, hint)
-        if "onDemand" in drill and "host" in drill:
-            message = "a drill on a host restores there: 'onDemand' is for drills on the node"
-            yield placed.fault(("spec", "drills", at, "onDemand"), message, "leave one of them out")
 
 
 def _defaults(placed: Placed, names: _Names, index: Index) -> Iterator[Fault]:

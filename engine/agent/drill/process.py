@@ -14,7 +14,8 @@ import threading
 from pathlib import Path
 
 from engine.agent.drill.client import DrillClient
-from engine.agent.drill.rehearsal import Drill, Scene, rehearse
+from engine.agent.drill.rehearsal import rehearse
+from engine.agent.drill.scene import Drill, Scene
 from engine.agent.host.where import find
 from engine.agent.restore.client import Stopped
 from engine.agent.restore.process import alone, code
@@ -22,8 +23,8 @@ from engine.env import durable
 from engine.env.niceness import NICE_AT_REST, give_way
 from engine.env.processes import end_with
 from engine.env.randomness import token_hex
+from engine.fill.life import rehearsed
 from engine.model.errors import BcsError, Failed
-from engine.tree import clearing
 
 ROLE = "drill"
 PREFIX = "drill-"
@@ -92,6 +93,10 @@ def _read(home: Path, arguments: argparse.Namespace, stopping: threading.Event) 
         stopping,
         own=[os.fsencode(home), *code()] if below else [],
         protected=[os.fsencode(path) for path in asked.get("protected", ())] if below else [],
+        told={
+            **{"home": str(home), "host": arguments.host, "nodes": arguments.node},
+            **{"socket": str(arguments.socket or ""), "drill": arguments.id, "run": arguments.run},
+        },
     )
     return Drill(arguments.id, how), scene
 
@@ -142,7 +147,7 @@ def remove_left(folder: Path) -> None:
     if noted.name.startswith(PREFIX):
         left.add(noted)
     for each in sorted(left):
-        clearing.remove(each)
+        rehearsed.remove(each)
     (folder / NOTED).unlink(missing_ok=True)
 
 

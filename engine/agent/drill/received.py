@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.agent.restore import landing
+from engine.agent.restore.client import Stopped
 from engine.agent.restore.landing import Landing
-from engine.agent.restore.receive import Done, Receiver
+from engine.agent.restore.receive import Done, Receiver, read_nodes
 from engine.agent.restore.restoring import Run
 from engine.agent.restore.state import State
+from engine.model.errors import BcsError
+from engine.model.events import ROOT_ID
 from engine.model.times import format_size
 from engine.tree.clearing import refuse_without_room
 from engine.tree.paths import shown
@@ -69,6 +74,34 @@ class Received(Run):
         path, why = done.failures[0]
         more = f", and {len(done.failures) - 1:,} more" if len(done.failures) > 1 else ""
         return row("restore", False, f"{shown(path)}: {why}{more}", self.seconds, source, differs=done.damaged)
+
+    def adopt(self, shortfalls: Sequence[str]) -> None:
+        """Take the tree that stands there, filled on demand by now, for what was received: to be read back."""
+        self._know()
+        real = os.path.realpath(self._job.target)
+        fd = landing.hold(real)
+        status = os.fstat(fd)
+        mode, name = stat.S_IMODE(status.st_mode), os.fsdecode(real)
+        before = landing.Before(True, status.st_uid, status.st_gid, mode, name, status.st_ino)
+        held = self._held = Landing(self._job.target, fd, before)
+        self._state = State(before)
+        done = self.done
+        done.files, done.names, done.shortfalls = self._plan["files"], self._plan["names"], list(shortfalls)
+        done.attributes_set = True  # it was made for the tree, which has given it its own
+        self._directories = {ROOT_ID: held.held}
+        made = [number for number, step in enumerate(self._steps) if step == "made"]
+        for _, batch in self._batches(made, data=False):
+            for node in read_nodes("made", batch, self._directories).values():
+                self._directories[node.file_id] = node.names[0]
+
+    def read_back(self, source: int) -> list[Row]:
+        """`rows_of_bytes`, or the row that says why it can't be read."""
+        try:
+            return self.rows_of_bytes(source)
+        except Stopped:
+            raise
+        except (BcsError, OSError) as error:
+            return [row("checksums", False, str(error), 0.0, source, differs=True)]
 
     def rows_of_bytes(self, source: int) -> list[Row]:
         """Every byte and every attribute, read from the disk: a row for the bytes, one for the rest."""

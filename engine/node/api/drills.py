@@ -7,8 +7,8 @@ other command gets through here, whoever asks.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,9 +16,10 @@ from starlette.routing import Route
 
 from engine.journal import control
 from engine.model.errors import NotAuthorised, Refused, UsageError
-from engine.model.policy.drills import COMMAND, Check
+from engine.model.policy.drills import CANCEL, COMMAND, FILL, VERIFY, Check
 from engine.model.times import SECOND
 from engine.node.api import fields
+from engine.node.api.supply import range_asked
 from engine.node.api.web import Answer, answering, read_json
 from engine.node.callers.access import AGENT, LOCAL, allow, caller_of, who
 from engine.node.desired import bounded
@@ -27,12 +28,15 @@ from engine.node.rehearsals import Part, Rehearsal, how_of, new_id, scratch_path
 from engine.plan.drills import group_in
 from engine.recovery.drill.host_word import CANCELLED, DONE, FAILED, OPEN
 from engine.recovery.drill.vouched import vouched
+from engine.recovery.on_demand.supplying import Supplied
 from engine.recovery.sending import Sending
 
 LIVING_WITHIN = 15 * SECOND
 WAIT_SECONDS_MAX = 20.0
 SOURCES_MAX = 10_000
 CHECKS_MAX = 200
+AFTERWARDS = (CANCEL, FILL, VERIFY)
+_T = TypeVar("_T")
 
 
 def routes(parts: Parts) -> list[Route]:
@@ -67,14 +71,14 @@ def routes(parts: Parts) -> list[Route]:
 
     async def plan(request: Request) -> Response:
         rehearsal, part = await _received(request)
-        sending = await _sending(rehearsal, part)
+        sending, stored = await _sending(request, rehearsal, part)
         told = {"fingerprint": sending.fingerprint.hex(), "steps": sending.steps}
         counts = {"files": len(sending.plan.files), "names": sending.plan.names, "bytes": sending.plan.bytes}
-        return Answer({"id": part.id, **told, **counts, "stored_bytes": rehearsal.stored[part.id]})
+        return Answer({"id": part.id, **told, **counts, "stored_bytes": stored})
 
     async def batch(request: Request) -> Response:
         rehearsal, part = await _received(request)
-        sending = await _sending(rehearsal, part)
+        sending, _ = await _sending(request, rehearsal, part)
         number = str(request.path_params["number"])
         if not number.isascii() or not number.isdigit() or not 0 <= int(number[:9]) < len(sending):
             raise UsageError(f"'{number[:40]}' is no batch's number")
@@ -98,6 +102,9 @@ def routes(parts: Parts) -> list[Route]:
             await rehearsals.heard(rehearsal, now)
             await rehearsals.end(rehearsal, state, fields.mapping(body, answer))
             await parts.desired.news()
+        elif "usable" in body:
+            usable = now if body["usable"] is True and not rehearsal.usable_at else rehearsal.usable_at
+            await rehearsals.heard(rehearsal, now, usable_at=usable, phase="checking")
         elif "restored" in body:
             restored = now if body["restored"] is True and not rehearsal.restored_at else rehearsal.restored_at
             await rehearsals.heard(rehearsal, now, restored_at=restored, phase="checking")
@@ -107,21 +114,47 @@ def routes(parts: Parts) -> list[Route]:
             await rehearsals.heard(rehearsal, now, phase=phase, **counts)
         return Answer({"state": OPEN if rehearsal.state == OPEN else rehearsal.state})
 
-    async def _sending(rehearsal: Rehearsal, part: Part) -> Sending:
-        """What is sent of a source: worked out once."""
-        known = rehearsal.sendings.get(part.id)
+    async def data(request: Request) -> Response:
+        file, offset, length = range_asked(request)
+        whole = await _worked_out(await _cold(request), lambda supplied: supplied.range(file, offset, length))
+        return Response(whole, media_type="application/octet-stream")
+
+    async def heat(request: Request) -> Response:
+        return Answer({"heat": await _worked_out(await _cold(request), lambda supplied: supplied.heat())})
+
+    async def holes(request: Request) -> Response:
+        return Answer({"holes": await _worked_out(await _cold(request), lambda supplied: supplied.holes())})
+
+    async def ranges(request: Request) -> Response:
+        return Answer({"ranges": await _worked_out(await _cold(request), lambda supplied: supplied.data())})
+
+    async def _cold(request: Request) -> Part:
+        """The source of a drill whose trees are used while they are cold."""
+        rehearsal, part = await _received(request)
+        if not rehearsal.how["on_demand"]:
+            raise Refused(f"drill {rehearsal.id} does not fill on demand")
+        return part
+
+    async def _worked_out(part: Part, work: Callable[[Supplied], _T]) -> _T:
+        supplies = parts.restores.supplies
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(supplies.pool, lambda: work(supplies.of(part)))
+
+    async def _sending(request: Request, rehearsal: Rehearsal, part: Part) -> tuple[Sending, int]:
+        """What is sent of a source, and what it takes on a disk: worked out once. Who makes a tree on demand asks for
+        names alone (`contents=0`)."""
+        contents = request.query_params.get("contents", "1") != "0"
+        known = rehearsal.sendings.get((part.id, contents))
         if known is None:
-
-            def work() -> Sending:
-                sending, rehearsal.stored[part.id] = work_out(parts.journal, part)
-                return sending
-
-            known = asyncio.ensure_future(asyncio.get_running_loop().run_in_executor(parts.restores.pool, work))
-            rehearsal.sendings[part.id] = known
+            loop = asyncio.get_running_loop()
+            known = asyncio.ensure_future(
+                loop.run_in_executor(parts.restores.pool, lambda: work_out(parts.journal, part, contents=contents))
+            )
+            rehearsal.sendings[part.id, contents] = known
         try:
             return await asyncio.shield(known)
         except Exception:
-            rehearsal.sendings.pop(part.id, None)
+            rehearsal.sendings.pop((part.id, contents), None)
             raise
 
     async def _of_host(request: Request) -> Rehearsal:
@@ -150,6 +183,10 @@ def routes(parts: Parts) -> list[Route]:
         Route("/v1/drills/{id}/cancel", answering(allow(LOCAL, cancel)), methods=["POST"]),
         Route("/v1/drills/{id}/sources/{source}/plan", answering(allow(AGENT, plan)), methods=["GET"]),
         Route("/v1/drills/{id}/sources/{source}/batches/{number}", answering(allow(AGENT, batch)), methods=["GET"]),
+        *(
+            Route(f"/v1/drills/{{id}}/sources/{{source}}/{name}", answering(allow(AGENT, given)), methods=["GET"])
+            for name, given in (("data", data), ("heat", heat), ("holes", holes), ("ranges", ranges))
+        ),
         Route("/v1/drills/{id}/progress", answering(allow(AGENT, progress)), methods=["POST"]),
     ]
 
@@ -174,7 +211,10 @@ def _asked(parts: Parts, body: Mapping[str, Any]) -> Rehearsal:
     if scratch and scratch not in {drill.scratch for drill in policy.drills}:
         raise Refused(f"{scratch[:200]} is no directory of the policy")
     now = parts.clock.now()
-    how = how_of(group, fields.text(body, "at"), scratch, listed, checks)
+    on_demand = fields.text(body, "on_demand", "", chars_max=20)
+    if on_demand and on_demand not in AFTERWARDS:
+        raise UsageError(f"'{on_demand}' is nothing that becomes of trees", hint=f"say one of {', '.join(AFTERWARDS)}")
+    how = how_of(group, fields.text(body, "at"), scratch, listed, checks, on_demand)
     return Rehearsal(fields.label(body, "id", chars_max=40), group, host, how, tuple(listed), now, now)
 
 

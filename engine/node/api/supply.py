@@ -23,6 +23,7 @@ from engine.node.api.web import Answer, answering, read_json
 from engine.node.callers.access import AGENT, ITS_GROUPS, allow, need_group, with_origin
 from engine.node.forks import cause_of
 from engine.node.parts import Parts
+from engine.node.recovered import follow_fork
 from engine.node.restores import Restore
 from engine.recovery.on_demand.supplying import RANGE_BYTES_MAX, Supplied
 
@@ -36,10 +37,7 @@ def routes(parts: Parts) -> list[Route]:
 
     async def data(request: Request) -> Response:
         restore = await _filling(request)
-        file, offset = _number(request, "file"), _number(request, "offset")
-        length = _number(request, "length")
-        if not 0 < length <= RANGE_BYTES_MAX:
-            raise UsageError(f"{length} bytes at once are not given", hint=f"1 to {RANGE_BYTES_MAX}")
+        file, offset, length = range_asked(request)
         whole = await _worked_out(restore, lambda supplied: supplied.range(file, offset, length))
         return Response(whole, media_type="application/octet-stream")
 
@@ -87,6 +85,7 @@ def routes(parts: Parts) -> list[Route]:
         told |= {"dir": grant.dir, "host": grant.host, "in_place": True}
         await asyncio.to_thread(parts.audit.act, WHAT, grant.by, with_origin(request, told))
         epoch = await asyncio.to_thread(parts.committer.forks.open, grant.stream, parent, cause_of(grant.id))
+        await asyncio.to_thread(follow_fork, parts.journal, parts.facts, grant.stream, epoch.number)
         return Answer({"epoch": epoch.number, "parent": str(epoch.parent)}, 201)
 
     async def want(request: Request) -> Response:
@@ -140,6 +139,14 @@ def routes(parts: Parts) -> list[Route]:
         route(f"{of}/go-on", go_on, "POST"),
         Route(f"{of}/wanted", answering(allow("operator", want, ITS_GROUPS)), methods=["POST"]),
     ]
+
+
+def range_asked(request: Request) -> tuple[int, int, int]:
+    """(file_id, offset, length) of the bytes that a host asks for."""
+    file, offset, length = (_number(request, name) for name in ("file", "offset", "length"))
+    if not 0 < length <= RANGE_BYTES_MAX:
+        raise UsageError(f"{length} bytes at once are not given", hint=f"1 to {RANGE_BYTES_MAX}")
+    return file, offset, length
 
 
 def _number(request: Request, name: str) -> int:

@@ -19,7 +19,7 @@ from engine.query.session import Session
 from engine.recovery.drill import evidence as found
 from engine.recovery.drill.evidence import COMMAND as COMMAND_ROW
 from engine.recovery.drill.evidence import HOST, Evidence, Row
-from engine.recovery.drill.host_word import DONE, FAILED, OPEN, counts_of, rows_of
+from engine.recovery.drill.host_word import DONE, FAILED, OPEN, counts_of, mechanisms_of, rows_of
 from engine.recovery.drill.rehearsal import HEARSAY
 from engine.recovery.drill.scene import Asked, Told
 from engine.recovery.drill.sources import answering, moment_of, restored
@@ -52,6 +52,7 @@ def rehearse(
             "host": asked.host,
             "digest": asked.policy.digest,
             "scratch": asked.scratch,
+            "on_demand": asked.afterwards if asked.on_demand else "",
             "at": format_time(evidence.moment) if evidence.moment is not None else asked.moment,
             "checks": [check.as_json() for check in checks],
             "parts": [
@@ -77,11 +78,28 @@ def rehearse(
         refused = [check for check in asked.checks if check not in checks]
         why = "nobody who may apply policies gave this site the command: change the policy, and apply it"
         evidence.checks += [Row(COMMAND_ROW, False, why, command=str(check.command)) for check in refused]
+    if asked.on_demand:
+        _tell_cold(evidence, asked, answer, outcome, now)
     if answer.get("restored_at") and len(ready) == len(asked.policy.sources):
         evidence.rto_seconds = round((answer["restored_at"] - now) / SECOND, 3)
     evidence.checks += found.objectives(evidence, HEARSAY)
     evidence.seconds = clock.monotonic() - began
     return evidence
+
+
+def _tell_cold(
+    evidence: Evidence, asked: Asked, answer: Mapping[str, Any], outcome: Mapping[str, Any], began_at: int
+) -> None:
+    """How the trees were used while they were cold; a host whose agent knows no such drill has restored them."""
+    usable = answer.get("usable_at")
+    evidence.on_demand = {
+        "mechanisms": mechanisms_of(outcome),
+        "usable_seconds": round((usable - began_at) / SECOND, 3) if usable else None,
+        "afterwards": asked.afterwards,
+    }
+    if outcome and "mechanisms" not in outcome and counts_of(outcome):
+        why = f"the agent of {asked.host} knows no drill on demand: `bcsctl apply` brings it a newer program"
+        evidence.checks.append(Row(HOST, False, why))
 
 
 def _made(socket: Path, body: Mapping[str, Any], told: Told, clock: Clock) -> dict[str, Any]:

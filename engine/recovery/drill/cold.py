@@ -8,14 +8,13 @@ other recovery of this machine is touched, and `recover list` shows none of them
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.env.clock import Clock
-from engine.fill.base import CANCELLED, FAILED
-from engine.fill.life import recoveries
+from engine.fill.life import recoveries, rehearsed
 from engine.fill.life.recoveries import Recovery
 from engine.journal.data import DataReader
 from engine.journal.open import Journal
@@ -26,7 +25,6 @@ from engine.query.extents import pieces
 from engine.query.session import Session
 from engine.recovery.drill.checks import Back, rows_of
 from engine.recovery.drill.evidence import CANCELLING, FILL, FIRST_READS, RESTORE, Evidence, Row
-from engine.recovery.drill.place import trees_of
 from engine.recovery.drill.scene import Asked, Told, scene_of
 from engine.recovery.drill.sources import failed, restored
 from engine.recovery.fill import holds
@@ -36,12 +34,6 @@ from engine.recovery.restore import Restored
 from engine.recovery.restoring import Outcome, Prepared
 from engine.recovery.word import Word
 from engine.tree.paths import shown
-
-LOOK_SECONDS = 0.1
-STILL_SECONDS = 120.0
-"""A tree that is to be filled and gets no byte for so long does not go on."""
-READ_FILES = 16
-"""Where a policy has no command, the first check reads a piece of so many files of each source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +104,7 @@ def _begin(cold: Cold, address: str, prepared: Prepared, filling: Filling | None
     if filling is None:
         cold.evidence.checks.append(failed(address, "nothing here can fill a tree on demand", False))
         return None
-    terms = making.Terms(trees_of(cold.place), filling.journal, filling.master_key, filling.by)
+    terms = making.Terms(rehearsed.trees_of(cold.place), filling.journal, filling.master_key, filling.by)
     try:
         begun = making.make(cold.session, prepared, address, terms, cold.clock)
     except (BcsError, OSError) as error:
@@ -155,7 +147,7 @@ def _first_reads(cold: Cold, back: Back) -> Row:
     """Whether all names are there, and a piece of some files is what was protected: read where it is cold."""
     began, plan = cold.clock.monotonic(), back.prepared.plan
     try:
-        missing = list(_missing(plan.target, {name for made in plan.files for name in (made.target, *made.links)}))
+        missing = rehearsed.missing(plan.target, {name for made in plan.files for name in (made.target, *made.links)})
         if missing:
             why = f"{len(missing):,} names are not there, {shown(missing[0])} for one"
             return Row(FIRST_READS, False, why, cold.clock.monotonic() - began, back.address, differs=True)
@@ -169,19 +161,11 @@ def _first_reads(cold: Cold, back: Back) -> Row:
     return Row(FIRST_READS, True, text, seconds, back.address)
 
 
-def _missing(target: bytes, names: set[bytes]) -> Iterator[bytes]:
-    """Of the names below a directory those that no listing shows."""
-    there: set[bytes] = set()
-    for directory, _, files in os.walk(target):
-        there.update(os.path.join(directory, name) for name in files)
-    yield from sorted(names - there)
-
-
 def _read_some(cold: Cold, back: Back) -> tuple[int, bytes]:
     """(how many files were read, the first that is not as it was): the last piece of each, all over the tree."""
     prepared = back.prepared
     files = [made for made in prepared.plan.files if made.inode.size]
-    some = files[:: max(1, len(files) // READ_FILES)][:READ_FILES]
+    some = files[:: max(1, len(files) // rehearsed.READ_FILES)][: rehearsed.READ_FILES]
     stream = prepared.stream.id
     known = pieces(cold.session, stream, prepared.point.position, [made.inode.file_id for made in some])
     reader, count = DataReader(cold.journal), 0
@@ -203,7 +187,9 @@ def _fill(cold: Cold, tree: Tree) -> bool:
     """Have a tree filled, and the row that says so; whether it is whole. What is written is compared with its hash on
     its way."""
     began = cold.clock.monotonic()
-    why, differs = _filled(cold, tree)
+    told = cold.told
+    size = tree.begun.recipe.bytes
+    why, differs = rehearsed.filled(tree.begun.place, lambda done: told("filling", done, size), cold.clock)
     seconds, now = cold.clock.monotonic() - began, tree.now()
     if not why:
         about = format_about(round((cold.clock.monotonic() - cold.began) * 1e6))
@@ -212,33 +198,6 @@ def _fill(cold: Cold, tree: Tree) -> bool:
         return True
     cold.evidence.checks.append(Row(FILL, False, why, seconds, tree.back.address, differs=differs))
     return False
-
-
-def _filled(cold: Cold, tree: Tree) -> tuple[str, bool]:
-    """(why it is not whole, whether the journal is the cause); empty once it is."""
-    now = tree.now()
-    if now.living:
-        recoveries.want(now, finish=True, paused=False)
-    last, at = -1, cold.clock.monotonic()
-    while now.living:
-        done = now.progress.bytes_filled
-        cold.told("filling", done, now.recipe.bytes)
-        if done != last:
-            last, at = done, cold.clock.monotonic()
-        damaged = now.progress.damaged
-        if damaged and now.progress.files_left <= len(damaged):
-            return f"{len(damaged):,} files can't be filled, {damaged[0]} for one", True
-        if not now.guarded and tree.now().living:
-            return "its supervisor and its filler are gone", False
-        if cold.clock.monotonic() - at > STILL_SECONDS:
-            holds_it = f": {now.progress.holds[0]}" if now.progress.holds else ""
-            return f"it has not gone on for {STILL_SECONDS:g} s{holds_it}", False
-        cold.clock.sleep(LOOK_SECONDS)
-        now = tree.now()
-    if now.state.state in (FAILED, CANCELLED):
-        return f"it ended: {now.state.state} {now.state.error}", False
-    recoveries.await_end(now.place, cold.clock)
-    return "", False
 
 
 def _cancel(cold: Cold, trees: Sequence[Tree]) -> None:

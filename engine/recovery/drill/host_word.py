@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from engine.fill.base import MODULES
 from engine.recovery.drill.evidence import MESSAGE_CHARS, OUTPUT_CHARS, Row
 
 OPEN, DONE, FAILED, SILENT, CANCELLED = "open", "done", "failed", "silent", "cancelled"
@@ -29,6 +30,12 @@ def counts_of(answer: Mapping[str, Any]) -> dict[int, tuple[int, int, int, float
             files, names, count = (_whole(each.get(name)) for name in ("files", "names", "bytes"))
             found[each["source"]] = (files, names, count, _seconds(each.get("seconds")))
     return found
+
+
+def mechanisms_of(answer: Mapping[str, Any]) -> list[str]:
+    """By what trees on demand were filled."""
+    named = answer.get("mechanisms")
+    return sorted({each for each in named if each in MODULES}) if isinstance(named, list) else []
 
 
 def _row(told: object, addresses: Sequence[str]) -> Row | None:

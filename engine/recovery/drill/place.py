@@ -16,9 +16,8 @@ from typing import Any
 
 from engine.env import durable
 from engine.env.clock import Clock
-from engine.fill.life import recoveries
+from engine.fill.life import rehearsed
 from engine.model.errors import Refused
-from engine.tree import clearing
 
 PREFIX = "drill-"
 WAIT_SECONDS = 600.0
@@ -94,30 +93,16 @@ def scratch(home: Path, below: str, id: str, group: str, lock: int) -> Iterator[
     try:
         yield place
     finally:
-        remove(place)
+        rehearsed.remove(place)
 
 
 def remove_leftovers(home: Path, lock: int) -> None:
     """Remove the directories of dead drills. The lock is ours: none of them lives."""
     noted = Path(str(_said(lock).get("dir") or "/"))
     if noted.name.startswith(PREFIX) and noted.parent != directory(home):
-        remove(noted)
+        rehearsed.remove(noted)
     for each in directory(home).glob(f"{PREFIX}*"):
-        remove(each)
-
-
-def trees_of(place: Path) -> Path:
-    """Below which a drill's trees on demand keep their state, as others do below BCS_HOME."""
-    return place / "trees"
-
-
-def remove(place: Path) -> None:
-    """Remove a drill's directory with all that is in it, whatever its modes; trees that still fill there are cancelled
-    first. Failed, and nothing is touched, when something is mounted there: that may be anything."""
-    for each in recoveries.recoveries(trees_of(place)):
-        if each.living:
-            recoveries.cancel(each)
-    clearing.remove(place)
+        rehearsed.remove(each)
 
 
 def _locked(lock: int, clock: Clock, wait_seconds: float, waiting: Callable[[str], None]) -> None:

@@ -98,8 +98,7 @@ def asked_of(
     first = policy.drills[0] if policy.drills else Drill(0)
     usual = tuple(check for check in first.checks if not on_demand or check.name == COMMAND)
     chosen = _chosen(policy, checks) if checks else usual
-    trees = on_demand or ("" if host else first.on_demand)
-    there = "" if on_demand else host or first.host
+    trees, there = on_demand or first.on_demand, host or first.host
     scratch = first.scratch if there == first.host else ""
     return [Asked(new_id(), policy, None, at or LATEST, chosen, scratch, trees, there)]
 

@@ -126,6 +126,46 @@ def test_what_its_agent_says_came_of_it_ends_it(node: InProcessNode) -> None:
     assert progress(node, {"error": {"message": "later"}}).json == {"state": "done"}
 
 
+def test_ranges_are_given_of_what_is_used_while_it_is_cold_and_until_it_is_over(node: InProcessNode) -> None:
+    def asked(what: str, source: str, caller: Caller = B, run: str = "1") -> Answer:
+        return call(node, caller, "GET", f"/v1/drills/{ID}/sources/{source}/{what}host=b&run={run}")
+
+    restored = begun(node)
+    assert asked("holes?", restored).status == 403  # a drill that restores has no use for it
+    assert call(node, LOCAL, "POST", f"/v1/drills/{ID}/cancel", {}).status == 200
+    assert call(node, LOCAL, "POST", "/v1/drills", body_of(node, on_demand="later")).status == 400
+    assert call(node, LOCAL, "POST", "/v1/drills", body_of(node, on_demand="cancel")).status == 201
+    [errand] = asked_of(node, B)
+    assert errand["how"]["on_demand"] == "cancel"
+    source = errand["how"]["sources"][0]["id"]
+    told = asked("plan?contents=0&", source).json
+    assert told["stored_bytes"] == 0 and told["files"] > 0
+    numbers = range(sum(count for _, count in told["steps"]))
+    sent = [
+        decode(asked(f"batches/{each}?plan={told['fingerprint']}&data=1&contents=0&", source).text) for each in numbers
+    ]
+    assert not any("extent" in batch.tables for batch in sent)
+    [file_id] = {
+        file_id
+        for batch in sent
+        for name, file_id in zip(
+            *(batch.tables.get("dentry", {}).get(each, ()) for each in ("name", "file_id")), strict=True
+        )
+        if name == b"mine"
+    }
+    given = decode(asked(f"data?file={file_id}&offset=0&length=100&", source).text)
+    assert given.tables["extent"]["file_id"][0] == file_id and given.stream == source
+    for what in ("heat?", "holes?", "ranges?"):
+        assert asked(what, source).status == 200, what
+        assert asked(what, source, A).status == 403
+    assert asked("data?file=999999&offset=0&length=100&", source).status == 404
+    assert asked("data?file=1&offset=0&length=99999999&", source).status == 400
+    assert (look(node)["usable_at"], progress(node, {"usable": True}).json) == (0, {"state": "open"})
+    assert look(node)["usable_at"] > 0 and look(node)["restored_at"] == 0
+    assert progress(node, {"outcome": {"checks": [], "sources": []}}).json == {"state": "done"}
+    assert asked(f"data?file={file_id}&offset=0&length=100&", source).status == 403
+
+
 def test_another_process_ends_it_and_so_does_who_asked_or_nobody(node: InProcessNode) -> None:
     source = begun(node)
     assert plan(node, B, source).status == 200

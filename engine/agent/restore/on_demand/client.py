@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from engine.agent.host.where import find
 from engine.agent.restore.client import RestoreClient
@@ -22,13 +23,17 @@ class TreeClient(RestoreClient):
     """One tree at one node. Every call raises Unreachable when there is no answer, Refused once it is over."""
 
     def __init__(self, home: Path, id: str, told: Mapping[str, Any], answer_seconds: float = ANSWER_SECONDS) -> None:
-        """`told` says where the node is: {host, socket, nodes}, as a recipe's supply keeps it."""
+        """`told` says where the node is: {host, socket, nodes}, as a recipe's supply keeps it. A tree of a drill, whose
+        state does not lie in the agent's home, is told of that too: {home, drill, run}."""
         socket = Path(told["socket"]) if told["socket"] else None
-        where = find(home, told["host"], socket, told["nodes"])
+        where = find(Path(told.get("home") or home), told["host"], socket, told["nodes"])
         super().__init__(
             where.endpoint, id, told["host"], threading.Event(), patient=False, answer_seconds=answer_seconds
         )
         self._id = id
+        if told.get("drill"):
+            self._base = f"/v1/drills/{quote(told['drill'])}/sources/{quote(id)}"
+            self._as += f"&run={quote(told['run'])}&contents=0"
 
     def range(self, file_id: int, offset: int, length: int) -> Batch:
         """Extents of one file. Malformed when it is not what was asked for."""

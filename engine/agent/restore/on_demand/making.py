@@ -39,13 +39,15 @@ NAMES_BYTES_MAX = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What was granted: `job` as the node tells it to the agent. `own` and `protected` as of other restores."""
+    """What was granted: `job` as the node tells it to the agent. `own` and `protected` as of other restores; `guarded`
+    keeps it out of the system's own directories."""
 
     id: str
     job: Mapping[str, Any]
     told: dict[str, Any]
     own: list[bytes]
     protected: list[bytes]
+    guarded: bool = True
 
     @property
     def tree(self) -> Mapping[str, Any]:
@@ -138,7 +140,7 @@ def _landing(order: Order) -> bytes:
         protected = [path for path in protected if os.path.realpath(path) != real]
         if len(protected) == len(order.protected):
             raise Refused(f"{shown(target)} is not what this host protects", hint="run `bcsctl apply` first")
-    landing.check(target, order.own, protected, guarded=not order.tree["own"])
+    landing.check(target, order.own, protected, guarded=order.guarded and not order.tree["own"])
     _refuse_exchangeable(real)
     return real
 

@@ -10,6 +10,7 @@ import pytest
 
 from engine.env.clock import SYSTEM
 from engine.env.processes import is_root
+from engine.fill.life import rehearsed
 from engine.model.errors import Failed, Refused
 from engine.recovery.drill import place
 from engine.tree import clearing
@@ -102,5 +103,5 @@ def test_what_is_mounted_in_a_drills_directory_is_not_emptied() -> None:
     with mounted("tmpfs") as volume:
         (volume / "kept").write_text("x")
         with pytest.raises(Failed, match="something is mounted"):
-            place.remove(volume.parent)
+            rehearsed.remove(volume.parent)
         assert (volume / "kept").read_text() == "x"
