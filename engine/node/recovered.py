@@ -13,6 +13,7 @@ from engine.model.times import parse_time
 from engine.node.audit import AUDIT_GROUP, AuditLog
 from engine.node.streams import Known, StreamFacts
 from engine.query import points, streams
+from engine.query.changed import last_change_at
 from engine.query.session import Session
 from engine.recovery.in_place.writing import close_interrupted
 
@@ -29,17 +30,29 @@ def facts(journal: Journal, committer: Committer) -> StreamFacts:
         for address, stream in streams.streams(journal).items():
             if address.group == AUDIT_GROUP or stream.epoch == 0:
                 continue
-            known = Known(through_at=heads[stream.id].through_at if stream.id in heads else None)
-            try:
-                newest = points.points(session, stream.id, limit=1)
-                known.gaps = len(points.gaps(session, stream.id))
-            except BcsError:
-                newest = []
-            if newest:
-                known.point, known.point_at, known.started = newest[-1].position, newest[-1].at, True
-                known.last_change_at = newest[-1].at
-            found.begin(stream.id, known)
+            through_at = heads[stream.id].through_at if stream.id in heads else None
+            found.begin(stream.id, _known(session, stream.id, stream.epoch, through_at))
     return found
+
+
+def follow_fork(journal: Journal, facts: StreamFacts, stream: str, epoch: int) -> None:
+    """Take over what counts since an epoch was opened at an earlier position: what came after that is a branch."""
+    with Session(journal) as session:
+        facts.forked(stream, _known(session, stream, epoch, None))
+
+
+def _known(session: Session, stream: str, epoch: int, through_at: int | None) -> Known:
+    """What the journal says of the current history of a stream."""
+    known = Known(epoch=epoch, through_at=through_at)
+    try:
+        newest = points.points(session, stream, limit=1)
+        known.gaps = len(points.gaps(session, stream))
+        known.last_change_at = last_change_at(session, stream)
+    except BcsError:
+        return known
+    if newest:
+        known.point, known.point_at, known.started = newest[-1].position, newest[-1].at, True
+    return known
 
 
 def pending_acts(home: Path, audit: AuditLog, now: int) -> None:

@@ -24,8 +24,9 @@ DELAYS_WINDOW = 5 * 60 * 1_000_000
 
 @dataclass(slots=True)
 class Known:
-    """Running facts of one stream. `gap_last`: (from, to, reason) of the newest gap that came while this node runs.
+    """Running facts of the current history of one stream, which ends in `epoch`.
 
+    `gap_last`: (from, to, reason) of the newest gap that came while this node runs.
     `bytes_stored` since this node started; `told` what the agent last counted, `traffic` the same carried on when the
     agent begins to count anew.
     """
@@ -35,6 +36,7 @@ class Known:
     through_at: int | None = None
     last_change_at: int | None = None
     gaps: int = 0
+    epoch: int = 0
     gap_last: tuple[int, int, str] | None = None
     started: bool = False
     bytes_stored: int = 0
@@ -55,18 +57,38 @@ class StreamFacts:
         with self._lock:
             self._known[stream] = known
 
+    def is_cut(self, stream: str, epoch: int, lsn: int) -> bool:
+        """Whether an epoch that goes on from this LSN leaves something behind of what is known."""
+        with self._lock:
+            known = self._known.get(stream)
+            return known is not None and known.point is not None and known.epoch < epoch and lsn < known.point.lsn
+
+    def forked(self, stream: str, now: Known) -> None:
+        """History goes on from an earlier point: what the journal says of that in its newest epoch, and what was
+        counted, which goes on. Nothing when a batch of that epoch has come meanwhile."""
+        with self._lock:
+            known = self._known.setdefault(stream, Known())
+            if known.epoch < now.epoch:
+                known.epoch, known.started = now.epoch, now.started
+                known.point, known.point_at, known.gaps = now.point, now.point_at, now.gaps
+                known.last_change_at = now.last_change_at
+
     def acknowledged(self, batch: Batch, committed_at: int) -> None:
-        """Take in a batch that has just become durable."""
+        """Take in a batch that has just become durable. One of an older epoch belongs to a branch."""
         with self._lock:
             known = self._known.setdefault(batch.stream, Known())
             known.bytes_stored += sum(len(frame.data) + FRAME_OVERHEAD_BYTES for frame in batch.frames)
+            if batch.epoch < known.epoch:
+                return
+            known.epoch = batch.epoch
             live = known.point is not None  # the baseline's own changes were there long before
             self._take_marks(known, batch)
-            changes = [columns["at"] for name, columns in batch.tables.items() if name in CHANGES]
+            changes = [columns for name, columns in batch.tables.items() if name in CHANGES and len(columns["at"])]
             if changes:
-                known.last_change_at = max(max(at) for at in changes)
+                _, known.last_change_at = max((columns["lsn"][-1], columns["at"][-1]) for columns in changes)
                 if live:
-                    known.delays.append((committed_at, (committed_at - min(min(at) for at in changes)) / 1000))
+                    first_at = min(min(columns["at"]) for columns in changes)
+                    known.delays.append((committed_at, (committed_at - first_at) / 1000))
 
     def _take_marks(self, known: Known, batch: Batch) -> None:
         marks = batch.tables.get("mark")

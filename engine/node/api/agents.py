@@ -27,6 +27,7 @@ from engine.node.forks import recovery_at
 from engine.node.log import BATCH_DIGITS, DEBUG, INFO, SLOW_SECONDS, log, wanted
 from engine.node.monitoring.status import Report
 from engine.node.parts import Parts
+from engine.node.recovered import follow_fork
 from engine.wire.batch import HASH_BYTES, NO_HASH, Batch, decode
 from engine.wire.batch import VERSION as BATCH_VERSION
 from engine.wire.errors import Malformed
@@ -189,6 +190,8 @@ def open_stream_for(
             raise Refused(f"stream {stream} was never opened, and {address} begins another one")
     opened: Opened = parts.committer.open_stream(stream, writer, record, acknowledged_lsn)
     head = opened.head
+    if parts.facts.is_cut(stream, head.epoch, head.lsn):
+        follow_fork(parts.journal, parts.facts, stream, head.epoch)
     known = parts.committer.heads().get(stream)
     return {
         "epoch": head.epoch,

@@ -18,6 +18,7 @@ from engine.node.api.web import Answer, answering, read_json
 from engine.node.callers.access import ITS_GROUPS, allow, caller_of, need_group, sight, who, with_origin
 from engine.node.forks import cause_of
 from engine.node.parts import Parts
+from engine.node.recovered import follow_fork
 from engine.query import points
 from engine.query.session import Session
 
@@ -54,6 +55,7 @@ def routes(parts: Parts) -> list[Route]:
         }
         await asyncio.to_thread(parts.audit.act, WHAT, by or who(request), with_origin(request, details))
         epoch = await asyncio.to_thread(parts.committer.forks.open, stream, parent, cause_of(id))
+        await asyncio.to_thread(follow_fork, parts.journal, parts.facts, stream, epoch.number)
         return Answer({"epoch": epoch.number, "parent": str(epoch.parent)}, 201)
 
     return [

@@ -13,6 +13,7 @@ from engine.node.monitoring.hosts import host_status
 from engine.node.monitoring.status import Stored, source_status
 from engine.node.monitoring.summary import answer, host_of, summary
 from engine.query import points
+from engine.query.changed import last_change_at
 from engine.query.session import Session
 
 UNKNOWN = "unknown"
@@ -57,6 +58,7 @@ def _stored(session: Session, stream: str) -> Stored:
     try:
         newest = points.points(session, stream, limit=1)
         count = len(points.gaps(session, stream))
+        changed_at = last_change_at(session, stream)
         known = recover(session.journal).streams.get(stream)
         head = known.current if known else None
     except BcsError:
@@ -65,4 +67,4 @@ def _stored(session: Session, stream: str) -> Stored:
     if not newest:
         return Stored(through_at=through, gaps=count, heard_at=through)
     heard_at = max(through or 0, newest[-1].at)
-    return Stored(str(newest[-1].position), newest[-1].at, through, newest[-1].at, count, heard_at=heard_at)
+    return Stored(str(newest[-1].position), newest[-1].at, through, changed_at, count, heard_at=heard_at)
