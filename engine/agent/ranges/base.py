@@ -36,7 +36,7 @@ class Writes(Protocol):
 
     @property
     def mechanism(self) -> str:
-        """'trace' or 'none'."""
+        """'trace', 'clone' or 'none': what tells of files so far. Of several file systems the best one's."""
         ...
 
     @property

@@ -107,10 +107,13 @@ class WithMapped:
 
     def __init__(self, writes: Writes, clock: Clock = SYSTEM, mappings: Mappings = MAPPINGS) -> None:
         self._writes, self._clock, self._mappings = writes, clock, mappings
-        self.mechanism = writes.mechanism
         self._seen: dict[Key, int] | None = None
         self._round = mappings.files()[0] + 1  # one that began after this
         self._compared = 0.0
+
+    @property
+    def mechanism(self) -> str:
+        return self._writes.mechanism
 
     @property
     def costs(self) -> str:

@@ -38,7 +38,7 @@ from engine.agent.ranges.strangers import Strangers
 from engine.agent.ranges.tracefs import BUFFER_BYTES, Instance, NoTracing
 from engine.env.clock import SYSTEM, Clock
 
-UNTRACED = "Not all file systems of this source have trace events: big files there are read whole after a change."
+UNTRACED = "Not all of this source has trace events: big files there are read whole after a change, or as clones tell."
 OVERRAN_SECONDS = 600.0
 OVERRAN = (
     "The kernel lost traces of writes in the last minutes: each big file is read whole once after its next change."
@@ -60,8 +60,6 @@ _Meaning = Callable[[int, Any], None]
 
 class Tracepoints:
     """The trace events of the file systems that files are asked about on, in one instance. NoTracing from the start."""
-
-    mechanism = "trace"
 
     def __init__(self, clock: Clock = SYSTEM, buffer_bytes: int = BUFFER_BYTES) -> None:
         self._clock = clock
@@ -97,6 +95,10 @@ class Tracepoints:
             kinds.FAULTED: self._faulted,
             kinds.DIRTIED: self._dirtied,
         }
+
+    @property
+    def mechanism(self) -> str:
+        return "trace" if any(self._devices.values()) or not self._devices else "none"
 
     @property
     def costs(self) -> str:

@@ -206,6 +206,7 @@ def test_little_of_a_big_file_is_read(site: Site, kind: str, monkeypatch: pytest
                     file.write(b"more")
                     site.settle()
                 assert site.settings.traffic.read - read < 4 << 20
+                wait_for(lambda: site.source.report()["ranges"] == "clone")
         finally:
             site.stop()
 
