@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.model.points import QUIET
 from tests.failures.host import Host, a_host, site_now
 from tests.mounts import mounted
 
@@ -174,6 +175,30 @@ def test_the_wall_clock_steps_an_hour_both_ways(tmp_path: Path) -> None:
         point = host.settle()
         assert abs(point.at - site_now()) < 60_000_000
         host.check()
+
+
+def test_the_clock_of_the_site_steps_an_hour_both_ways(tmp_path: Path) -> None:
+    """That of the node, or of a machine that is a site of its own: followed; no time goes back, nothing is lost."""
+    with a_host(tmp_path) as host:
+        host.start()
+        host.settle()
+        host.protected()
+        for number, ahead in enumerate((HOUR, 0, -HOUR, 0)):
+            host.node.ahead = ahead
+            for change in range(8):
+                (host.tree / f"f{change % 3}").write_text(f"{number} {change}")
+                (host.tree / f"only{number}-{change}").touch()
+                time.sleep(0.02)
+            host.settle()
+            host.wait(lambda ahead=ahead: abs(skew(host) + ahead) < 60_000_000, "the site's time to be followed")
+            (host.tree / "after").write_text(f"{number}")
+            point = host.settle()
+            host.protected()
+            assert point.at >= site_now() + ahead - 60_000_000
+        host.check()
+        assert not host.gaps()
+        # Whose site time stands still until the hour is over tells a quiet moment from another all the same.
+        host.wait(lambda: host.node.points()[-1].point_class == QUIET, "a quiet point")
 
 
 def step_clock(offset: Path, seconds: str) -> None:

@@ -25,7 +25,8 @@ class Hints:
 
     `eventful`: something happened since a pass set it to False, the last of it at `last_event_at` (site time).
     `unannounced`: some of it says no event, since a pass set it to False.
-    `drained_at` is the last time that the watcher was asked; `blind`: it sees no events at all.
+    `drained_at` is the last time that the watcher was asked, `drained_wall_ns` the same by the host's wall clock, as
+    files are stamped: site time stands still for a while where it would go back. `blind`: it sees no events at all.
     """
 
     def __init__(
@@ -46,11 +47,11 @@ class Hints:
         self.eventful = False
         self.unannounced = False
         self.last_event_at = 0
-        self.drained_at = 0
+        self.drained_at = self.drained_wall_ns = 0
 
     def drain(self) -> bool:
         """Take what the watcher has; whether any of it was ours."""
-        self.drained_at = self._site.now()
+        self.drained_at, self.drained_wall_ns = self._site.now(), self._site.wall() * 1000
         drained = self._watcher.drain()
         self._take_writes()
         if drained.overflowed:
@@ -91,11 +92,6 @@ class Hints:
                 self.dirty.update(places)
             else:
                 self._writes.forget(dev, ino)
-
-    @property
-    def drained_wall_ns(self) -> int:
-        """`drained_at` as the wall time that files are stamped with, nanoseconds."""
-        return (self.drained_at + self._site.skew_microseconds) * 1000
 
     @property
     def all_of_it(self) -> bool:

@@ -73,6 +73,10 @@ class SiteClock:
         """Whether a node has told its time yet."""
         return self._error is not None
 
+    def wall(self) -> int:
+        """What the host's wall clock says now, microseconds: as the kernel stamps files."""
+        return self._clock.now()
+
     @property
     def skew_microseconds(self) -> int:
         """How far the host's wall clock is ahead of site time."""

@@ -39,6 +39,8 @@ class FakeNode:
     marks: list[dict[str, Any]] = field(default_factory=list)
     agent: dict[str, Any] | None = None
     generation: int = 1
+    ahead: int = 0
+    """Microseconds by which its clock, so the site's, was set."""
     lock: threading.Condition = field(default_factory=threading.Condition)
     on_batch: Callable[[Batch], None] = lambda batch: None
 
@@ -52,9 +54,12 @@ class FakeNode:
         if self.away:
             raise Unreachable("the node is away")
 
+    def _now(self) -> int:
+        return SYSTEM.now() + self.ahead
+
     def hello(self, host: str, facts: Mapping[str, Any]) -> dict[str, Any]:
         self._answer()
-        return {"time": SYSTEM.now(), "generation": self.generation}
+        return {"time": self._now(), "generation": self.generation}
 
     def desired(self, host: str, generation: int, wait_seconds: float) -> dict[str, Any]:
         self._answer()
@@ -62,7 +67,7 @@ class FakeNode:
             self.lock.wait_for(lambda: generation != self.generation, wait_seconds)
             return {
                 "generation": self.generation,
-                "time": SYSTEM.now(),
+                "time": self._now(),
                 "sources": list(self.sources),
                 "marks": list(self.marks),
                 **({"agent": self.agent} if self.agent is not None else {}),
@@ -135,7 +140,7 @@ class FakeNode:
             done = set(report.get("marks_done", ()))
             self.marks = [mark for mark in self.marks if mark["id"] not in done]
             self.lock.notify_all()
-        return {"time": SYSTEM.now(), "generation": self.generation}
+        return {"time": self._now(), "generation": self.generation}
 
     def _events(self, batch: Batch) -> list[ev.Event]:
         found: list[ev.Event] = []

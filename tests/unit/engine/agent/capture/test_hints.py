@@ -14,7 +14,7 @@ from engine.agent.host.clock import SiteClock
 from engine.agent.kept.record import Record
 from engine.agent.ranges.base import Unknown
 from engine.agent.watch.base import Drained
-from engine.env.clock import SYSTEM
+from engine.env.clock import SYSTEM, Clock
 
 
 class Traced(Unknown):
@@ -47,4 +47,31 @@ def test_a_directory_that_took_over_the_number_of_a_file_is_not_looked_at_for_ev
     hints.drain()
     assert hints.dirty == (set() if directory else {(1, b"it")})
     assert bool(writes.keys) is not directory
+    record.close()
+
+
+class Turned(Clock):
+    """A clock whose wall time is set."""
+
+    wall = 10**15
+
+    def now(self) -> int:
+        return self.wall
+
+
+def test_files_are_compared_with_the_wall_clock_though_site_time_stands_still(tmp_path: Path) -> None:
+    """A site's clock that was set back by an hour: what it hands out waits until that is over, files do not."""
+    record, clock = Record(tmp_path / "record.sqlite"), Turned()
+    site = SiteClock(clock)
+    unused: Any = SimpleNamespace(mechanism="fanotify", drain=Drained)
+    hints = Hints(unused, Unknown(), record, site, {})
+    hints.drain()
+    before = hints.drained_at
+    for earlier in (0, 3600 * 10**6):
+        clock.wall = 10**15 - earlier
+        now = clock.boottime()
+        site.measure(clock.wall, now, now)
+        hints.drain()
+        assert hints.drained_at >= before
+        assert hints.drained_wall_ns == clock.wall * 1000
     record.close()
