@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bcsctl.output import BAD, Bars, progress, say
+from engine.model.counts import counted
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -58,7 +59,7 @@ class View:
             self._sources[event.address] = self._bars.add_task(event.address, total=None)
         self._bars.update(
             self._sources[event.address],
-            description=f"{event.address}: {event.state}, {event.files:,} files",
+            description=f"{event.address}: {event.state}, {counted(event.files, 'file')}",
             completed=event.bytes,
             total=event.bytes_total,
         )

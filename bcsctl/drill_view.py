@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bcsctl.output import BAD, DIM, GOOD, local_time, printable, table, tell
+from engine.model.counts import counted
 from engine.model.times import format_about, format_size, parse_time
 
 _OUTPUT_LINES = 10
@@ -67,7 +68,7 @@ def _render(drill: Mapping[str, Any]) -> None:
     sources, place = drill["sources"], drill["where"]
     as_of = f" as of {local_time(parse_time(drill['moment'], 0), 6)}" if drill["moment"] else f" at {drill['asked']}"
     took = format_about(round(drill["seconds"] * 1e6))
-    size = f"{drill['files']:,} files, {format_size(drill['bytes'])}"
+    size = f"{counted(drill['files'], 'file')}, {format_size(drill['bytes'])}"
     tell(f"drill {drill['id']}{as_of}: {size} on {place['host']} in {took}{_cold(drill.get('on_demand'))}", DIM)
     for each in sources:
         at = local_time(parse_time(each["at"], 0), 6)

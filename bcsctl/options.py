@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from bcsctl.again import moment_named
 from engine.model.errors import UsageError
 from engine.model.times import parse_time
 
@@ -39,14 +40,14 @@ def moments(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> 
 
 
 def at_option(command: _Command) -> _Command:
-    """`--at MOMENT` on a command, as parameter `at`."""
+    """`--at MOMENT` on a command, as parameter `at`. Refused for its moment, it names the command that works."""
     return click.option(
         "--at",
         default="latest",
         metavar="MOMENT",
         shell_complete=moments,
         help="As of when: latest, now, 2026-11-22T10:00:00Z, -5m, point:1.1234 or mark:LABEL.",
-    )(command)
+    )(moment_named(command))
 
 
 def of_group(text: str) -> str:

@@ -188,12 +188,12 @@ def unreadable(row: Mapping[str, Any]) -> Said:
 
 def amounts(baseline: Mapping[str, Any]) -> str:
     """`1,234 of 20,000 files, 5.0 MiB of 1.2 GiB`."""
-    files, size = f"{baseline.get('files', 0):,}", format_size(baseline.get("bytes", 0))
+    files, size = counted(baseline.get("files", 0), "file"), format_size(baseline.get("bytes", 0))
     if baseline.get("files_total"):
-        files += f" of {baseline['files_total']:,}"
+        files = f"{baseline.get('files', 0):,} of {counted(baseline['files_total'], 'file')}"
     if baseline.get("bytes_total"):
         size += f" of {format_size(baseline['bytes_total'])}"
-    return f"{files} files, {size}"
+    return f"{files}, {size}"
 
 
 def skew(value: float | None) -> tuple[str, str | None]:

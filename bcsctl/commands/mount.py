@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -18,7 +19,7 @@ import click
 from bcsctl.completing import ADDRESSES
 from bcsctl.opening import journal
 from bcsctl.options import exits
-from bcsctl.output import BAD, json_option, local_time, print_json, say
+from bcsctl.output import BAD, json_option, local_time, print_json, printable, say
 from bcsctl.settings import Settings, home_option, settings
 from engine.env import processes
 from engine.env.clock import SYSTEM
@@ -74,7 +75,8 @@ def _say(told: dict[str, object], as_json: bool) -> None:
     if as_json:
         print_json(told)
     else:
-        say(f"mounted on {told['mounted']}; `umount {told['mounted']}` ends it")
+        place = str(told["mounted"])
+        say(f"mounted on {printable(place)}; `umount {printable(shlex.quote(place))}` ends it")
 
 
 def _serve(where: Settings, directory: Path, address: str | None, ready: Callable[[], None]) -> None:

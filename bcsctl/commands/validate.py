@@ -7,6 +7,7 @@ import click
 from bcsctl.options import exits
 from bcsctl.output import GOOD, fail, json_option, print_json, tell
 from bcsctl.settings import home_option, settings
+from engine.model.counts import counted as counted
 from engine.model.errors import PolicyInvalid
 
 
@@ -48,8 +49,3 @@ def command(paths: tuple[str, ...], no_inventory: bool, home: str | None, as_jso
     else:
         tell(f"valid: {counted(len(found.documents), 'document')}, {counted(len(found.sources), 'source')}", GOOD)
     return 0
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 source`, `1,234 sources`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -11,7 +11,8 @@ from bcsctl.node_client import get
 from bcsctl.open_gaps import say_unseen
 from bcsctl.output import BUSY, DIM, GOOD, print_json, printable, say
 from bcsctl.restoring import remote as restore_remote
-from bcsctl.restoring.here import Asked, with_command
+from bcsctl.restoring.here import Asked
+from bcsctl.restoring.moments import of_all
 from bcsctl.restoring.owners import as_sent
 from bcsctl.restoring.view import render, render_plan, render_plans, render_several
 from bcsctl.settings import Settings
@@ -26,7 +27,7 @@ EACH = "*"
 
 def from_afar(where: Settings, asked: Asked, host: str, folder: str) -> int:
     """Have the node send it. Several sources land in DIR/HOST/SOURCE, one after the other."""
-    return _brought(where, asked, _wanted(where, asked, host, folder), folder)
+    return _brought(where, asked, wanted_of(where, asked, host, folder), folder)
 
 
 def to_host_scratch(where: Settings, asked: Asked, host: str, beside: str | None) -> int:
@@ -36,7 +37,7 @@ def to_host_scratch(where: Settings, asked: Asked, host: str, beside: str | None
     how = {"beside": beside} if beside else {}
     wanted = [
         replace(each, folder=b"/", verify=True, way=SCRATCH, how={**each.how, **how})
-        for each in _wanted(where, asked, host, "/")
+        for each in wanted_of(where, asked, host, "/")
     ]
     return _brought(where, asked, wanted, f"{host}:{SCRATCH}")
 
@@ -47,7 +48,7 @@ def _brought(where: Settings, asked: Asked, wanted: Sequence[restore_remote.Aske
     return _several(where, asked, wanted, folder)
 
 
-def _wanted(where: Settings, asked: Asked, host: str, folder: str) -> list[restore_remote.Asked]:
+def wanted_of(where: Settings, asked: Asked, host: str, folder: str) -> list[restore_remote.Asked]:
     from engine.recovery.acts import who_acts
 
     place = os.fsencode(folder) if host else restore_remote.local_folder(folder)
@@ -127,7 +128,8 @@ def _several(where: Settings, asked: Asked, wanted: Sequence[restore_remote.Aske
         except NothingThere as error:
             missing[one.address] = error
     if missing and not (plans and (asked.partial or asked.path is not None)):
-        raise nothing_of(missing, len(wanted))
+        refusal = nothing_of(missing, len(wanted))
+        raise of_all(refusal, missing, len(wanted), lambda at: lacking(where, wanted, at))
     for address, why in missing.items():
         say(f"{address} is left out: {why.message}", BUSY)
     plan = in_all([row["plan"] for row in plans.values()])
@@ -153,6 +155,17 @@ def _several(where: Settings, asked: Asked, wanted: Sequence[restore_remote.Aske
     return 0 if answer["verified"] else 6 if damaged else 1
 
 
+def lacking(where: Settings, wanted: Sequence[restore_remote.Asked], at: str) -> dict[str, NothingThere]:
+    """The sources that have no point of a moment."""
+    missing: dict[str, NothingThere] = {}
+    for one in wanted:
+        try:
+            restore_remote.planned(where.endpoint, replace(one, at=at))
+        except NothingThere as error:
+            missing[one.address] = error
+    return missing
+
+
 def _say_more(told: Mapping[str, Any]) -> None:
     for path in told["kept_aside"]:
         say(f"kept aside: {printable(path)}", BUSY)
@@ -163,19 +176,13 @@ def _say_more(told: Mapping[str, Any]) -> None:
 
 
 def _planned(where: Settings, asked: Asked, wanted: restore_remote.Asked) -> dict[str, Any]:
-    try:
-        if wanted.way == SCRATCH:
-            told = restore_remote.planned(where.endpoint, wanted)
-        else:
-            told = restore_remote.looked(where.endpoint, wanted, asked.as_json)
-    except NothingThere as error:
-        raise (with_command(error, asked) if asked.scope.one else error) from None
+    if wanted.way == SCRATCH:
+        told = restore_remote.planned(where.endpoint, wanted)
+    else:
+        told = restore_remote.looked(where.endpoint, wanted, asked.as_json)
     say_unseen(wanted.address, told)
     return {"address": wanted.address, **told}
 
 
 def _done(where: Settings, asked: Asked, wanted: restore_remote.Asked) -> dict[str, Any]:
-    try:
-        return restore_remote.carried_out(where.endpoint, wanted, asked.as_json)
-    except NothingThere as error:
-        raise with_command(error, asked) from None
+    return restore_remote.carried_out(where.endpoint, wanted, asked.as_json)

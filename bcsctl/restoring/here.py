@@ -13,12 +13,12 @@ from bcsctl.entries import damage_is_a_difference
 from bcsctl.opening import Scene, master_key, scenes
 from bcsctl.output import BUSY, local_time, print_json, printable, progress, say
 from bcsctl.restoring.acts import BEGUN, ENDED, record
+from bcsctl.restoring.moments import of_all
 from bcsctl.restoring.owners import Ownership, ownership
 from bcsctl.restoring.view import render, render_plan, render_plans, render_several
 from bcsctl.settings import Settings
 from engine.env.clock import SYSTEM
 from engine.model.errors import BcsError, Failed, NothingThere, UsageError
-from engine.model.times import format_time, parse_time
 from engine.plan.scope import Scope
 
 if TYPE_CHECKING:
@@ -201,10 +201,14 @@ def ready(
     found: Sequence[Scene], asked: Asked, target: Path, terms: Terms, owned: Ownership | None = None
 ) -> list[Part]:
     """All that is about to be done, and what stands in its way. Nothing is touched."""
+    from engine.fill.life.recoveries import refuse_filling
     from engine.recovery.errand import look
     from engine.recovery.own_history import refuse_into_protected
 
     prepared = prepared_parts(found, asked, os.fsencode(target), terms.begun, owned)
+    if not terms.overwrite and terms.begun is None:
+        for place in {os.fsencode(target), *(one.plan.target for _, one in prepared)}:
+            refuse_filling(found[0].settings.home, os.path.realpath(os.fsdecode(place)))
     if asked.guarded and not asked.into_protected:
         refuse_into_protected(found[0].journal, [one for _, one in prepared], asked.path, os.fsencode(target))
     return look(prepared, target, terms)
@@ -251,47 +255,21 @@ def _wanted(found: Sequence[Scene], asked: Asked, begun: Begun | None) -> list[W
             missing[there.address] = error
     if missing and not (wanted and asked.partial):
         refusal = nothing_of(missing, len(found))
-        raise with_command(refusal, asked) if asked.scope.one else _with_moment_of_all(refusal, missing, found, asked)
+        raise refusal if asked.scope.one else of_all(refusal, missing, len(found), lambda at: _lacking(found, at))
     for address, why in missing.items():
         say(f"{address} is left out: {why.message}", BUSY)
     return wanted
 
 
-def _with_moment_of_all(
-    error: NothingThere, missing: Mapping[str, NothingThere], found: Sequence[Scene], asked: Asked
-) -> NothingThere:
-    """The refusal of a moment that some sources have no point of, with the nearest one of which all of them have."""
-    near = {
-        side: [parse_time(beside["at"], 0) for each in missing.values() if (beside := each.details.get(side))]
-        for side in ("before", "after")
-    }
-    told = [format_time(choose(near[side])) for side, choose in (("before", min), ("after", max)) if near[side]]
-    for at in told:
+def _lacking(found: Sequence[Scene], at: str) -> dict[str, NothingThere]:
+    """The sources that have no point of a moment."""
+    missing: dict[str, NothingThere] = {}
+    for there in found:
         try:
-            for there in found:
-                there.point(at)
-        except NothingThere:
-            continue
-        command = f"bcsctl restore {asked.name} --at {at} --to DIR"
-        partial = "; --partial goes on without them" if len(missing) < len(found) else ""
-        return NothingThere(
-            error.message,
-            hint=f"all of them have a point at {at}: `{command}` works{partial}",
-            details={**error.details, "command": command},
-        )
-    return error
-
-
-def with_command(error: NothingThere, asked: Asked) -> NothingThere:
-    """The refusal of a moment, with a command that would work."""
-    near = error.details.get("before") or error.details.get("after")
-    if not near or "point" not in near:
-        return error
-    path = "" if asked.path is None else f":{os.fsdecode(asked.path)}"
-    command = f"bcsctl restore {asked.name}{path} --at point:{near['point']} --to DIR"
-    return NothingThere(
-        error.message, hint=f"{error.hint}; `{command}` works", details={**error.details, "command": command}
-    )
+            there.point(at)
+        except NothingThere as error:
+            missing[there.address] = error
+    return missing
 
 
 def terms_of(where: Settings, asked: Asked, target: Path) -> Terms:

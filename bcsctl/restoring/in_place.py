@@ -18,6 +18,7 @@ from bcsctl.restoring.view import point_of
 from bcsctl.settings import Settings
 from engine.env.clock import SYSTEM
 from engine.env.randomness import token_hex
+from engine.model.counts import counted
 from engine.model.errors import BcsError, Failed, NotAuthorised, NothingThere, Refused, UsageError
 from engine.model.ids import parse_address
 from engine.model.times import format_size
@@ -249,7 +250,7 @@ def _render(answer: dict[str, Any]) -> None:
         tell(f"nothing differs {as_of(point)}: nothing was changed", GOOD)
         return
     state = "verified" if answer["verified"] else "NOT VERIFIED"
-    done = f"Restored {answer['names']:,} paths in place with {format_size(answer['bytes'])}"
+    done = f"Restored {counted(answer['names'], 'path')} in place with {format_size(answer['bytes'])}"
     tell(
         f"{done}, removed {answer['removed']:,}, {as_of(point)}, {state}",
         GOOD if answer["verified"] else BAD,

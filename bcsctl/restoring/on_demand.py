@@ -14,6 +14,7 @@ from bcsctl.output import BUSY, GOOD, print_json, printable, say, tell
 from bcsctl.restoring.acts import BEGUN, record
 from bcsctl.restoring.view import point_of, render_plan, unreadable
 from bcsctl.settings import Settings
+from engine.model.counts import counted
 from engine.model.errors import BcsError, UsageError
 from engine.model.times import format_about, format_size, parse_size
 
@@ -55,7 +56,7 @@ def on_demand(
         point = there.point(at)
         if not dry_run:
             clear(where.home, os.path.realpath(target))
-            refuse_filling(where.home, os.path.realpath(target))
+        refuse_filling(where.home, os.path.realpath(target))
         prepared = prepare(there.journal, there.session, there.stream, point, wanted.path, target)
         if not into_protected:
             refuse_into_protected(there.journal, [prepared], wanted.path, prepared.plan.target)
@@ -132,7 +133,7 @@ def render(answer: Mapping[str, Any]) -> None:
     if not answer["lasting"]:
         say("this place does not keep through a power cut what was filled: the recovery would have to begin anew", BUSY)
     tell(
-        f"{printable(answer['dir'])} can be used: {answer['files']:,} files, {format_size(answer['bytes'])}"
+        f"{printable(answer['dir'])} can be used: {counted(answer['files'], 'file')}, {format_size(answer['bytes'])}"
         f" {as_of(point_of(answer))}, after {format_about(round(answer['seconds'] * 1e6))}",
         GOOD,
     )

@@ -6,12 +6,12 @@ All of it is planned, and refused, before anything is made. Then a tree that can
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bcsctl.commands.validate import counted
 from bcsctl.entries import as_of, damage_is_a_difference
 from bcsctl.opening import Scene, scenes
 from bcsctl.output import BAD, BUSY, GOOD, print_json, printable, say, tell
@@ -20,6 +20,7 @@ from bcsctl.restoring.here import Asked, prepared_parts
 from bcsctl.restoring.on_demand import begin, rate_of
 from bcsctl.restoring.view import point_of, render_plans, unreadable
 from bcsctl.settings import Settings
+from engine.model.counts import counted
 from engine.model.errors import BcsError, Failed, Refused, UsageError
 from engine.model.times import format_about, format_size
 
@@ -60,12 +61,12 @@ def several(where: Settings, asked: Asked, folder: str, mechanism: str | None, r
             with _goes_on(order):
                 row |= _one(where, scene_of[address], prepared, mechanism, rate_bytes, order)
             if not asked.as_json:
-                _render(row)
+                render_one(row)
     answer |= {"order": order, "sources": rows, **_summed(rows)}
     if asked.as_json:
         print_json(answer)
     else:
-        _render_all(answer)
+        render_all(answer)
     return 1 if answer["failed"] else 0
 
 
@@ -164,11 +165,12 @@ def _planned(answer: Mapping[str, Any], asked: Asked) -> int:
     return 0
 
 
-def _render(row: Mapping[str, Any]) -> None:
+def render_one(row: Mapping[str, Any]) -> None:
     """One tree, as soon as it can be used."""
     place = printable(row["plan"]["target"])
     if "error" in row:
-        again = f"`bcsctl restore {row['address']} --at point:{row['point']} --on-demand --to {place}` tries it again"
+        to = printable(shlex.quote(row["plan"]["target"]))
+        again = f"`bcsctl restore {row['address']} --at point:{row['point']} --on-demand --to {to}` tries it again"
         say(f"{row['address']} could not be made: {row['error']['message']}; {again}", BAD)
         return
     unreadable(row["plan"]["unreadable"])
@@ -176,16 +178,16 @@ def _render(row: Mapping[str, Any]) -> None:
         say(printable(text), BUSY)
     if not row["lasting"]:
         say(f"{place} does not keep through a power cut what was filled: it would have to begin anew", BUSY)
-    size = f"{row['files']:,} files, {format_size(row['bytes'])}"
+    size = f"{counted(row['files'], 'file')}, {format_size(row['bytes'])}"
     took = format_about(round(row["seconds"] * 1e6))
     say(f"{row['address']} can be used in {place}: {size} {as_of(point_of(row))}, after {took}")
 
 
-def _render_all(answer: Mapping[str, Any]) -> None:
+def render_all(answer: Mapping[str, Any]) -> None:
     count, failed = len(answer["sources"]), answer["failed"]
     text = f"{printable(answer['dir'])}: {counted(count - failed, 'source')} can be used"
     not_made = f", {failed} could NOT be made" if failed else ""
-    size = f"{answer['files']:,} files, {format_size(answer['bytes'])}"
+    size = f"{counted(answer['files'], 'file')}, {format_size(answer['bytes'])}"
     tell(f"{text}{not_made}: {size}, after {format_about(round(answer['seconds'] * 1e6))}", BAD if failed else GOOD)
     finish = f"`bcsctl recover finish {answer['order']}` waits for the rest of all"
     say(f"their order is {answer['order']}: `bcsctl recover list` shows how far each is, {finish}")

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
 
 from bcsctl.output import BAD, BUSY, GOOD, print_json, printable, progress, say, tell
+from bcsctl.restoring import on_demand_afar
 from bcsctl.restoring.on_demand_afar import CANCELLING, find, give_up, look, want
 from bcsctl.settings import Settings
 from engine.env.clock import SYSTEM
 from engine.fill.base import CANCELLED, FAILED
 from engine.fill.life import recoveries
 from engine.model.counts import counted
-from engine.model.errors import Failed, NothingThere, Refused, UsageError
+from engine.model.errors import BcsError, Failed, NothingThere, Refused, UsageError
 from engine.model.times import SECOND, format_about, format_size, parse_time
 
 HELD_SECONDS = 4.0
@@ -23,25 +24,67 @@ CANCEL_SECONDS = 60.0
 SILENT_SECONDS = 15
 WAIT_SECONDS = 2.0
 
+Answer = Callable[..., None]
+"""Says what came of one tree, as `_answer` does."""
+
 
 def of_host(where: Settings, id: str) -> dict[str, Any] | None:
     """The tree on a host that is meant; None when it is one of this machine. NothingThere when it may be both."""
-    known = [each.recipe for each in recoveries.recoveries(where.home)]
-    here = any(id and (each.id.startswith(id) or each.order.startswith(id)) for each in known)
+    here = recoveries.known(where.home, id)
     there = find(where, id)
     if here and there is not None:
         raise NothingThere(f"several recoveries begin with '{id}'", hint="`bcsctl recover list` shows them")
     return there
 
 
-def steer(where: Settings, found: Mapping[str, Any], as_json: bool, what: str, **changes: Any) -> int:
+def of_order(where: Settings, id: str) -> list[dict[str, Any]]:
+    """The trees on hosts that were ordered together; empty when that is no order of hosts."""
+    return [] if recoveries.known(where.home, id) else on_demand_afar.of_order(where, id)
+
+
+def each(found: Sequence[Mapping[str, Any]], as_json: bool, act: Callable[[Mapping[str, Any], Answer], int]) -> int:
+    """Do it to each tree of an order that has not ended, where one that can't be keeps no other from it; the gravest
+    exit code."""
+    rows: list[Mapping[str, Any]] = []
+    code = 0
+
+    def answered(now: Mapping[str, Any], as_json: bool, text: str, colour: str | None = None) -> None:
+        rows.append(dict(now))
+        if not as_json:
+            tell(printable(text), colour)
+
+    for one in [row for row in found if row["open"]] or found:
+        try:
+            code = max(code, act(one, answered))
+        except BcsError as why:
+            hint = f"; {why.hint}" if why.hint else ""
+            answered({**one, "error": why.message}, as_json, f"{one['id']}: {why.message}{hint}", BAD)
+            code = max(code, why.exit_code)
+    if as_json:
+        print_json({"order": found[0]["order"], "recoveries": rows})
+    return code
+
+
+def steer(
+    where: Settings, found: Mapping[str, Any], as_json: bool, what: str, answer: Answer | None = None, **changes: Any
+) -> int:
     """Pause it, or let it go on."""
     now = _asked(where, found, what, **changes)
-    _answer(now, as_json, f"recovery {now['id']} on {now['host']} is {what}d{_unless_heard(now)}")
+    (answer or _answer)(now, as_json, f"recovery {now['id']} on {now['host']} is {what}d{_unless_heard(now)}")
     return 0
 
 
-def cancel(where: Settings, found: Mapping[str, Any], as_json: bool, yes: bool) -> int:
+def confirmed(found: Sequence[Mapping[str, Any]]) -> None:
+    """Ask whether all trees of an order are to go. Refused where nobody can be asked."""
+    still = [each for each in found if each["open"]]
+    if still:
+        places = ", ".join(_place(each) for each in still)
+        _confirm(
+            f"cancelling removes {counted(len(still), 'tree')}", f"All that was written there since goes: {places}"
+        )
+
+
+def cancel(where: Settings, found: Mapping[str, Any], as_json: bool, yes: bool, answer: Answer | None = None) -> int:
     """Have the tree removed there, and wait for that."""
     if found["open"] and not yes:
         _confirm("cancelling removes the tree", f"{_place(found)} goes, with all that was written there since.")
@@ -59,11 +102,11 @@ def cancel(where: Settings, found: Mapping[str, Any], as_json: bool, yes: bool) 
         )
     if now["state"] != CANCELLED:
         raise Failed(f"recovery {now['id']} ended before it could be cancelled: {now['state']}", hint=now["error"])
-    _answer(now, as_json, f"{_place(now)} is removed")
+    (answer or _answer)(now, as_json, f"{_place(now)} is removed")
     return 0
 
 
-def forsake(where: Settings, found: Mapping[str, Any], as_json: bool, yes: bool) -> int:
+def forsake(where: Settings, found: Mapping[str, Any], as_json: bool, yes: bool, answer: Answer | None = None) -> int:
     """Close it though its host will never say what became of the tree."""
     from engine.recovery.acts import who_acts
 
@@ -71,7 +114,7 @@ def forsake(where: Settings, found: Mapping[str, Any], as_json: bool, yes: bool)
     if not yes:
         _confirm("nobody will know of the tree", f"Nobody will know what became of {_place(found)}.")
     now = give_up(where, found["id"], who_acts())
-    _answer(now, as_json, f"recovery {now['id']} is closed: {now['error']}", BUSY)
+    (answer or _answer)(now, as_json, f"recovery {now['id']} is closed: {now['error']}", BUSY)
     return 0
 
 
@@ -82,7 +125,7 @@ def _confirm(why: str, text: str) -> None:
     click.confirm("Go on?", abort=True, err=True)
 
 
-def finish(where: Settings, found: Mapping[str, Any], as_json: bool) -> int:
+def finish(where: Settings, found: Mapping[str, Any], as_json: bool, answer: Answer | None = None) -> int:
     """Have the rest filled at full speed, and wait for it; 6 when not all is as it should be."""
     now = dict(found)
     if now["open"]:
@@ -93,7 +136,7 @@ def finish(where: Settings, found: Mapping[str, Any], as_json: bool) -> int:
     bad = len(damaged) or len(now["written_unguarded"])
     not_so = "is not as it was" if bad == 1 else "are not as they were"
     text = f"{_place(now)} is whole" if not bad else f"{_place(now)}: {counted(bad, 'file')} {not_so}"
-    _answer(now, as_json, text, BAD if bad else GOOD)
+    (answer or _answer)(now, as_json, text, BAD if bad else GOOD)
     say_of(now)
     return 6 if bad else 0
 

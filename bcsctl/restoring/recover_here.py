@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +19,9 @@ from engine.fill.kept.documents import UNGUARDED
 from engine.fill.life import recoveries
 from engine.fill.life.recoveries import Recovery
 from engine.fill.life.shown import as_json as as_json_of
+from engine.model.counts import counted
 from engine.model.errors import BcsError, Failed, Refused, UsageError
 from engine.model.times import format_size
-from engine.node.monitoring.summary import counted
 
 WRITTEN_SHOWN = 20
 LOOK_SECONDS = 0.2
@@ -152,7 +153,7 @@ def _steered(where: Settings, found: Recovery, what: str, changes: Mapping[str, 
 
 
 def _ask(found: Sequence[Recovery]) -> None:
-    trees = "the tree" if len(found) == 1 else f"{len(found)} trees"
+    trees = "the tree" if len(found) == 1 else counted(len(found), "tree")
     if not sys.stdin.isatty():
         raise UsageError(f"cancelling removes {trees}, and nobody can be asked", hint="say --yes")
     for each in found:
@@ -168,7 +169,8 @@ def say_written(found: Recovery) -> None:
         back = f"{found.recipe.address}:{os.path.join(found.recipe.base, path)}"
         say(
             f"{found.recipe.id}: {printable(path)} was {UNGUARDED}: between its written bytes it holds zeros; "
-            f"`bcsctl restore {printable(back)} --at point:{found.recipe.position} --to DIR` brings back what it was",
+            f"`bcsctl restore {printable(shlex.quote(back))} --at point:{found.recipe.position} --to DIR` brings back "
+            "what it was",
             BAD,
         )
     if len(found.written) > WRITTEN_SHOWN:

@@ -17,6 +17,7 @@ from typing import Any
 from bcsctl.output import BUSY, progress, say
 from engine.env.clock import SYSTEM
 from engine.env.endpoint import Endpoint, request_json
+from engine.model.counts import counted
 from engine.model.errors import BcsError, Failed, NothingThere, Refused, Unreachable, UsageError, VerificationFailed
 from engine.model.times import format_size
 from engine.wire.errands import LOOK, SCRATCH
@@ -198,7 +199,7 @@ def _cancel(endpoint: Endpoint, id: str, asked: Asked) -> None:
     if ended["state"] != _CANCELLED:
         say(f"the restore had ended before: {ended['state']}", BUSY)
         return
-    written = f"{ended['files']:,} files with {format_size(ended['bytes'])}"
+    written = f"{counted(ended['files'], 'file')} with {format_size(ended['bytes'])}"
     say(f"cancelled; what was written stays in {asked.place}: about {written}", BUSY)
 
 

@@ -12,6 +12,7 @@ from bcsctl.output import BUSY, GOOD, printable, progress, say
 from bcsctl.restoring.acts import BEGUN, ENDED, record
 from bcsctl.restoring.here import Asked, prepared_parts, shown_plan
 from bcsctl.settings import Settings
+from engine.model.counts import counted
 from engine.model.errors import UsageError
 from engine.model.times import format_size
 
@@ -49,5 +50,5 @@ def as_stream(where: Settings, asked: Asked) -> int:
             told: dict[str, Any] = {"files": packed.files, "names": packed.names, "bytes": packed.content_bytes}
             record(where, scene_of[address], one, ENDED, {**told, "verified": True})
         size = format_size(sum(packed.content_bytes for packed in done))
-        say(f"packed {sum(packed.files for packed in done):,} files, {size}", GOOD)
+        say(f"packed {counted(sum(packed.files for packed in done), 'file')}, {size}", GOOD)
     return 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bcsctl.commands.validate import counted
 from bcsctl.entries import as_of
 from bcsctl.output import BAD, BUSY, GOOD, local_time, printable, say, table, tell
+from engine.model.counts import counted
 from engine.model.ids import parse_position
 from engine.model.points import Point
 from engine.model.times import format_about, format_size, parse_time
@@ -44,7 +44,8 @@ def written(plan: Mapping[str, Any]) -> str:
 def standing(told: Mapping[str, Any]) -> None:
     """What is in the way of a plan."""
     if told.get("replaced") or told.get("alike"):
-        files = f"{told['files']:,} of them files with {format_size(told['bytes'])}"
+        what = "a file" if told["files"] == 1 else "files"
+        files = f"{told['files']:,} of them {what} with {format_size(told['bytes'])}"
         tell(f"replaces     {counted(told['replaced'], 'name')}, {files}")
         tell(f"stays        {told['alike']:,} that look as they are to be; their bytes are read and compared first")
         _list([f"~ {printable(name)}" for name in told["names"]], "would be replaced", BUSY, told["replaced"])
@@ -90,8 +91,8 @@ def render_several(told: Mapping[str, Any]) -> None:
         render(row)
     verified = "verified" if told["verified"] else "NOT VERIFIED"
     tell(
-        f"In all {told['files']:,} files of {counted(len(told['sources']), 'source')}, {format_size(told['bytes'])}"
-        f" in {format_about(round(told['seconds'] * 1e6))}, {verified}",
+        f"In all {counted(told['files'], 'file')} of {counted(len(told['sources']), 'source')}, "
+        f"{format_size(told['bytes'])} in {format_about(round(told['seconds'] * 1e6))}, {verified}",
         GOOD if told["verified"] else BAD,
     )
 
@@ -104,16 +105,18 @@ def render(told: Mapping[str, Any], where: str = "") -> None:
     if told.get("failures_count", 0) > len(told["failures"]):
         say(f"of {told['failures_count']:,} in all, the first were told", BAD)
     shortfalls = [printable(text) for text in told["shortfalls"]]
-    _list(shortfalls, "attributes that could not be set", BUSY, told.get("shortfalls_count"))
+    short = told.get("shortfalls_count", len(shortfalls))
+    _list(shortfalls, "attributes that are not as they were", BUSY, short)
     unreadable(told["plan"]["unreadable"])
     verified = "verified" if told["verified"] else "NOT VERIFIED"
     if told["verified"] and told["read_back"]:
         verified += ", read back"
+    if short:
+        verified += f", but for {counted(short, 'attribute')}"
     if told.get("kept"):
-        verified += f"; {told['kept']:,} of them were whole already"
-    files = told["files"]
+        verified += f"; {told['kept']:,} of them {'was' if told['kept'] == 1 else 'were'} whole already"
     tell(
-        f"Restored {files:,} {'file' if files == 1 else 'files'}, {format_size(told['bytes'])}"
+        f"Restored {counted(told['files'], 'file')}, {format_size(told['bytes'])}"
         f" in {format_about(round(told['seconds'] * 1e6))}{where} {as_of(point_of(told))}, {verified}",
         GOOD if told["verified"] else BAD,
     )

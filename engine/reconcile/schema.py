@@ -1,7 +1,8 @@
 """The JSON Schema of policies, and what is wrong with a document by it, in words.
 
 The schema files are those editors use (policies/schema). Keywords of our own bound durations (`x-durationMin`,
-`x-durationMax`), sizes and rates (`x-sizeMin`, `x-sizeMax`); other programs ignore them.
+`x-durationMax`), sizes and rates (`x-sizeMin`, `x-sizeMax`), and say what else than one of some words may stand there
+(`x-orElse`); other programs ignore them.
 """
 
 from __future__ import annotations
@@ -175,7 +176,8 @@ def _explain(error: Any) -> Iterator[Problem]:
         yield Problem(path, *_mismatch(about, value))
     elif rule in ("enum", "const"):
         allowed = error.validator_value if rule == "enum" else [error.validator_value]
-        hint = (isinstance(value, str) and nearest(value, allowed)) or f"write {_either(allowed)}"
+        forms = [*allowed, *about.get("x-orElse", [])]
+        hint = (isinstance(value, str) and nearest(value, allowed)) or f"write {_either(forms)}"
         noun = about.get("title") or "value of this key"
         yield Problem(path, f"{_quoted(value)} is not {_article(noun)}", hint)
     else:

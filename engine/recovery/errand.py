@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.journal.open import Journal
+from engine.model.counts import counted
 from engine.model.errors import NothingThere, Refused
 from engine.model.ids import parse_address
 from engine.model.points import Point
@@ -95,9 +96,10 @@ def nothing_of(missing: Mapping[str, NothingThere], count: int) -> NothingThere:
     if not more and count == 1:
         return error
     others = f", and {len(more)} more" if more else ""
+    has = "have" if more else "has"
     hint = "--partial goes on without them" if len(missing) < count else error.hint
     return NothingThere(
-        f"{len(missing)} of {count} sources have nothing to restore then: {first}: {error.message}{others}",
+        f"{len(missing)} of {counted(count, 'source')} {has} nothing to restore then: {first}: {error.message}{others}",
         hint=hint,
         details={"sources": {address: {"message": each.message, **each.details} for address, each in missing.items()}},
     )

@@ -30,6 +30,12 @@ _GIVEN_BY_THE_TARGET = "security.selinux"
 _ACL = b"system.posix_acl_access"
 _ACL_SHORTFALL = "xattr system.posix_acl_access"
 _ACL_GROUP = 4
+NO_SET_ID, NO_GROUP_BITS = -1, -2
+"""As a Shortfall's errno: the mode was not set in full on purpose."""
+_ON_PURPOSE = {
+    NO_SET_ID: "left without set-user-id or set-group-id on purpose: it is not its owner's or its group's",
+    NO_GROUP_BITS: "its group's bits are left out on purpose: the ACL that limited them could not be set",
+}
 
 
 class CannotMake(Failed):
@@ -49,7 +55,8 @@ class CannotMake(Failed):
 class Shortfall:
     """`what` of `path` is not as recorded: node, link, owner, group, mode, times, or `xattr NAME`.
 
-    `errno` is the kernel's answer; 0 says that it accepted the value and kept another one.
+    `errno` is the kernel's answer; 0 says that it accepted the value and kept another one, NO_SET_ID and NO_GROUP_BITS
+    that it was not asked.
     """
 
     path: bytes
@@ -57,7 +64,9 @@ class Shortfall:
     errno: int
 
     def __str__(self) -> str:
-        reason = os.strerror(self.errno) if self.errno else "the file system kept another value"
+        reason = _ON_PURPOSE.get(self.errno) or (
+            os.strerror(self.errno) if self.errno else "the file system kept another value"
+        )
         return f"{shown(self.path)}: {self.what}: {reason}"
 
 
@@ -222,13 +231,17 @@ def _without_mask(attributes: Attributes) -> int:
 
 def _set_mode(where: bytes | int, path: bytes, attributes: Attributes, mode: int) -> list[Shortfall]:
     missing: list[Shortfall] = []
+    why = NO_GROUP_BITS
     try:
         if mode & (st.S_ISUID | st.S_ISGID) and attributes.type != DIRECTORY:
             now = os.stat(where, follow_symlinks=isinstance(where, int))
-            mode &= ~(st.S_ISUID if now.st_uid != attributes.uid else 0)
-            mode &= ~(st.S_ISGID if now.st_gid != attributes.gid else 0)
+            lent = (st.S_ISUID if now.st_uid != attributes.uid else 0) | (
+                st.S_ISGID if now.st_gid != attributes.gid else 0
+            )
+            why = NO_SET_ID if mode & lent else why
+            mode &= ~lent
         if mode != attributes.mode:
-            missing.append(Shortfall(path, "mode", errno.EPERM))
+            missing.append(Shortfall(path, "mode", why))
         if isinstance(where, int):
             os.chmod(where, mode)
         else:

@@ -27,6 +27,7 @@ from engine.query.tree import Entry
 from engine.recovery import told
 from engine.recovery.restore import Restored
 from engine.recovery.restoring import Outcome, Prepared
+from engine.tree.apply import NO_SET_ID, Shortfall
 
 Golden = Callable[[str], None]
 
@@ -111,7 +112,8 @@ def told_of(made: Prepared) -> dict[str, Any]:
 
 def test_restore(golden: Golden) -> None:
     restore_view.render_plan(told_of(prepared()), "finance/sf-db1/files", "/srv/back")
-    done = Restored(1234, 1300, 59_454_000, [], ["/srv/back/a: owner: Operation not permitted"])
+    short = ["/srv/back/a: owner: Operation not permitted", str(Shortfall(b"/srv/back/su", "mode", NO_SET_ID))]
+    done = Restored(1234, 1300, 59_454_000, [], short)
     restore_view.render({**told_of(prepared()), **told.outcome_json(Outcome(done, 1.23, True))})
     golden("restore")
 
@@ -147,6 +149,9 @@ def test_errors(golden: Golden) -> None:
         {"file": "b.yaml", "line": 0, "column": 0, "path": "", "message": "cannot be read", "hint": ""},
     ]
     fail(PolicyInvalid("2 errors in the policies", details={"errors": rows}), False)
+    first = "2 errors in the policies; the first: a.yaml:3:7: spec.rpo: 'x' is no duration"
+    error = PolicyInvalid(first, hint="`bcsctl validate` lists them all", details={"errors": rows})
+    fail(error, False, faults_shown=None)  # what validate says
     golden("errors")
 
 

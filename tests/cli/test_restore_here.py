@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -40,21 +41,29 @@ def test_a_moment_without_an_answer_names_both_sides(run: Run, site: PlainSite, 
     assert not (tmp_path / "back").exists()
 
 
-def test_the_command_that_is_named_works(run: Run, site: PlainSite, tmp_path: Path) -> None:
-    asked = [
-        "restore",
-        f"{ADDRESS}:/data/sub",
-        "--at",
-        format_time(site.first - 1),
-        "--to",
-        tmp_path / "back",
-        "--json",
-    ]
+@pytest.mark.parametrize("address", [ADDRESS, "docs"])
+def test_the_command_that_is_named_works(run: Run, site: PlainSite, tmp_path: Path, address: str) -> None:
+    """As it stands: where to, what of it, and how are those of the command that was given, quoted for a shell."""
+    back = tmp_path / "with space" / "back"
+    asked = ("restore", f"{address}:/data/s*", "--at", format_time(site.first - 1), "--to", back, "--verify", "--json")
     told = run(*asked, home=site.home).json["error"]
     command = told["details"]["command"]
-    assert command in told["hint"]
-    done = run(*command.replace("DIR", str(tmp_path / "back")).split()[1:], home=site.home)
-    assert done.code == 0 and (tmp_path / "back" / "sub" / "b.bin").read_bytes() == site.b_bin
+    assert f"`{command}` works" in told["hint"] and "--verify" in command
+    assert run(*shlex.split(command)[1:], home=site.home).code == 0
+    found = back if address == ADDRESS else back / "localhost" / "files"
+    assert (found / "sub" / "b.bin").read_bytes() == site.b_bin
+
+
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [("ls", ()), ("cat", ()), ("restore", ("--in-place", "--dry-run")), ("restore", ("--to", "-", "--dry-run"))],
+)
+def test_every_way_names_a_command_of_its_own(run: Run, site: PlainSite, command: str, more: tuple[str, ...]) -> None:
+    asked = f"{ADDRESS}:/data/a.txt"
+    done = run(command, asked, "--at", format_time(site.first - 1), *more, "--json", home=site.home)
+    named = shlex.split(done.json["error"]["details"]["command"])
+    assert named[:4] == ["bcsctl", command, asked, "--at"] and sorted(named[5:]) == sorted(more)
+    assert run(*named[1:], home=site.home).code == 0
 
 
 def test_an_unknown_mark_names_those_that_there_are(run: Run, site: PlainSite, tmp_path: Path) -> None:

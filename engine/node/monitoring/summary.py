@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from engine.model.counts import counted as counted
 from engine.model.times import format_time, parse_time
 from engine.node.monitoring.status import CONDITIONS, SAFE
 
@@ -82,11 +83,6 @@ def _is_unproven(row: Mapping[str, Any]) -> bool:
 
 def host_of(row: Mapping[str, Any]) -> str:
     return str(row["address"]).split("/")[1]
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 host`, `3 hosts`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _are(rows: Sequence[object]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -49,17 +50,18 @@ def check(directory: Path) -> None:
     try:
         taken = any(directory.iterdir())
     except FileNotFoundError:
-        raise Refused(f"{directory} is not there", hint=f"mkdir {directory}") from None
+        raise Refused(f"{directory} is not there", hint=f"mkdir {shlex.quote(str(directory))}") from None
     except NotADirectoryError:
         raise Refused(f"{directory} is no directory", hint="name an empty directory") from None
     except OSError as error:
         raise Refused(
             f"{directory} can't be used: {os.strerror(error.errno or 0)}",
-            hint=f"a mount whose program has gone is taken away by: umount -l {directory}",
+            hint=f"a mount whose program has gone is taken away by: umount -l {shlex.quote(str(directory))}",
         ) from None
     if taken and _is_ours(directory):
         raise Refused(
-            f"the history is mounted on {directory} already", hint=f"look there; `umount {directory}` ends it"
+            f"the history is mounted on {directory} already",
+            hint=f"look there; `umount {shlex.quote(str(directory))}` ends it",
         )
     if taken:
         raise Refused(f"{directory} is not empty", hint="mounting would hide what is in it: name an empty directory")

@@ -10,6 +10,7 @@ from engine.fill.base import Place, Recipe
 from engine.fill.kept import documents
 from engine.fill.life.process import main
 from engine.fill.life.starting import home_of
+from engine.model.counts import counted
 from engine.model.errors import BcsError
 from engine.recovery.acts import record_act
 from engine.recovery.on_demand.supply import LocalSupply
@@ -23,7 +24,9 @@ def record(place: Place, recipe: Recipe) -> None:
     unguarded = documents.read_unguarded(place)
     told = {**act_of(recipe), "seconds": seconds, "verified": not unguarded, "failures": len(unguarded)}
     if unguarded:
-        told |= {"error": f"{len(unguarded)} files were {documents.UNGUARDED}", "unguarded": unguarded[:NAMED_MAX]}
+        were = "was" if len(unguarded) == 1 else "were"
+        error = f"{counted(len(unguarded), 'file')} {were} {documents.UNGUARDED}"
+        told |= {"error": error, "unguarded": unguarded[:NAMED_MAX]}
     try:
         record_act(home_of(place), "restore", recipe.by, told)
     except (OSError, BcsError):

@@ -15,6 +15,7 @@ from typing import Any
 
 from engine.env.durable import sync_directory
 from engine.env.processes import is_root
+from engine.model.counts import counted
 from engine.model.errors import Failed, Refused, UsageError, VerificationFailed
 from engine.model.times import format_size
 from engine.tree.copy import copy_tree
@@ -122,7 +123,8 @@ def _refuse_what_stands(moves: Sequence[tuple[bytes, bytes]], aside: bool) -> No
             if isinstance(item, Entry) and item.type == "f":
                 files, size = files + 1, size + item.stat.st_size
     raise Refused(
-        f"{', '.join(map(shown, standing[:NAMED]))} is there already: {files:,} files with {format_size(size)}",
+        f"{', '.join(map(shown, standing[:NAMED]))} {'is' if len(standing) == 1 else 'are'} there already: "
+        f"{counted(files, 'file')} with {format_size(size)}",
         hint="--aside keeps what is there as NAME.before-ID; nothing was touched",
         details={"standing": [os.fsdecode(path) for path in standing], "files": files, "bytes": size},
     )
@@ -236,7 +238,8 @@ def _staged(scratch: Scratch, source: bytes, target: bytes) -> bytes:
     missing = copy_tree(source, staged, is_root())
     if missing:
         place.remove(staged)
-        raise Failed(f"{len(missing)} attributes can't be kept there: {missing[0]}", hint="promote to another place")
+        count = counted(len(missing), "attribute")
+        raise Failed(f"{count} can't be kept there: {missing[0]}", hint="promote to another place")
     sync(os.path.dirname(staged))
     differences = list(manifest.differing(manifest.take(source).rows, manifest.take(staged).rows))
     if differences:
