@@ -19,6 +19,8 @@ from engine.model.errors import Refused
 
 SECONDS = 60.0
 _LOOK_SECONDS = 0.02
+LOCK = "maker.lock"
+"""In the place of a tree that is made, or was."""
 
 
 def lock_of(home: Path, stream: str) -> Path:
@@ -70,7 +72,7 @@ def being_made(place: Place) -> bool:
 
 
 def _maker(place: Place) -> Path:
-    return place.path / "maker.lock"
+    return place.path / LOCK
 
 
 @contextmanager

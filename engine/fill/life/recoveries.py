@@ -17,11 +17,11 @@ from engine.fill.base import CANCELLED, FAILED, FILLING, FINISHING, FUSE, LIVING
 from engine.fill.kept import documents
 from engine.fill.kept.documents import Progress, State, Wanted
 from engine.fill.life.guarding import guarded
-from engine.fill.life.holding import being_made
+from engine.fill.life.holding import LOCK, being_made
 from engine.fill.life.starting import FILLER, HOLDER, ROLE, living, start_supervisor
 from engine.fill.tree.conditions import lasting
 from engine.model.errors import BcsError, Failed, NothingThere, Refused
-from engine.model.times import DAY
+from engine.model.times import DAY, MINUTE
 
 UP_SECONDS = 60.0
 LOOK_SECONDS = 0.01
@@ -97,6 +97,7 @@ def unguarded_sources(home: Path) -> list[Recovery]:
 def clear(home: Path, directory: str) -> None:
     """Take away what a maker who died has left where another tree is to be made."""
     with _one_at_a_time(home):
+        _sweep(home, SYSTEM)
         for recovery in recoveries(home):
             if recovery.word == CUT_OFF and recovery.recipe.dir == directory:
                 _drop(recovery)
@@ -135,6 +136,12 @@ def meant(home: Path, id: str) -> tuple[str, list[Recovery]]:
     return order, [each for each in known if each.recipe.order == order]
 
 
+def known(home: Path, id: str) -> bool:
+    """Whether a recovery, or an order, of this home begins with it."""
+    recipes = [each.recipe for each in recoveries(home)] if id else []
+    return any(each.id.startswith(id) or each.order.startswith(id) for each in recipes)
+
+
 def want(recovery: Recovery, **changes: object) -> Wanted:
     """Ask something else of a recovery that lives. Refused when it has ended."""
     if not recovery.living:
@@ -158,6 +165,7 @@ def revive(home: Path, clock: Clock = SYSTEM) -> list[tuple[Recovery, BcsError |
     """Begin again what nobody guards any more, after a reboot for one; what was only prepared is taken away. Answers
     what was begun again, and why it could not be."""
     with _one_at_a_time(home):
+        _sweep(home, clock)
         begun: list[tuple[Recovery, BcsError | None]] = []
         for recovery in recoveries(home):
             if recovery.living and not recovery.guarded:
@@ -258,6 +266,19 @@ def _drop(recovery: Recovery) -> State:
     state = State(CANCELLED, error="it was being made when its maker died")
     documents.write_state(recovery.place, state)
     return state
+
+
+def _sweep(home: Path, clock: Clock) -> None:
+    """Take away the places of makers who died before they had begun a tree: no recipe, and nothing but what a place is
+    furnished with. One that is young may not have been locked yet."""
+    root = home / documents.RECOVERIES
+    for path in root.iterdir() if root.is_dir() else ():
+        place = Place(path)
+        furniture = {place.mechanism.name, place.supply.name, place.holes.name, LOCK}
+        with suppress(OSError):
+            young = clock.now() - path.stat().st_mtime_ns // 1000 < MINUTE
+            if not young and set(os.listdir(path)) <= furniture and not being_made(place):
+                shutil.rmtree(path)
 
 
 def _open_to_others(directory: str) -> None:

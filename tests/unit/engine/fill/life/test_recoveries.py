@@ -13,6 +13,7 @@ from engine.fill.kept import documents
 from engine.fill.kept.documents import State
 from engine.fill.life import recoveries
 from engine.fill.life.holding import making
+from engine.fill.life.making import furnish
 
 
 def place_with(home: Path, state: str, mechanism: str = PRE_ACCESS, base: str = "/srv/a", dir: str = "/srv/a") -> Place:
@@ -57,6 +58,25 @@ def test_a_tree_whose_maker_lives_is_not_taken_away(tmp_path: Path) -> None:
     assert recoveries.look(place).word == recoveries.CUT_OFF
     recoveries.clear(tmp_path / "home", str(target))
     assert not target.exists()
+
+
+def test_what_a_maker_left_who_had_not_begun_is_swept_once_it_is_old(tmp_path: Path) -> None:
+    left, young, told = (documents.place_of(tmp_path, f"00000000000{number}") for number in range(3))
+    for place in (left, young, told):
+        with making(place):
+            furnish(place, {})
+            recoveries.clear(tmp_path, "/srv/a")
+            assert place.path.is_dir()
+    (told.path / "node.json").write_text("{}")  # of an agent, which goes on with it
+    for place in (left, told):
+        os.utime(place.path, (0, 0))
+    recoveries.clear(tmp_path, "/srv/a")
+    assert sorted(os.listdir(tmp_path / "recoveries")) == ["000000000001", "000000000002", "lock"]
+    os.utime(young.path, (0, 0))
+    with making(young):
+        os.utime(young.path, (0, 0))
+        assert recoveries.revive(tmp_path) == [] and young.path.is_dir()
+    assert recoveries.revive(tmp_path) == [] and not young.path.exists()
 
 
 def test_files_written_to_without_guard_are_known_each_once(tmp_path: Path) -> None:
