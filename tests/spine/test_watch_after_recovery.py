@@ -61,3 +61,15 @@ def test_the_watcher_of_before_comes_back_by_itself(site: Site) -> None:
     (source / "f3").write_bytes(b"after the end")
     captured(site, source / "f3", b"after the end")
     assert site.source(ADDRESS)["gaps"] == after, "nothing else was missed"
+
+
+def test_a_recovery_that_was_cancelled_leaves_nothing_to_be_mounted_again(site: Site) -> None:
+    source = source_of(site)
+    assert all(mark["done"] for mark in site.json("mark", "demo", "--label", "whole")["marks"])
+    shutil.rmtree(source)
+    told = recover(site, "mark:whole", "--rate", "1KiB", "--mechanism", "fuse")
+    site.wait(lambda: site.source(ADDRESS)["state"] == "protected", 120, "capture to go on")
+    site.run("recover", "cancel", told["id"], "--yes")
+    nothing = f"there is nothing at {source}"
+    site.wait(lambda: site.source(ADDRESS)["message"] == nothing, 60, "what is wrong to be told")
+    assert site.source(ADDRESS)["gap_open_since"] is None

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from itertools import islice
 
 from engine.agent.kept.record import Known, Record
-from engine.agent.watch.mounts import mount_table, mounted_at
+from engine.agent.watch.mounts import lasting, mount_table, mounted_at
 from engine.drivers.files import Scope, within
 
 NEVER_MISSED = frozenset({b"lost+found"})
@@ -29,7 +29,7 @@ class Unmounted:
     """
 
     def __init__(self, record: Record, scope: Scope, table: Callable[[], bytes] = mount_table) -> None:
-        self._record, self._scope, self._table = record, scope, table
+        self._record, self._scope, self._table = record, scope, lambda: lasting(table())
         self._known: dict[bytes, str] = {
             os.fsencode(point): what for point, what in json.loads(record.fact("mounts", "{}")).items()
         }

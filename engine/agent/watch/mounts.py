@@ -17,6 +17,7 @@ _KERNELS_OWN = frozenset(
     b"nfsd nsfs proc pstore resctrl rpc_pipefs securityfs selinuxfs smackfs sysfs tracefs".split()
 )
 """File systems without files of anybody's."""
+_RECOVERY = b"fuse.bcs-"
 _TEMPORARY, _TEMPORARY_AT = frozenset((b"tmpfs", b"ramfs")), (b"/dev", b"/proc", b"/run", b"/sys", b"/tmp")
 
 
@@ -60,6 +61,12 @@ def mounted_at(roots: Sequence[bytes], table: bytes) -> dict[bytes, str]:
             del found[hidden]
         found[point] = os.fsdecode(device + b" " + root)
     return found
+
+
+def lasting(table: bytes) -> bytes:
+    """The table without the mounts through which a recovery on demand fills (engine.fill.by_fuse): they go in the end,
+    and nobody mounts them again."""
+    return b"\n".join(line for line in table.splitlines() if not line.partition(b" - ")[2].startswith(_RECOVERY))
 
 
 def filesystem_type(path: bytes, table: bytes) -> bytes:

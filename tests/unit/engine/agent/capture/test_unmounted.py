@@ -21,6 +21,7 @@ class Tree:
         self.below.mkdir(parents=True)
         self.record = Record(base / "record")
         self.mounts: dict[Path, str] = {Path("/"): "1:1"}
+        self.kinds: dict[Path, str] = {}
         parent, number = ROOT_ID, 1
         self.record.put_inode(ROOT_ID, number, os.stat("/"), b"", b"", 1)
         self.at: dict[Path, tuple[int, bytes]] = {}
@@ -35,7 +36,8 @@ class Tree:
         self.record.put_name(parent, b"file", number + 1, number)
 
     def table(self) -> bytes:
-        lines = [f"{n} 0 {device} / {point} rw - ext4 d rw" for n, (point, device) in enumerate(self.mounts.items())]
+        rows = enumerate(self.mounts.items())
+        lines = [f"{n} 0 {device} / {point} rw - {self.kinds.get(point, 'ext4 d')} rw" for n, (point, device) in rows]
         return "\n".join(lines).encode()
 
     def unmounted(self) -> Unmounted:
@@ -51,6 +53,16 @@ def tree(tmp_path: Path) -> Tree:
     made.mounts |= {made.data: "8:1", made.below: "8:2"}
     made.unmounted().note()
     return made
+
+
+def test_the_mount_of_a_recovery_is_not_missed(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    tree.mounts[tree.below], tree.kinds[tree.below] = "0:50", "fuse.bcs-0123456789ab bcs-0123456789ab"
+    tree.unmounted().note()
+    del tree.mounts[tree.below]
+    tree.below.rmdir()  # as a recovery that is cancelled leaves it
+    unmounted = tree.unmounted()
+    assert not tree.holds(unmounted, tree.below) and not unmounted.held
 
 
 def test_what_was_never_mounted_is_not_missed(tmp_path: Path) -> None:
