@@ -166,6 +166,8 @@ def remarks(row: Mapping[str, Any]) -> Said:
         said.append((f"baseline: {amounts(baseline)}", BUSY))
     if row.get("gap_open_since"):
         said.append((f"a gap is open since {local_time(moment(row['gap_open_since']))}", BAD))
+    if row.get("pending_big_files"):
+        said.append((f"big files wait to be read: {waiting_big(row)}", BUSY))
     if row.get("unreadable"):
         said += unreadable(row)
     if row.get("message"):
@@ -184,6 +186,11 @@ def unreadable(row: Mapping[str, Any]) -> Said:
     if paths and count > len(paths):
         said.append((f"  and {count - len(paths):,} more", BAD))
     return said
+
+
+def waiting_big(row: Mapping[str, Any]) -> str:
+    """`2, 3.0 GiB`: their changes are known, and not yet where in them."""
+    return f"{row['pending_big_files']:,}, {format_size(row.get('pending_big_bytes') or 0)}"
 
 
 def amounts(baseline: Mapping[str, Any]) -> str:

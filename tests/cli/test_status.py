@@ -75,6 +75,8 @@ def test_status(golden: Golden) -> None:
                     unreadable=2,
                     unreadable_paths=[{"path": "/srv/finance/private", "reason": "Permission denied"}],
                     message="the queue overflowed: looking at everything again",
+                    pending_big_files=2,
+                    pending_big_bytes=3 << 30,
                     costs="inotify instead of fanotify: not root",
                 ),
             ],
