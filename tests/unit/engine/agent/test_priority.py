@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 
 import pytest
+from conftest import Site
 
+from engine.agent.capture.walk import Walk
 from engine.agent.priority import Priority
 from engine.env import niceness
 
@@ -72,6 +75,26 @@ def test_the_nice_value_is_this_threads_alone() -> None:
     thread.join()
     assert seen == [niceness.NICE_AT_REST]
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == niceness.usual()
+
+
+def test_who_looks_at_everything_gives_way_at_its_disk_too(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a baseline, and after a start."""
+    if not niceness.may_come_back() or niceness._IOPRIO_SET is None:
+        pytest.skip("this process may not take its nice value back, or this machine's system calls are not known")
+    everything, libc, seen = Walk.everything, ctypes.CDLL(None), list[tuple[int, int]]()
+
+    def noted(walk: Walk) -> None:
+        thread = threading.get_native_id()
+        io_class = libc.syscall(niceness._IOPRIO_SET + 1, niceness._WHO_THREAD, thread) >> niceness._CLASS_SHIFT
+        seen.append((os.getpriority(os.PRIO_PROCESS, thread), io_class))
+        everything(walk)
+
+    monkeypatch.setattr(Walk, "everything", noted)
+    for _ in range(2):
+        site.start()
+        site.settle()
+        site.source.stop()
+    assert seen == [(niceness.NICE_AT_REST, niceness._CLASS_IDLE)] * 2
 
 
 def test_waiting_for_a_processor_is_counted() -> None:
