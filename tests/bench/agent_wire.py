@@ -26,6 +26,9 @@ PAGE_BYTES, PAGES = 8192, 16
 RATE, CHANGE_BYTES = 100, 100
 CHANGE_BYTES_MAX = 400
 LARGE_BYTES, APPEND_BYTES = 10 << 30, 1_000_000
+LARGE_EVERY_BYTES, LARGE_PIECE_BYTES = 64 << 20, 4096
+"""The large file is sparse: so much data each so many bytes. Who read all of it would be told all of its size."""
+
 APPEND_BYTES_MAX, READ_BYTES_MAX = 1_050_000, 16 << 20
 
 
@@ -37,9 +40,9 @@ def figures(place: Path, *, small: bool = False) -> list[Figure]:
     pages.write_bytes(os.urandom(PAGE_BYTES * PAGES))
     with large.open("wb") as file:
         file.truncate((LARGE_BYTES >> 6) if small else LARGE_BYTES)
-        for at in range(0, file.tell() or large.stat().st_size, 64 << 20):
+        for at in range(0, large.stat().st_size, LARGE_EVERY_BYTES):
             file.seek(at)
-            file.write(os.urandom(4096))
+            file.write(os.urandom(LARGE_PIECE_BYTES))
     with secured_node(place / "site") as node, counted(node.port) as line:
         apply(node, source(ADDRESS, str(tree)))
         with agent(place / HOST, HOST, node, node.port):
@@ -85,9 +88,10 @@ def append(node: SecuredNode, line: Counted, path: Path) -> list[Figure]:
     settle(node, line)
     read = int(str(row(node)["bytes_read"])) - int(str(before["bytes_read"]))
     size = path.stat().st_size / (1 << 30)
+    note = f"sparse: {LARGE_PIECE_BYTES} bytes each {LARGE_EVERY_BYTES >> 20} MiB"
     return [
         Figure("wire", f"1 MB appended to {size:.1f} GiB: both ways", line.to_bytes + line.from_bytes, "bytes",
-               at_most=APPEND_BYTES_MAX),
+               at_most=APPEND_BYTES_MAX, note=note),
         Figure("wire", "read from the file for it", read, "bytes", at_most=READ_BYTES_MAX),
     ]  # fmt: skip
 
