@@ -16,7 +16,6 @@ from bcsctl.settings import home_option, settings
 from bcsctl.sites import site_option
 from engine.fill.base import FAILED, FILLING, FINISHING, LIVING
 from engine.fill.life import recoveries
-from engine.fill.life.recoveries import Recovery
 from engine.model.errors import UsageError
 from engine.model.times import SECOND, format_about, format_size
 
@@ -76,7 +75,7 @@ def listed(ended: bool, home: str | None, as_json: bool) -> None:
         )
     else:
         tell("nothing is being recovered on demand")
-    _say_orders(found)
+    _say_orders(rows)
     for each in found:
         for path in each.progress.damaged:
             say(
@@ -95,12 +94,12 @@ def listed(ended: bool, home: str | None, as_json: bool) -> None:
         recover_afar.say_of(row)
 
 
-def _say_orders(found: Sequence[Recovery]) -> None:
+def _say_orders(rows: Sequence[Mapping[str, Any]]) -> None:
     """Which trees were asked for together."""
     orders: dict[str, list[str]] = {}
-    for each in found:
-        if each.recipe.order:
-            orders.setdefault(each.recipe.order, []).append(each.recipe.id)
+    for each in rows:
+        if each.get("order"):
+            orders.setdefault(each["order"], []).append(each["id"])
     for order, ids in orders.items():
         say(f"order {order}: {', '.join(ids)}")
 
@@ -116,6 +115,12 @@ def pause(id: str, home: str | None, as_json: bool) -> int:
     where = settings(home)
     if there := recover_afar.of_host(where, id):
         return recover_afar.steer(where, there, as_json, "pause", paused=True, finish=False)
+    if trees := recover_afar.of_order(where, id):
+        return recover_afar.each(
+            trees,
+            as_json,
+            lambda one, answer: recover_afar.steer(where, one, as_json, "pause", answer, paused=True, finish=False),
+        )
     return recover_here.pause(where, id, as_json)
 
 
@@ -131,9 +136,15 @@ def resume(id: str, rate: str | None, home: str | None, as_json: bool) -> int:
     from bcsctl.restoring.on_demand import rate_of
 
     where = settings(home)
-    changes = {"rate_bytes": rate_of(rate)} if rate is not None else {}
+    changes: dict[str, Any] = {"rate_bytes": rate_of(rate)} if rate is not None else {}
     if there := recover_afar.of_host(where, id):
         return recover_afar.steer(where, there, as_json, "resume", paused=False, **changes)
+    if trees := recover_afar.of_order(where, id):
+        return recover_afar.each(
+            trees,
+            as_json,
+            lambda one, answer: recover_afar.steer(where, one, as_json, "resume", answer, paused=False, **changes),
+        )
     return recover_here.resume(where, id, as_json, **changes)
 
 
@@ -153,6 +164,11 @@ def cancel(id: str, yes: bool, gone: bool, home: str | None, as_json: bool) -> i
     where = settings(home)
     if there := recover_afar.of_host(where, id):
         return (recover_afar.forsake if gone else recover_afar.cancel)(where, there, as_json, yes)
+    if trees := recover_afar.of_order(where, id):
+        if not yes:
+            recover_afar.confirmed(trees)
+        end = recover_afar.forsake if gone else recover_afar.cancel
+        return recover_afar.each(trees, as_json, lambda one, answer: end(where, one, as_json, True, answer))
     if gone:
         raise UsageError("--gone is for a tree on another host", hint="leave it out: the tree is removed here")
     return recover_here.cancel(where, id, as_json, yes)
@@ -169,6 +185,9 @@ def finish(id: str, home: str | None, as_json: bool) -> int:
     where = settings(home)
     if there := recover_afar.of_host(where, id):
         return recover_afar.finish(where, there, as_json)
+    if trees := recover_afar.of_order(where, id):
+        recover_afar.hurry(where, trees)
+        return recover_afar.each(trees, as_json, lambda one, answer: recover_afar.finish(where, one, as_json, answer))
     return recover_here.finish(where, id, as_json)
 
 

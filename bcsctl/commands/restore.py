@@ -122,6 +122,7 @@ def command(
               bcsctl restore finance/sf-db1/files --at -10m --to /srv/finance --overwrite --dry-run
               bcsctl restore finance/sf-db1/files --at -1h --to scratch --check "test -s ledger.db"
               bcsctl restore finance/sf-db1/files --at -10m --to sf-db2:/srv/back --on-demand
+              bcsctl restore finance --at mark:before-upgrade --to '*:/srv/back' --on-demand
               bcsctl restore finance/sf-db1/files --at -10m --to sf-db1:/srv/finance --overwrite --aside --dry-run
               bcsctl restore finance/sf-db1/files --at -1h --to sf-db1:scratch --scratch /srv
               bcsctl restore finance/sf-db1/files --at -1h --to - | tar -tvf -
@@ -170,11 +171,14 @@ def at_once(where: Settings, asked: Asked, host: str, folder: str, mechanism: st
     if host:
         from bcsctl.restoring.on_demand_afar import on_demand_afar
 
-        if not asked.scope.one or asked.into_protected:
+        if asked.into_protected:
             raise UsageError(
-                "on demand to a host is for one source at a time, and for what is not protected there",
-                hint="write GROUP/HOST/SOURCE, and leave out --into-protected",
+                "on demand to a host is for what is not protected there", hint="leave out --into-protected"
             )
+        if not asked.scope.one:
+            from bcsctl.restoring.on_demand_afar_several import several_afar
+
+            return several_afar(where, asked, host, folder, mechanism, rate)
         return on_demand_afar(where, wanted, asked.at, host, folder, **how)
     if not asked.scope.one:
         from bcsctl.restoring.on_demand_several import several

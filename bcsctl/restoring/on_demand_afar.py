@@ -61,11 +61,11 @@ def on_demand_afar(
             return planned({**answer, "mechanism": mechanism or "what the host has", "host": host}, as_json)
         answer.pop("version", None)
         try:
-            now = _used(where, opened["id"], host)
+            now = until_used(where, opened["id"], host)
         except KeyboardInterrupt:
             _cancelled(where, opened["id"], body["who"])
             raise
-    answer |= _told_of(now, answer)
+    answer |= told_of(now, answer)
     if as_json:
         print_json(answer)
     else:
@@ -73,7 +73,7 @@ def on_demand_afar(
     return 0
 
 
-def _told_of(now: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
+def told_of(now: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
     recovery = now["recovery"]
     files, count = answer["plan"]["files"], answer["plan"]["bytes"]
     told = {"host": now["host"], "dir": now["dir"], "in_place": now["on_demand"]["own"], "recorded": True}
@@ -98,7 +98,7 @@ def _seconds(now: Mapping[str, Any]) -> float:
     return round(max(0, parse_time(heard, 0) - parse_time(opened, 0)) / 1e6, 3) if heard else 0.0
 
 
-def _used(where: Settings, id: str, host: str) -> dict[str, Any]:
+def until_used(where: Settings, id: str, host: str) -> dict[str, Any]:
     """The restore once its tree can be used. Raises what kept it from that."""
     version, heard, told = -1, SYSTEM.monotonic(), False
     while True:
@@ -161,6 +161,14 @@ def find(where: Settings, id: str) -> dict[str, Any] | None:
     return found[0] if found else None
 
 
+def of_order(where: Settings, id: str) -> list[dict[str, Any]]:
+    """The trees on hosts that were ordered together, by the beginning of the order's id. NothingThere for several."""
+    found = [each for each in listed(where) if id and str(each["order"] or "").startswith(id)]
+    if len({each["order"] for each in found}) > 1:
+        raise NothingThere(f"several orders begin with '{id}'", hint="`bcsctl recover list` shows them")
+    return found
+
+
 def look(where: Settings, id: str, seconds: float = 0.0, version: int = -1) -> dict[str, Any]:
     """One of them as it is now, or once there is news."""
     now = request_json(
@@ -191,6 +199,7 @@ def as_recovery(each: Mapping[str, Any]) -> dict[str, Any]:
     total = told.get("bytes_total", 0) or each["outcome"].get("bytes", 0)
     return {
         "id": each["id"],
+        "order": each["on_demand"].get("order") or None,
         "host": each["host"],
         "address": each["address"],
         "dir": each["dir"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -125,11 +126,19 @@ def _confirm(why: str, text: str) -> None:
     click.confirm("Go on?", abort=True, err=True)
 
 
+def hurry(where: Settings, found: Sequence[Mapping[str, Any]]) -> None:
+    """Have all of an order filled at full speed before the first of them is waited for."""
+    for each in found:
+        if each["open"]:
+            with suppress(BcsError):  # it is asked again, and told, when it is its turn
+                _asked(where, each, "finish", finish=True, paused=False)
+
+
 def finish(where: Settings, found: Mapping[str, Any], as_json: bool, answer: Answer | None = None) -> int:
     """Have the rest filled at full speed, and wait for it; 6 when not all is as it should be."""
-    now = dict(found)
+    now = look(where, found["id"])
     if now["open"]:
-        now = _await_whole(where, _asked(where, found, "finish", finish=True, paused=False), as_json)
+        now = _await_whole(where, _asked(where, now, "finish", finish=True, paused=False), as_json)
     if now["state"] in (FAILED, CANCELLED):
         raise Refused(f"recovery {now['id']} has ended: {now['state']}", hint=now["error"])
     damaged = now["damaged"] if now["open"] else []

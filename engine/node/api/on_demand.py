@@ -39,7 +39,9 @@ def asked(parts: Parts, request: Request, body: Mapping[str, Any], stream: str, 
         need_group(request, "recoverer", address.split("/")[0] if address else None)
     away = fields.whole(told, "away_seconds", round(AWAY_SECONDS), low=1, high=AWAY_SECONDS_MAX)
     rate = fields.whole(told, "rate_bytes", RATE_BYTES)
-    return {"mechanism": mechanism, "rate_bytes": rate, "own": own, "away_seconds": away}
+    order = fields.text(told, "order", "", chars_max=_WORD_CHARS)
+    together = {"order": order} if order else {}
+    return {"mechanism": mechanism, "rate_bytes": rate, "own": own, "away_seconds": away, **together}
 
 
 def wanted(body: Mapping[str, Any]) -> dict[str, Any]:

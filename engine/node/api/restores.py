@@ -386,6 +386,7 @@ def _details(grant: Grant) -> dict[str, Any]:
         **({"in_place": True, "undo": grant.undo} if grant.before else path_json(os.fsencode(grant.dir), "target")),
         **({"host": grant.host} if grant.host else {}),
         **({"on_demand": True} if grant.on_demand else {}),
+        **({"order": grant.on_demand["order"]} if grant.on_demand.get("order") else {}),
         **errands.details(grant),
     }
 
