@@ -29,7 +29,8 @@ class Unmounted:
     """
 
     def __init__(self, record: Record, scope: Scope, table: Callable[[], bytes] = mount_table) -> None:
-        self._record, self._scope, self._table = record, scope, lambda: lasting(table())
+        self._record, self._scope = record, scope
+        self._table: Callable[[], bytes] = lambda: lasting(table())
         self._known: dict[bytes, str] = {
             os.fsencode(point): what for point, what in json.loads(record.fact("mounts", "{}")).items()
         }

@@ -14,6 +14,8 @@ from engine.agent.capture.partly import Blocks, read_runs, touched_blocks
 from engine.agent.kept.record import UNKNOWN_SIZE, Record
 from engine.agent.ranges.base import Ranges
 from engine.agent.recovered.cold import ASK, Cold, File, alike
+from engine.agent.recovered.holes import emptied, has_data
+from engine.tree.sparse import data_ranges
 
 
 def compare(
@@ -32,12 +34,16 @@ def compare(
     size_known = _cut(record, outbox, cold, file, size, size_known)
     anywhere = ranges is None or size_known == UNKNOWN_SIZE
     runs = [(0, -(-size // BLOCK_BYTES))] if anywhere else touched_blocks(ranges or [], size, size_known)
+    data = data_ranges(fd, size) if anywhere else [(0, size)]
     for chunk, within in _chunks(without(runs, cold.cold_runs(file))):
         start = chunk * CHUNK_BYTES
         length = min(CHUNK_BYTES, size - start)
         count = -(-length // BLOCK_BYTES)
         known = cold.known(file, chunk, count) if size_known != UNKNOWN_SIZE else ASK * count
-        parts, new = read_runs(content, fd, start, length, within, known)
+        if has_data(data, start, start + length):
+            parts, new = read_runs(content, fd, start, length, within, known)
+        else:
+            parts, new = [], emptied(known, within)
         old = alike(known[: len(new)].ljust(len(new), b"\0"), new, length)
         content.write(file.file_id, start, length, parts, new, old)
         outbox.close_if_full()

@@ -3,17 +3,21 @@ what is cold, and rid of them when all is there."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 
 from engine.agent.capture.content import BLOCK_BYTES, CHUNK_BLOCKS, DIGEST_BYTES
+from engine.agent.capture.inodes import open_file
 from engine.agent.capture.look import Capture
-from engine.agent.kept.record import UNKNOWN_SIZE, Record
+from engine.agent.capture.places import Moved, Places
+from engine.agent.kept.record import UNKNOWN_SIZE, Record, number_of
 from engine.agent.kept.spool import Spool, SpoolDamaged
 from engine.agent.log import INFO, log
 from engine.agent.parts import Parts
 from engine.agent.recovered.cold import ASK, Cold
 from engine.agent.recovered.guests import Guests
+from engine.agent.recovered.holes import Data, Opened, as_holes
 from engine.agent.recovered.lookout import home_of
 from engine.agent.recovered.seeding import RECOVERY, seed
 from engine.agent.recovered.standing import Standing, standing
@@ -69,7 +73,8 @@ def keep_house(parts: Parts) -> bool:
         return False
     cold = capture.inodes.cold
     if cold is not None and not _lives(cold.standing):
-        parts.hints.dirty |= settle(cold, parts.record, parts.outbox.builder.lsn_next - 1)
+        opened = _opener(parts.record, capture.places)
+        parts.hints.dirty |= settle(cold, parts.record, parts.outbox.builder.lsn_next - 1, opened)
         cold.follow_mount()
         parts.record.commit()
         cold.standing.note_taken()
@@ -115,8 +120,35 @@ def _lives(each: Standing) -> bool:
         return False
 
 
-def settle(cold: Cold, record: Record, lsn_now: int) -> set[tuple[int, bytes]]:
-    """What the map knows goes into the record. The names of files of which it does not know all: to be looked at."""
+def _opener(record: Record, places: Places) -> Opened:
+    """Opens files where the record has them."""
+
+    def opened(file_id: int) -> int:
+        known = record.inode(file_id)
+        if known is None:
+            return -1
+        for directory, name in record.places_of(file_id):
+            try:
+                folder = places.open(directory)
+            except (Moved, OSError):
+                continue
+            try:
+                fd = open_file(name, folder)
+            except OSError:
+                continue
+            finally:
+                os.close(folder)
+            if number_of(os.fstat(fd)) == (known.dev, known.ino):
+                return fd
+            os.close(fd)
+        return -1
+
+    return opened
+
+
+def settle(cold: Cold, record: Record, lsn_now: int, opened: Opened) -> set[tuple[int, bytes]]:
+    """What the map knows goes into the record, holes as the file system has them. The names of files of which it does
+    not know all: to be looked at."""
     unsure: set[tuple[int, bytes]] = set()
     lsn = parse_position(cold.standing.recipe.position).lsn
     for file_id in cold.ids():
@@ -124,12 +156,13 @@ def settle(cold: Cold, record: Record, lsn_now: int) -> set[tuple[int, bytes]]:
         if known is None or file is None or known.size == UNKNOWN_SIZE:
             continue
         blocks = -(-known.size // BLOCK_BYTES)
-        asked = False
+        asked, data = False, Data(opened, file_id, known.size)
         for chunk in range(-(-blocks // CHUNK_BLOCKS)):
             row = record.blocks(file_id, chunk)
             digests = cold.known(file, chunk, min(CHUNK_BLOCKS, blocks - chunk * CHUNK_BLOCKS))
             asked |= any(digests[at : at + DIGEST_BYTES] == ASK for at in range(0, len(digests), DIGEST_BYTES))
-            if row != digests:
+            digests = as_holes(digests, chunk * CHUNK_BLOCKS * BLOCK_BYTES, known.size, data)
+            if row != digests and (row is not None or digests.strip(b"\0")):  # a chunk without a row is a hole
                 record.put_blocks(file_id, chunk, lsn if row is None else lsn_now, digests)
         if asked:
             unsure.update(record.places_of(file_id))

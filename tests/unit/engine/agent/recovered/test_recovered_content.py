@@ -160,7 +160,7 @@ class Recovered:
     def settle(self) -> None:
         """All is filled, and capture knows by itself from then on."""
         self.fill(0, self.limit)
-        taking.settle(self.cold, self.record, self.image.lsn_next - 1)
+        taking.settle(self.cold, self.record, self.image.lsn_next - 1, lambda _: os.open(self.path, os.O_RDONLY))
         self.record.commit()
         self.inodes.cold = None
 
@@ -223,6 +223,24 @@ def test_nothing_is_sent_of_a_file_that_nobody_touched(tmp_path: Path) -> None:
     file.look()
     assert file.image.sent == 0 and file.inodes.content.bytes_read <= 3 * 8 * (9 * BLOCK + 17)
     file.close()
+
+
+def test_holes_are_asked_for_and_neither_read_nor_told_anew(tmp_path: Path) -> None:
+    data, hole = os.urandom(BLOCK), 9
+    file = Recovered(tmp_path, data + bytes(hole * BLOCK), (1, 1 + hole))
+    try:
+        file.fill(0, BLOCK)
+        file.look()
+        assert file.inodes.content.bytes_read <= 3 * 4 * BLOCK, "of the chunks that are holes nothing"
+        file.settle()
+        lsn, read = file.image.lsn_next, file.inodes.content.bytes_read
+        os.utime(file.fd, ns=(1, 1))
+        file.look()
+        assert file.image.sent == 0 and file.image.lsn_next - lsn == 1, "its time, and no hole"
+        assert file.inodes.content.bytes_read - read <= 3 * 4 * BLOCK
+        assert file.record.blocks(FILE_ID, 2) is None, "a chunk that is a hole takes no room in the record"
+    finally:
+        file.close()
 
 
 def test_a_cold_file_is_not_read(tmp_path: Path) -> None:
