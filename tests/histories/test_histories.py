@@ -6,12 +6,15 @@ A seed that fails is printed with what replays it. BCS_SEED tries another one; `
 from __future__ import annotations
 
 import os
+import random
+import shlex
 from pathlib import Path
 
 import pytest
 
+from tests.histories import __main__ as soak
 from tests.histories.digest import Digest, State, differences
-from tests.histories.one import one
+from tests.histories.one import failed, one
 from tests.histories.operations import operations
 from tests.histories.run import Plan
 
@@ -38,6 +41,14 @@ def test_a_seed_is_always_the_same_history() -> None:
     assert operations(7, 2000) == operations(7, 2000)
     assert operations(7, 2000) != operations(8, 2000)
     assert operations(7, 2000, 0) != operations(7, 2000, 1)
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_what_a_failed_seed_says_lives_it_again(name: str, tmp_path: Path) -> None:
+    said = failed(tmp_path, PLANS[name], ["something"], " --file-system xfs")
+    given = soak._parser().parse_args(shlex.split(said.split('ARGS="')[1].split('"')[0]))
+    assert soak._plan(given, random.Random()) == PLANS[name]
+    assert given.file_system == "xfs"
 
 
 def test_every_kind_of_difference_is_told() -> None:
