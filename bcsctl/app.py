@@ -5,11 +5,15 @@ Commands are imported only when they run, so that `--help` and `validate` start 
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import NoReturn
 
 import click
 
@@ -110,39 +114,59 @@ def cli() -> None:
     """
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    as_json = "--json" in arguments
-    if arguments[:1] and arguments[0] not in STAYING:
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    staying = given[:1] and given[0] in STAYING
+    if given[:1] and not staying:
         gc.set_threshold(SOON_OVER_OBJECTS)
     if COMPLETING in os.environ:
         importlib.import_module("bcsctl.completing")  # how bash is answered must be known before any command is
+    code = _run(given)
+    if arguments is None and not staying:
+        _end(code)
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    """The command's exit code; what went wrong is told."""
+    as_json = "--json" in arguments
     try:
         code = cli.main(arguments, prog_name="bcsctl", standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        return code if isinstance(code, int) else 0
     except BcsError as error:
-        sys.exit(fail(error, as_json))
+        return fail(error, as_json)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
-        sys.exit(2)
+        return 2
     except click.ClickException as error:
         usage = (
             f"`{error.ctx.command_path} --help` shows how" if isinstance(error, click.UsageError) and error.ctx else ""
         )
-        sys.exit(fail(UsageError(error.format_message(), hint=usage), as_json))
+        return fail(UsageError(error.format_message(), hint=usage), as_json)
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
-        sys.exit(130)
+        return 130
     except BrokenPipeError:
         # The reader (`head`, `less`) has gone: not an error, but nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        return 0
     except OSError as error:
         where = f"{printable(os.fsdecode(error.filename))}: " if isinstance(error.filename, (str, bytes)) else ""
-        sys.exit(fail(Failed(f"{where}{error.strerror or error}"), as_json))
+        return fail(Failed(f"{where}{error.strerror or error}"), as_json)
     except Exception as error:
-        sys.exit(fail(fault_of(error), as_json))
+        return fail(fault_of(error), as_json)
+
+
+def _end(code: int) -> None:
+    """End this process as the interpreter does, but without taking each of its objects apart first: that costs a tenth
+    of what a short command does, and more after a restore of many files. Returns if something can't be written."""
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads; what exit handlers use is there still
+    atexit._run_exitfuncs()
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def fault_of(error: Exception) -> Failed:
