@@ -33,7 +33,9 @@ _Row = Mapping[str, Any]
 @click.command("status", epilog=exits(4, 5))
 @click.argument("group", required=False, shell_complete=GROUPS)
 @click.option("--hosts", is_flag=True, help="Show hosts: agent, state and since when, clock, certificate.")
-@click.option("--traffic", is_flag=True, help="Show bytes: read and changed on the host, sent, stored.")
+@click.option(
+    "--traffic", is_flag=True, help="Bytes read, changed, sent since the agent began; stored since the node did."
+)
 @click.option("--host", metavar="GLOB", help="Only sources on hosts whose names match.")
 @click.option("--selector", metavar="LABEL=VALUE,...", help="Only sources that have these labels.")
 @click.option("--state", "states", multiple=True, type=click.Choice(STATES), help="Only what is so; may be repeated.")
