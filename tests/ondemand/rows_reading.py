@@ -139,6 +139,20 @@ def read_only_bind_mount(path: Path) -> str:
 
 
 @reads()
+def lower_layer_of_an_overlay(path: Path) -> str:
+    """As a container's read-only layer: the reader comes through a mount of the overlay's own."""
+    with tempfile.TemporaryDirectory() as base:
+        other, merged = Path(base) / "other", Path(base) / "merged"
+        other.mkdir()
+        merged.mkdir()
+        run("mount", "-t", "overlay", "-o", f"ro,lowerdir={path.parent}:{other}", "overlay", merged)
+        try:
+            return digest((merged / path.name).read_bytes())
+        finally:
+            run("umount", "-l", merged)
+
+
+@reads()
 def truncation_that_is_refused(path: Path) -> tuple[int, str]:
     """One who may not write asks to cut the file: it stays as it is, all of it."""
     path.chmod(0o644)
