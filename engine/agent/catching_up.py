@@ -37,8 +37,8 @@ def catch_up(parts: Parts, reason: str) -> None:
     at = max(parts.begun.settings.site_clock.now(), outbox.at)
     pending = parts.capture.pending
     unsure = parts.hints.blind or parts.hints.eventful or pending.again or pending.later
-    if pending.later or pending.behind or unmounted.held:
-        through_at = 0  # of these files changes are known and not looked at yet, or nobody can look
+    if pending.later or pending.behind or unmounted.held or parts.hints.why_missed:
+        through_at = 0  # changes are known and not looked at yet, or nobody can look, or more was missed meanwhile
     record.set_fact("unmounted_since", gap_from if unmounted.held else 0)
     unmounted.note()
     if gap_from and reason:

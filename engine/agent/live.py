@@ -179,6 +179,10 @@ class Live:
 
     def _end_pass(self, through_at: int, polled: bool, asked: bool) -> None:
         outbox, pending, hints, marks = self._outbox, self._capture.pending, self._hints, self._marks
+        if hints.why_missed:
+            # A point now would lack what was missed, and the gap begin at it: everything is looked at first, next.
+            outbox.close_batch()
+            return
         quiet = not (hints.blind or hints.eventful or pending.again or pending.later)
         changed = marks.changed
         if quiet:

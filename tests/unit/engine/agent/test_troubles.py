@@ -304,6 +304,35 @@ def test_an_overflow_is_a_gap_that_closes_itself(site: Site, monkeypatch: pytest
     site.settle()
 
 
+def test_no_point_is_set_on_what_an_overflow_has_missed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that shows in a pass with something to say: the gap reaches back to before that, and no point lies in it."""
+    site.start(watch="inotify")
+    real_look, real_drain = capture.Capture.look, InotifyWatcher.drain
+    missed_at, lost = [], []
+
+    def look(self: capture.Capture, names: set[tuple[int, bytes]], directories: set[int]) -> None:
+        real_look(self, names, directories)
+        if not missed_at and b"seen" in {name for _, name in names}:
+            missed_at.append(site.settings.site_clock.now())
+            (site.tree / "missed").write_bytes(b"1")
+
+    def losing(self: InotifyWatcher) -> Drained:
+        drained = real_drain(self)
+        if missed_at and not lost:
+            lost.append(drained)
+            return Drained(overflowed=True)
+        return drained
+
+    monkeypatch.setattr(capture.Capture, "look", look)
+    monkeypatch.setattr(InotifyWatcher, "drain", losing)
+    (site.tree / "seen").write_bytes(b"1")
+    [gap] = wait_for(lambda: site.node.marks_of("gap"))
+    site.settle()
+    assert (gap.label, gap.gap_from <= missed_at[0] <= gap.at) == ("event queue overflow", True)
+    later = [point for point in site.node.points() if point.at >= missed_at[0]]
+    assert later and all(b"/missed" in site.image(point.lsn) for point in later)
+
+
 def test_large_directories_and_long_queues_take_other_ways(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baseline, "HELD_MAX", 3)
     monkeypatch.setattr(hints, "DIRTY_MAX", 5)
