@@ -180,12 +180,23 @@ def test_opening_again_continues_or_begins_an_epoch(committer: Committer, writer
     assert (writer.epoch, writer.lsn) == (3, 3)
 
 
+class Turned(Clock):
+    """Seconds since the boot go on when a test says so."""
+
+    seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
 def test_watermarks_go_along_and_idle_ones_get_a_commit(journal: Journal) -> None:
-    with Committer(journal, "node-b", idle_seconds=0.05) as committer:
+    clock = Turned()
+    with Committer(journal, "node-b", clock=clock, idle_seconds=0.05) as committer:
         writer = Writer(committer)
         committer.watermark(writer.stream, 100)
         writer.commit(lambda builder: builder.mark(1, "pass"))
         committer.watermark(writer.stream, 200)
+        clock.seconds += 1
         wait_until(lambda: len(segments.visible(journal.store).segments) == 2)
     entries = [footer.streams[writer.stream] for _, footer in segments.footers(journal)]
     assert [entry.through_at for entry in entries] == [100, 200]
