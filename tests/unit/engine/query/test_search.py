@@ -74,6 +74,35 @@ def test_parts_paths_limits_and_sources(session: Session) -> None:
     assert len(search(session, Wanted("*.ods"), stream=STREAM)) == 3
 
 
+def test_what_was_below_a_removed_directory_is_gone_with_it(tmp_path: Path) -> None:
+    journal = PlainJournal(tmp_path)
+    journal.add_stream()
+    below: list[Event] = [
+        inode(17, "d"),
+        Dentry(18, 97, 2, b"2024", 17),
+        inode(19, "d"),
+        Dentry(20, 98, 17, b"q4", 19),
+        inode(21, size=3),
+        Dentry(22, 99, 19, b"inv.txt", 21),
+        Mark(23, 100, "pass", "", "quiet"),
+        Dentry(24, 101, 2, b"2024", None),  # the only event that tells of it
+        Mark(25, 102, "pass", "", "quiet"),
+        inode(26, "d"),
+        Dentry(27, 103, 2, b"2024", 26),
+        inode(28, size=3),
+        Dentry(29, 104, 26, b"inv.txt", 28),
+        Mark(30, 105, "pass", "", "quiet"),
+    ]
+    journal.commit([*HISTORY, *below])
+    session = Session(journal)
+    assert [(hit.path, hit.last.lsn, hit.gone) for hit in search(session, Wanted("inv*"))] == [
+        (b"/srv/2024/inv.txt", 30, False),
+        (b"/srv/2024/q4/inv.txt", 23, True),
+    ]
+    deleted = [hit.path for hit in search(session, Wanted(deleted=True)) if hit.first.lsn > 16]
+    assert deleted == [b"/srv/2024", b"/srv/2024/q4", b"/srv/2024/q4/inv.txt"]
+
+
 def test_sizes_and_times(session: Session) -> None:
     assert {hit.file_id for hit in search(session, Wanted("*.ods", size_min=6))} == {7}
     assert {hit.file_id for hit in search(session, Wanted("*", size_max=6))} == {4}
