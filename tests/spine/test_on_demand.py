@@ -9,13 +9,15 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine.fill.kept import documents
 from engine.fill.life.choosing import why_not
+from engine.fill.life.starting import FILLER, ROLE, living
+from tests import plug
 from tests.embedded import Site
 from tests.fidelity.walker import differences, walk
 
@@ -55,17 +57,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             yield made
         finally:
             for each in made.json("recover", "list")["recoveries"]:
-                if made.run("recover", "cancel", each["id"], "--yes", check=False).returncode:
-                    take_away(made, each["id"], each["dir"])
-
-
-def take_away(site: Site, id: str, directory: str) -> None:
-    """Whatever a test that failed has left: its processes, its mounts."""
-    for pid in processes_of(site, id):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    while subprocess.run(["umount", "-l", directory], capture_output=True).returncode == 0:
-        pass
+                made.run("recover", "cancel", each["id"], "--yes", check=False)
+            made.kill("agent")
+            plug.take_away(made.home)
 
 
 @pytest.fixture(params=MECHANISMS)
@@ -119,7 +113,7 @@ def test_a_tree_is_there_at_once_and_whole_in_the_end(site: Site, mechanism: str
     finished = site.json("recover", "finish", told["id"])
     assert (finished["state"], finished["bytes_filled"]) == ("ended", finished["bytes_total"])
     assert differences(walk(source), walk(target)) == []
-    assert not processes_of(site, told["id"])
+    assert not plug.processes_of(site.home, told["id"])
     assert acts_of(site, told["id"]) == ["restoring", "recover", "restore"]
 
 
@@ -168,20 +162,22 @@ def test_cancel_leaves_nothing(site: Site, mechanism: str, tmp_path: Path) -> No
     assert site.run("recover", "cancel", told["id"], check=False).returncode == 2
     assert site.json("recover", "cancel", told["id"], "--yes")["state"] == "cancelled"
     assert not target.exists()
-    assert not processes_of(site, told["id"])
+    assert not plug.processes_of(site.home, told["id"])
     assert acts_of(site, told["id"]) == ["restoring", "recover", "restore"]
 
 
 def test_a_dead_filler_and_a_dead_supervisor_are_replaced(site: Site, mechanism: str, tmp_path: Path) -> None:
     target, source = tmp_path / "back", source_of(site)
     told = begin(site, mechanism, target, "--rate", "1KiB")
-    place = site.home / "recoveries" / told["id"]
-    for role in ("filler", "supervisor", "filler"):
-        before = int((place / f"{role}.pid").read_text())
-        os.kill(before, signal.SIGKILL)
-        name = {"filler": "7", "supervisor": "11"}[role]
+    place = documents.place_of(site.home, told["id"])
+    for role, name in ((FILLER, "7"), (ROLE, "11"), (FILLER, "12")):
+        before = {each: living(place, each) for each in (FILLER, ROLE)}
+        dead = before[role]
+        assert dead is not None
+        os.kill(dead, signal.SIGKILL)
         assert sha(target / "dir" / name / "file") == sha(source / "dir" / name / "file")
-        site.wait(lambda was=before, of=role: int((place / f"{of}.pid").read_text()) != was, 120, f"another {role}")
+        replaced = [FILLER] if role == FILLER else [FILLER, ROLE]  # another supervisor begins with another filler
+        site.wait(lambda: all(living(place, each) not in (None, before[each]) for each in replaced), 120, "others")  # noqa: B023
     site.run("recover", "finish", told["id"])
     assert differences(walk(source), walk(target)) == []
 
@@ -191,7 +187,7 @@ def test_without_guard_it_is_begun_again(site: Site, mechanism: str, tmp_path: P
     told = begin(site, mechanism, target, "--rate", "1KiB")
     assert sha(target / "dir" / "7" / "file") == sha(source / "dir" / "7" / "file")
     site.kill("agent")  # which would begin it by itself
-    kill_all(site, told["id"])
+    plug.pull(site.home, told["id"])
     assert one(site, told["id"])["state"] == "unguarded"
     site.start_agent()
     assert site.json("recover", "resume", told["id"])["state"] == "filling"
@@ -204,20 +200,13 @@ def words(answer: subprocess.CompletedProcess[bytes]) -> str:
     return " ".join((answer.stdout + answer.stderr).decode().split())
 
 
-def kill_all(site: Site, id: str) -> None:
-    for what in (signal.SIGSTOP, signal.SIGKILL):
-        for pid in processes_of(site, id):
-            os.kill(pid, what)
-    site.wait(lambda: not processes_of(site, id), 120, "supervisor and filler to end")
-
-
 def test_what_is_written_without_guard_is_said_again_and_again(site: Site, mechanism: str, tmp_path: Path) -> None:
     """It holds zeros round what was written; behind a mount nobody reaches it, so nothing is to be said."""
     target, source = tmp_path / "back", source_of(site)
     name = "dir/7/file"
     told = begin(site, mechanism, target, "--rate", "1KiB")
     site.kill("agent")  # which would begin it by itself
-    kill_all(site, told["id"])
+    plug.pull(site.home, told["id"])
     said = words(site.run("recover", "list"))
     assert f"`bcsctl recover resume {told['id']}`" in said and "UNGUARDED" in said
     assert ("reads give zeros" in said) == (mechanism == "pre-access")
@@ -296,19 +285,6 @@ def acts_of(site: Site, id: str) -> list[str]:
     """What the audit has of a recovery, in order."""
     query = f"SELECT what FROM audit WHERE json_extract_string(details, '$.id') = '{id}' ORDER BY at"
     return [what for (what,) in site.json("query", query)["rows"]]
-
-
-def processes_of(site: Site, id: str) -> list[int]:
-    """Supervisor and filler of a recovery, from all that run."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if os.fsencode(site.home / "recoveries" / id) in words:
-            found.append(int(path.parent.name))
-    return found
 
 
 def test_what_is_damaged_is_named_and_comes_once_it_is_repaired(site: Site, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
         try:
             yield made
         finally:
-            take_away(tmp_path)
+            take_away(made)
 
 
 def recover(hosts: Hosts, *more: str) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def recover(hosts: Hosts, *more: str) -> dict[str, Any]:
 
 def captured(hosts: Hosts, path: Path, content: bytes) -> None:
     wanted = f"{ADDRESS}:{path}"
-    hosts.site.wait(lambda: hosts.site.run("cat", wanted, check=False).stdout == content, 60, f"{path} to be captured")
+    hosts.site.wait(lambda: hosts.site.run("cat", wanted, check=False).stdout == content, 120, f"{path} to be captured")
 
 
 def sent(hosts: Hosts) -> int:
@@ -67,7 +67,7 @@ def test_history_goes_on_from_the_point(hosts: Hosts, mechanism: str) -> None:
     assert all(mark["done"] for mark in site.json("mark", "g", "--label", "whole")["marks"])
     big = (source / "big").read_bytes()
     shutil.rmtree(source)
-    site.wait(lambda: site.run("ls", f"{ADDRESS}:{source}", check=False).returncode != 0, 30, "the loss")
+    site.wait(lambda: site.run("ls", f"{ADDRESS}:{source}", check=False).returncode != 0, 120, "the loss")
     before = sent(hosts)
     told = recover(hosts, "--rate", "1KiB", "--mechanism", mechanism)
     assert told["in_place"] and told["epoch"] == 2, told
@@ -94,7 +94,7 @@ def test_history_goes_on_from_the_point(hosts: Hosts, mechanism: str) -> None:
     finished = site.json("recover", "finish", id)
     assert finished["state"] == "ended"
     assert (source / "big").read_bytes() == bytes(expected)
-    site.wait(lambda: site.source(ADDRESS)["protected"] == "protected", 60, "protection")
+    site.wait(lambda: site.source(ADDRESS)["protected"] == "protected", 120, "protection")
     assert 0 <= sent(hosts) - before < 400_000, "what the journal had was sent again"
     site.json("restore", ADDRESS, "--to", str(hosts.base / "proof"), "--verify")
     assert differences(walk(source), walk(hosts.base / "proof")) == []

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
-import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 
 from engine.fill.base import LIVING
 from engine.fill.kept import documents
 from engine.fill.life.recoveries import revive
-from engine.fill.life.starting import FILLER, HOLDER, ROLE, living
-from engine.fill.tree.cover import uncover
+from tests import plug
 from tests.embedded import Site
 from tests.fidelity.walker import differences, walk
 
@@ -48,33 +45,13 @@ def site(tmp_path: Path) -> Iterator[Site]:
         try:
             yield made
         finally:
-            take_away(made)
+            end(made)
 
 
-def end_recoveries(home: Path) -> None:
-    """Fill what is left, so that nothing of ours outlives the test."""
-    for place in documents.places(home):
-        for role in (HOLDER, ROLE, FILLER):
-            pid = living(place, role)
-            if pid is not None:
-                os.kill(pid, signal.SIGKILL)
-
-
-def take_away(site: Site) -> None:
-    """At the end of a test: their agent, which would begin them again, and all of their processes and covers."""
+def end(site: Site) -> None:
+    """At the end of a test: their agent, which would begin them again, and all of their processes and mounts."""
     site.kill("agent")
-    end_recoveries(site.home)
-    for place in documents.places(site.home):
-        recipe = documents.read_recipe(place)
-        uncover(os.fsencode(recipe.dir), recipe.id)
-
-
-def no_other_supervisor(site: Site) -> IO[str]:
-    """Of the only recovery, until what is answered is closed: who is begun waits."""
-    [place] = documents.places(site.home)
-    lock = (place.path / "supervisor.lock").open("w")
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    return lock
+    plug.take_away(site.home)
 
 
 def source_of(site: Site) -> Path:
@@ -185,6 +162,7 @@ def write_some(site: Site, word: bytes) -> None:
     (source / "dir" / "f10").write_bytes(word)
     (source / "stamp").write_bytes(word)
     captured(site, source / "stamp", word)
+    assert all(mark["done"] for mark in site.json("mark", "demo", "--label", word.decode().strip("!"))["marks"])
 
 
 def expected(whole: Any, big: bytearray, word: bytes) -> dict[bytes, bytes]:
@@ -211,7 +189,7 @@ def test_the_plug_is_pulled_in_the_middle(site: Site, mechanism: str) -> None:
     wanted = expected(whole, big, b"second") | {b"dir/f11": b"while nobody captured"}
 
     site.kill("agent")
-    end_recoveries(site.home)
+    plug.pull(site.home)
     site.kill("node")
     site.start_node()
     restored(site, "elsewhere")
@@ -223,7 +201,7 @@ def test_the_plug_is_pulled_in_the_middle(site: Site, mechanism: str) -> None:
     assert differences(others, found) == []
 
     # Nothing keeps readers waiting now: what is cold reads as zeros, and nobody may take them for content.
-    nobody = no_other_supervisor(site)
+    nobody = plug.only_supervisor(site.home)
     site.start_agent()
     site.wait(lambda: "not guarded" in (site.source(ADDRESS)["message"] or ""), 120, "capture to stand still")
     newest = site.json("points", ADDRESS)["points"][-1]["point"]
@@ -260,7 +238,7 @@ def test_both_branches_are_there(site: Site) -> None:
     inside = site.run("cat", f"{ADDRESS}:{source}/after", "--at", f"point:{branch}").stdout
     assert inside == b"made in the rubble"
     assert site.run("cat", f"{ADDRESS}:{source}/after", check=False).returncode == 5
-    versions = site.json("log", f"{ADDRESS}:{source}/dir/f12")
+    versions = site.json("log", f"{ADDRESS}:{source}/dir/f12")["entries"]
     assert versions
     site.run("recover", "finish", told["id"])
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from engine.tree.compare import compare
+from tests import plug
 from tests.embedded import Site
 from tests.sample_tree import make_sample
 
@@ -32,7 +33,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         for name in NAMES:
             made.wait_protected(f"{GROUP}/localhost/{name}")
         made.json("mark", GROUP, "--label", "whole")
-        yield made
+        try:
+            yield made
+        finally:
+            made.kill("agent")
+            plug.take_away(made.home)
 
 
 @pytest.fixture(autouse=True)
@@ -157,7 +162,7 @@ def test_one_that_can_not_be_made_is_told_and_the_others_go_on(site: Site, tmp_p
     asked = ["restore", GROUP, "--at", "mark:whole", "--partial", "--on-demand", "--to", str(target), "--json"]
     command = [sys.executable, "-m", "bcsctl", *asked]
     with subprocess.Popen(command, env=site.environment, cwd=site.home, stdout=subprocess.PIPE) as begun:
-        site.wait((target / "localhost" / "one").exists, 60, "the first tree")
+        site.wait((target / "localhost" / "one").exists, 120, "the first tree")
         (target / "localhost" / "two").mkdir()
         (target / "localhost" / "two" / "mine").write_text("somebody's")
         told = json.loads(begun.communicate()[0])

@@ -11,14 +11,14 @@ import pytest
 
 from engine.env.endpoint import request_json
 from engine.model.errors import NotAuthorised
+from tests import plug
 from tests.contract.node.test_agent_over_tls import AgentProcess, agent_of, protected
 from tests.fidelity.walker import differences, walk
 from tests.nodes import apply, source, wait_for
 from tests.secured import HOST, OTHER, SecuredNode, secured_node
 from tests.spine.test_on_demand import make_source
-from tests.spine.test_on_demand_afar import take_away
 
-SECONDS = 60
+SECONDS = 120
 
 
 @pytest.fixture
@@ -34,7 +34,8 @@ def site(tmp_path: Path) -> Iterator[tuple[SecuredNode, AgentProcess, Path]]:
         try:
             yield node, agent, tree
         finally:
-            take_away(tmp_path)
+            agent.stop()
+            plug.take_away(home)
 
 
 def test_a_tree_over_tls(site: tuple[SecuredNode, AgentProcess, Path]) -> None:

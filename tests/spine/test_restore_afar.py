@@ -57,8 +57,13 @@ class Hosts:
                 command.wait()
         for agent in self.agents.values():
             agent.terminate()
+            agent.send_signal(signal.SIGCONT)  # it may stand still where a test has failed
         for agent in self.agents.values():
-            agent.wait(120)
+            try:
+                agent.wait(120)
+            except subprocess.TimeoutExpired:
+                agent.kill()
+                agent.wait()
 
     @classmethod
     @contextmanager
@@ -118,7 +123,7 @@ def protect_many(hosts: Hosts) -> Path:
 
 def until_half_way(target: Path) -> None:
     """Wait until some of the files are there; AssertionError when all of them are."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while True:
         there = len(os.listdir(target)) if target.is_dir() else 0
         if there >= HALF_WAY:

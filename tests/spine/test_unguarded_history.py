@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,18 +16,17 @@ import pytest
 from engine.env import processes
 from engine.fill.life.recoveries import revive
 from engine.fill.tree.cover import cover, is_covered, uncover
+from tests import plug
 from tests.embedded import Site
 from tests.fidelity.walker import differences, walk
 from tests.spine.test_on_demand_history import (
     ADDRESS,
     captured,
-    end_recoveries,
+    end,
     lose,
-    no_other_supervisor,
     recover,
     restored,
     source_of,
-    take_away,
 )
 
 FILES = 12
@@ -50,7 +50,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
             yield made
         finally:
             uncover(os.fsencode(source), "another")
-            take_away(made)
+            end(made)
 
 
 def stands_still(site: Site) -> bool:
@@ -70,14 +70,18 @@ def recovered(site: Site) -> str:
     return str(told["id"])
 
 
-def stay_unguarded(site: Site, id: str) -> IO[str]:
-    """All of its processes are killed; the agent covers the tree at once. Another supervisor, which it begins too,
-    comes to nothing until what is answered is closed; the cover is taken away again."""
-    source = os.fsencode(source_of(site))
-    end_recoveries(site.home)
-    lock = no_other_supervisor(site)
-    site.wait(lambda: is_covered(source, id), 30, "the agent to cover the tree")
-    uncover(source, id)
+def killed_and_covered(site: Site, id: str) -> IO[str]:
+    """All of its processes are killed, and the agent, which stood still meanwhile, covers the tree. Another supervisor,
+    which it begins too, comes to nothing until what is answered is closed."""
+    agent = site.agent
+    assert agent is not None
+    plug.stop({agent.pid})
+    try:
+        plug.pull(site.home)
+        lock = plug.only_supervisor(site.home)
+    finally:
+        agent.send_signal(signal.SIGCONT)
+    site.wait(lambda: is_covered(os.fsencode(source_of(site)), id), 120, "the agent to cover the tree")
     return lock
 
 
@@ -86,7 +90,8 @@ def test_an_unguarded_tree_and_its_cover_are_never_taken_for_the_source(site: Si
     whole = walk(source)
     id = recovered(site)
     before = {point["point"] for point in points(site)}
-    unguarded = stay_unguarded(site, id)
+    unguarded = killed_and_covered(site, id)
+    uncover(os.fsencode(source), id)
     # Somebody reads zeros now, and writes what he made of them; and something that is meant.
     with open(source / "big", "r+b") as file:
         file.seek(1 << 20)
@@ -111,7 +116,7 @@ def test_an_unguarded_tree_and_its_cover_are_never_taken_for_the_source(site: Si
     assert after
     for point in after:
         assert site.run("ls", f"{ADDRESS}:{source}/big", "--at", f"point:{point['point']}").stdout
-    versions = json.dumps(site.json("log", f"{ADDRESS}:{source}/dir/f01"))
+    versions = json.dumps(site.json("log", f"{ADDRESS}:{source}/dir/f01")["entries"])
     assert "removed" not in versions, versions
     assert site.run(
         "restore", ADDRESS, "--at", "mark:whilebad", "--to", str(source.parent / "x"), check=False
@@ -172,9 +177,8 @@ def test_a_tree_that_nobody_guards_is_guarded_again_by_itself(site: Site) -> Non
     names = ("dir/f01", "dir/f11", "big")
     whole = {name: (source / name).read_bytes() for name in names}
     id = recovered(site)
-    end_recoveries(site.home)
-    site.wait(lambda: is_covered(os.fsencode(source), id), 30, "the agent to cover the tree")
-    site.wait((source / "big").exists, 60, "the cover to go")
+    killed_and_covered(site, id).close()
+    site.wait((source / "big").exists, 120, "the cover to go")
     assert [each["state"] for each in site.json("recover", "list")["recoveries"]] == ["filling"]
     (source / "stamp").write_bytes(b"after")
     captured(site, source / "stamp", b"after")
