@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -37,4 +38,4 @@ def command(directory: str, protect: tuple[str, ...], as_json: bool) -> None:
         return
     for file in files:
         tell(printable(str(file)))
-    say(f"next: bcsctl apply {'' if directory == '.' else directory}".rstrip())
+    say(f"next: bcsctl apply {'' if directory == '.' else printable(shlex.quote(directory))}".rstrip())

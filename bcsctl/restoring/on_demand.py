@@ -64,7 +64,8 @@ def on_demand(
         plan = plan_json(prepared, prepared.plan.target, data)
         answer: dict[str, Any] = {"address": wanted.address, **point_json(point), "plan": plan}
         if dry_run:
-            return planned({**answer, "mechanism": making.mechanism_for(target, mechanism)}, as_json)
+            chosen, why = making.chosen(there.session, prepared, mechanism)
+            return planned({**answer, "mechanism": chosen, "mechanism_why": why}, as_json)
         answer |= begin(where, there, prepared, mechanism, rate_bytes)
         answer["recorded"] = _recorded(where, there, prepared, answer)
     if as_json:
@@ -109,6 +110,7 @@ def told(begun: Any) -> dict[str, Any]:
         "id": recipe.id,
         "dir": recipe.dir,
         "mechanism": recipe.mechanism,
+        "mechanism_why": begun.why,
         "files": recipe.files,
         "bytes": recipe.bytes,
         "seconds": round(begun.seconds, 3),
@@ -122,7 +124,8 @@ def planned(answer: Mapping[str, Any], as_json: bool) -> int:
         print_json({**answer, "dry_run": True})
     else:
         render_plan(answer, answer["address"], answer["plan"]["target"])
-        tell(f"on demand by  {answer['mechanism']}")
+        why = f" ({answer['mechanism_why']})" if answer.get("mechanism_why") else ""
+        tell(f"on demand by  {answer['mechanism']}{why}")
     return 0
 
 
@@ -137,8 +140,9 @@ def render(answer: Mapping[str, Any]) -> None:
         f" {as_of(point_of(answer))}, after {format_about(round(answer['seconds'] * 1e6))}",
         GOOD,
     )
+    why = f" ({answer['mechanism_why']})" if answer.get("mechanism_why") else ""
     say(
-        f"it is filled by {answer['mechanism']}; `bcsctl recover list` shows how far, "
+        f"it is filled by {answer['mechanism']}{why}; `bcsctl recover list` shows how far, "
         f"`bcsctl recover finish {answer['id']}` waits for the rest"
     )
 

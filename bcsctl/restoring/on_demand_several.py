@@ -54,7 +54,11 @@ def several(where: Settings, asked: Asked, folder: str, mechanism: str | None, r
         answer: dict[str, Any] = {"address": asked.name, "dir": os.fspath(target)}
         answer["plan"] = plans_in_all([row["plan"] for row in rows])
         if asked.dry_run:
-            return _planned({**answer, "sources": rows, "mechanism": making.mechanism_for(target, mechanism)}, asked)
+            ways = [making.chosen(found[0].session, one, mechanism) for _, one in ready]
+            for row, (name, why) in zip(rows, ways, strict=True):
+                row |= {"mechanism": name, "mechanism_why": why}
+            by = " and ".join(dict.fromkeys(name for name, _ in ways))
+            return _planned({**answer, "sources": rows, "mechanism": by}, asked)
         order = token_hex(ORDER_BYTES)
         scene_of = {there.address: there for there in found}
         for row, (address, prepared) in zip(rows, ready, strict=True):
@@ -162,6 +166,9 @@ def _planned(answer: Mapping[str, Any], asked: Asked) -> int:
     else:
         render_plans(answer, answer["dir"])
         tell(f"on demand by  {answer['mechanism']}")
+        for row in answer["sources"]:
+            if row["mechanism_why"]:
+                say(f"{row['address']} by {row['mechanism']}: {row['mechanism_why']}")
     return 0
 
 
@@ -180,7 +187,8 @@ def render_one(row: Mapping[str, Any]) -> None:
         say(f"{place} does not keep through a power cut what was filled: it would have to begin anew", BUSY)
     size = f"{counted(row['files'], 'file')}, {format_size(row['bytes'])}"
     took = format_about(round(row["seconds"] * 1e6))
-    say(f"{row['address']} can be used in {place}: {size} {as_of(point_of(row))}, after {took}")
+    why = f", by {row['mechanism']} ({row['mechanism_why']})" if row.get("mechanism_why") else ""
+    say(f"{row['address']} can be used in {place}: {size} {as_of(point_of(row))}, after {took}{why}")
 
 
 def render_all(answer: Mapping[str, Any]) -> None:

@@ -47,7 +47,8 @@ def to_scratch(
         if asked.dry_run:
             nowhere = where.home / place.FOLDER / "new"
             parts = ready(found, asked, nowhere, terms_of(where, asked, nowhere))
-            return shown_plan(asked, found[0].session, parts, NAME)
+            place_told = f"scratch, in a new directory below {printable(beside or str(nowhere.parent))}"
+            return shown_plan(asked, found[0].session, parts, place_told, is_directory=False)
         scratch = place.unfinished(where.home, wanted)
         is_new = scratch is None
         if scratch is None:

@@ -109,9 +109,13 @@ def test_a_plan_tells_what_is_written_and_not_holes(run: Run, tmp_path: Path) ->
     assert (plan["bytes"], plan["data_bytes"]) == (1 << 30, 4096) and plan["seconds_estimated"] < 2
     for way in ((), ("--on-demand",)):
         assert "1 with 4.0 KiB (1.0 GiB with their holes)" in run(*asked, *way, home=home).text
+    text = run("restore", ADDRESS, "--to", "scratch", "--dry-run", home=home).text
+    assert "would go to  scratch, in a new directory below" in text
     alone = (*asked, "--on-demand", "--json")
     of_group = ("restore", address.group, "--to", tmp_path / "back", "--dry-run", "--on-demand", "--json")
     scratch = ("restore", ADDRESS, "--to", "scratch", "--dry-run", "--json")
     for way in (alone, of_group, scratch):
-        told = run(*way, home=home).json["plan"]
+        answer = run(*way, home=home).json
+        assert answer.get("mechanism_why", "") == ""  # there is room for this hole
+        told = answer["plan"]
         assert [told[name] for name in ("data_bytes", "seconds_estimated")] == [4096, plan["seconds_estimated"]]

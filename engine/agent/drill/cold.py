@@ -23,6 +23,7 @@ from engine.agent.restore.restoring import OPEN
 from engine.fill.base import BLOCK_BYTES, Place, Recipe
 from engine.fill.kept import documents, table
 from engine.fill.life import recoveries, rehearsed
+from engine.model.counts import counted
 from engine.model.errors import BcsError, Refused
 from engine.model.times import format_size
 from engine.tree.clearing import refuse_without_room
@@ -103,7 +104,7 @@ def _begun(drill: Drill, scene: Scene, number: int, source: Mapping[str, Any], r
         rows.append(row("restore", False, why, scene.clock.monotonic() - began, number))
         return None
     recipe, seconds = documents.read_recipe(place), scene.clock.monotonic() - began
-    text = f"{recipe.files:,} {'file' if recipe.files == 1 else 'files'} can be used, by {recipe.mechanism}"
+    text = f"{counted(recipe.files, 'file')} can be used, by {recipe.mechanism}"
     rows.append(row("restore", True, text, seconds, number))
     short = tuple(each.replace(recipe.hidden, recipe.dir) for each in shortfalls)
     return Tree(number, place, recipe, names, seconds, short)
@@ -149,7 +150,7 @@ def _first_reads(scene: Scene, tree: Tree) -> Row:
         files = table.read(tree.place.files)
         missing = rehearsed.missing(target, {os.path.join(target, file.path) for file in files})
         if missing:
-            why = f"{len(missing):,} names are not there, {shown(missing[0])} for one"
+            why = f"{counted(len(missing), 'name')} missing, {shown(missing[0])} for one"
             return row("first-reads", False, why, scene.clock.monotonic() - began, tree.number, differs=True)
         with_bytes = [file for file in files if file.size]
         some = with_bytes[:: max(1, len(with_bytes) // rehearsed.READ_FILES)][: rehearsed.READ_FILES]
@@ -161,7 +162,7 @@ def _first_reads(scene: Scene, tree: Tree) -> Row:
                 os.close(fd)
     except (BcsError, OSError) as error:
         return row("first-reads", False, str(error), scene.clock.monotonic() - began, tree.number)
-    text = f"all names of files are there, {len(some)} {'file' if len(some) == 1 else 'files'} read in part"
+    text = f"all names of files are there, {counted(len(some), 'file')} read in part"
     return row("first-reads", True, text, scene.clock.monotonic() - began, tree.number)
 
 

@@ -14,6 +14,7 @@ from engine.agent.restore.landing import Landing
 from engine.agent.restore.receive import Done, Receiver, read_nodes
 from engine.agent.restore.restoring import Run
 from engine.agent.restore.state import State
+from engine.model.counts import as_were, counted
 from engine.model.errors import BcsError
 from engine.model.events import ROOT_ID
 from engine.model.times import format_size
@@ -69,7 +70,7 @@ class Received(Run):
         """Whether it came back."""
         done = self.done
         if not done.failures:
-            text = f"{done.files:,} {'file' if done.files == 1 else 'files'} came back"
+            text = f"{counted(done.files, 'file')} came back"
             return row("restore", True, text, self.seconds, source)
         path, why = done.failures[0]
         more = f", and {len(done.failures) - 1:,} more" if len(done.failures) > 1 else ""
@@ -112,11 +113,13 @@ class Received(Run):
         of_attributes = [each for each in differences if each[1].startswith(_OF_ATTRIBUTES)]
         of_content = [each for each in differences if not each[1].startswith(_OF_ATTRIBUTES)]
         done = self.done
-        read = f"{done.files:,} files, {format_size(self._plan['bytes'])} read back"
-        unset = f", but {len(done.shortfalls):,} that could not be set here" if done.shortfalls else ""
+        read = f"{counted(done.files, 'file')}, {format_size(done.bytes_written or self._plan['bytes'])} read back"
+        unset = (
+            f", but {counted(len(done.shortfalls), 'attribute')} that could not be set here" if done.shortfalls else ""
+        )
         return [
             _compared("checksums", of_content, read, seconds, source),
-            _compared("attributes", of_attributes, f"{done.names:,} names as they were{unset}", 0.0, source),
+            _compared("attributes", of_attributes, f"{as_were(done.names)}{unset}", 0.0, source),
         ]
 
     def close(self) -> None:

@@ -50,7 +50,8 @@ class Background:
                 return
             before = self._filling.blocks_left
             block = self._step(number, block, last)
-            self._pay((before - self._filling.blocks_left) * BLOCK_BYTES)
+            if not last:  # nobody has to bring holes, and they count as filled: no rate keeps them
+                self._pay((before - self._filling.blocks_left) * BLOCK_BYTES)
 
     def _step(self, number: int, block: int, last: bool) -> int:
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from engine.env.clock import Clock
 from engine.fill.base import CANCELLED, FAILED, Place
 from engine.fill.life import recoveries
+from engine.model.counts import counted
 from engine.tree import clearing
 
 LOOK_SECONDS = 0.1
@@ -57,7 +58,7 @@ def filled(place: Place, told: Callable[[int], None], clock: Clock) -> tuple[str
             last, at = done, clock.monotonic()
         damaged = now.progress.damaged
         if damaged and now.progress.files_left <= len(damaged):
-            return f"{len(damaged):,} files can't be filled, {damaged[0]} for one", True
+            return f"{counted(len(damaged), 'file')} can't be filled, {damaged[0]} for one", True
         if not now.guarded and recoveries.look(place).living:
             return "its supervisor and its filler are gone", False
         if clock.monotonic() - at > STILL_SECONDS:

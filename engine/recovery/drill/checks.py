@@ -11,7 +11,7 @@ from engine.env import running_alone
 from engine.env.clock import Clock
 from engine.env.processes import is_root
 from engine.journal.open import Journal
-from engine.model.counts import counted
+from engine.model.counts import as_were, counted
 from engine.model.errors import BcsError
 from engine.model.policy import drills
 from engine.model.policy.drills import Check
@@ -80,11 +80,10 @@ def _read_back(journal: Journal, session: Session, back: Back, clock: Clock) -> 
     seconds = clock.monotonic() - began
     of_attributes = [each for each in differences if each[1] in _OF_ATTRIBUTES]
     of_content = [each for each in differences if each[1] not in _OF_ATTRIBUTES]
-    read = f"{counted(done.files, 'file')}, {format_size(prepared.plan.bytes)} read back"
+    read = f"{counted(done.files, 'file')}, {format_size(done.bytes_written)} read back"
     yield _compared(CHECKSUMS, of_content, read, seconds, back.address)
     unset = f", but {counted(len(done.shortfalls), 'attribute')} that could not be set here" if done.shortfalls else ""
-    as_were = f"{counted(done.names, 'name')} as {'it was' if done.names == 1 else 'they were'}"
-    yield _compared(ATTRIBUTES, of_attributes, f"{as_were}{unset}", 0.0, back.address)
+    yield _compared(ATTRIBUTES, of_attributes, f"{as_were(done.names)}{unset}", 0.0, back.address)
 
 
 def _compared(name: str, differences: Sequence[tuple[bytes, str]], well: str, seconds: float, address: str) -> Row:

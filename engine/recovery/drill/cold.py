@@ -18,6 +18,7 @@ from engine.fill.life import recoveries, rehearsed
 from engine.fill.life.recoveries import Recovery
 from engine.journal.data import DataReader
 from engine.journal.open import Journal
+from engine.model.counts import counted
 from engine.model.errors import BcsError, Damaged, VerificationFailed
 from engine.model.policy.drills import CANCEL, CHECKSUMS, VERIFY, Check
 from engine.model.times import format_about, format_size
@@ -112,7 +113,7 @@ def _begin(cold: Cold, address: str, prepared: Prepared, filling: Filling | None
         cold.evidence.checks.append(failed(address, why, isinstance(error, Damaged | VerificationFailed)))
         return None
     recipe, plan = begun.recipe, prepared.plan
-    text = f"{recipe.files:,} {'file' if recipe.files == 1 else 'files'} can be used, by {recipe.mechanism}"
+    text = f"{counted(recipe.files, 'file')} can be used, by {recipe.mechanism}"
     cold.evidence.checks.append(Row(RESTORE, True, text, begun.seconds, address))
     word = cold.words.get(address, Word())
     counts = (recipe.files, plan.names, recipe.bytes)
@@ -149,7 +150,7 @@ def _first_reads(cold: Cold, back: Back) -> Row:
     try:
         missing = rehearsed.missing(plan.target, {name for made in plan.files for name in (made.target, *made.links)})
         if missing:
-            why = f"{len(missing):,} names are not there, {shown(missing[0])} for one"
+            why = f"{counted(len(missing), 'name')} missing, {shown(missing[0])} for one"
             return Row(FIRST_READS, False, why, cold.clock.monotonic() - began, back.address, differs=True)
         count, wrong = _read_some(cold, back)
     except (BcsError, OSError) as error:
@@ -157,7 +158,7 @@ def _first_reads(cold: Cold, back: Back) -> Row:
     seconds = cold.clock.monotonic() - began
     if wrong:
         return Row(FIRST_READS, False, f"{shown(wrong)} differs", seconds, back.address, differs=True)
-    text = f"all names of files are there, {count} {'file' if count == 1 else 'files'} read in part"
+    text = f"all names of files are there, {counted(count, 'file')} read in part"
     return Row(FIRST_READS, True, text, seconds, back.address)
 
 

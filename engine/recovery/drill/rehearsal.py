@@ -12,6 +12,7 @@ from pathlib import Path
 
 from engine.env.clock import Clock
 from engine.journal.open import Journal
+from engine.model.counts import counted
 from engine.model.errors import BcsError, Damaged, Refused, VerificationFailed
 from engine.model.policy.drills import LATEST
 from engine.model.times import SECOND
@@ -124,7 +125,7 @@ def _restored(
 def _row(address: str, outcome: Outcome) -> Row:
     done = outcome.restored
     if not done.failures:
-        text = f"{done.files:,} {'file' if done.files == 1 else 'files'} came back"
+        text = f"{counted(done.files, 'file')} came back"
         return Row(found.RESTORE, True, text, outcome.seconds, address)
     path, why = done.failures[0]
     more = f", and {len(done.failures) - 1:,} more" if len(done.failures) > 1 else ""

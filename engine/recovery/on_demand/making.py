@@ -7,7 +7,7 @@ with large holes.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from engine.fill.life import making
 from engine.fill.life.making import Tree, have_room, nearest
 from engine.fill.tree import conditions
 from engine.fill.tree.skeleton import Node
+from engine.model.times import format_size
 from engine.plan.restore import Made
 from engine.query import asof, sql
 from engine.query.extents import extent_table
@@ -40,6 +41,7 @@ SMALL_BYTES, SMALL_FILES, SMALL_BYTES_MAX = 4 << 20, 20_000, 512 << 20
 ID_BYTES = 6
 RATE_BYTES = 200_000_000
 AWAY_SECONDS = 60.0
+NO_ROOM = "its files have {} of holes, too much to set room aside for"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +64,33 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A tree that can be used from now on. `shortfalls` are attributes that could not be set."""
+    """A tree that can be used from now on. `shortfalls` are attributes that could not be set, `why` says why another
+    mechanism than the best one fills it."""
 
     place: Place
     recipe: Recipe
     shortfalls: tuple[str, ...]
     seconds: float
+    why: str = ""
 
 
 def mechanism_for(target: Path, wanted: str | None) -> str:
     """What would fill a tree there. Refused, with the reasons, when nothing can."""
     return making.mechanism_for(target, wanted)
+
+
+def chosen(session: Session, prepared: Prepared, wanted: str | None) -> tuple[str, str]:
+    """What would fill this very tree, and why, where that is not the best there is. Refused when nothing can."""
+    target = Path(os.fsdecode(prepared.plan.target))
+    return _chosen(target, holes_of(session, prepared), wanted)
+
+
+def _chosen(target: Path, holes: Mapping[int, int], wanted: str | None) -> tuple[str, str]:
+    if have_room(target, holes.values()):
+        return making.mechanism_for(target, wanted), ""
+    mechanism = making.mechanism_for(target, wanted, sparse=True)
+    other = wanted is None and mechanism != making.mechanism_for(target, None)
+    return mechanism, NO_ROOM.format(format_size(sum(holes.values()))) if other else ""
 
 
 def make(session: Session, prepared: Prepared, address: str, terms: Terms, clock: Clock = SYSTEM) -> Begun:
@@ -84,7 +102,7 @@ def make(session: Session, prepared: Prepared, address: str, terms: Terms, clock
     lasting = conditions.lasting(nearest(target))
     holes = holes_of(session, prepared)
     sparse = set() if have_room(target, holes.values()) else set(holes)
-    mechanism = making.mechanism_for(target, terms.mechanism, sparse=bool(sparse))
+    mechanism, why = _chosen(target, holes, terms.mechanism)
     making.furnish(place, {} if sparse else holes)
     recipe = _recipe(prepared, address, terms, place, mechanism, made_dir, lasting, clock)
     recipe = replace(recipe, bytes=recipe.bytes - sum(holes.values()))  # holes are nothing to wait for
@@ -97,7 +115,7 @@ def make(session: Session, prepared: Prepared, address: str, terms: Terms, clock
         *(place, recipe, lambda: _tree(session, prepared, place, sparse), terms.touched.streams),
         note=note, go_on=lambda: terms.go_on(recipe) if terms.touched.own else None, clock=clock,
     )  # fmt: skip
-    return Begun(place, recipe, tuple(str(each) for each in made.shortfalls), clock.monotonic() - began)
+    return Begun(place, recipe, tuple(str(each) for each in made.shortfalls), clock.monotonic() - began, why)
 
 
 def _recipe(

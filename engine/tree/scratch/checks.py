@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.env.clock import Clock
-from engine.model.counts import counted
+from engine.model.counts import as_were, counted
 from engine.model.errors import Refused
 from engine.tree.scratch import manifest, place
 from engine.tree.scratch.place import CHECKED, FAILED, RESTORED, Scratch
@@ -72,16 +72,12 @@ def compare(home: Path, scratch: Scratch, clock: Clock) -> Checked:
         "command": COMPARED,
         "code": 1 if changes else 0,
         "seconds": round(clock.monotonic() - began, 3),
-        "output": f"{counted(len(changes), 'path')} not as kept: {first}" if changes else _as_kept(len(now.rows)),
+        "output": f"{counted(len(changes), 'path')} not as kept: {first}" if changes else as_were(len(now.rows)),
     }
     state = FAILED if changes else CHECKED
     known = replace(scratch, state=state, checks=(*scratch.checks, told), changed=len(changes))
     place.save(home, known)
     return Checked(known, tuple(changes[:CHANGES_NAMED]))
-
-
-def _as_kept(names: int) -> str:
-    return "1 name as it was kept" if names == 1 else f"{names:,} names as they were kept"
 
 
 def _run(command: str, scratch: Scratch, seconds: float, clock: Clock) -> Mapping[str, Any]:

@@ -207,18 +207,28 @@ def test_the_background_fills_all_but_what_is_damaged(scene: Scene) -> None:
     assert scene.map.first_cold(0, BLOCKS) == 150
 
 
+class Still:
+    """A clock that moves when somebody sleeps."""
+
+    at = 0.0
+
+    def monotonic(self) -> float:
+        return self.at
+
+    def sleep(self, seconds: float) -> None:
+        self.at += seconds
+
+
+def test_no_rate_keeps_holes(scene: Scene) -> None:
+    clock, begins = Still(), 20 * BLOCK_BYTES
+    scene.supply.holes = (begins, SIZE)
+    background = Background(scene.filling, begins, clock)  # type: ignore[arg-type]
+    background.run([0])
+    assert scene.now == CONTENT[:begins] + bytes(SIZE - begins)
+    assert clock.at <= 1.0
+
+
 def test_the_background_keeps_its_rate(scene: Scene) -> None:
-    class Still:
-        """A clock that moves when somebody sleeps."""
-
-        at = 0.0
-
-        def monotonic(self) -> float:
-            return self.at
-
-        def sleep(self, seconds: float) -> None:
-            self.at += seconds
-
     clock = Still()
     background = Background(scene.filling, 1 << 20, clock)  # type: ignore[arg-type]
     background.run([0])
