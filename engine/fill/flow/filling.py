@@ -23,6 +23,7 @@ from engine.fill.flow.suspects import Suspects
 from engine.fill.kept.map import Map
 from engine.fill.kept.sizes import Sizes
 from engine.fill.kept.times import Times
+from engine.fill.tree.privileges import privileges_of
 from engine.model.errors import Damaged
 
 AGAIN_SECONDS = 0.2
@@ -310,8 +311,9 @@ class Filling:
             punched = [] if not last else holes
             spans, way = without([(start, end)], [*kept, *holes]), self._way(known)
             before = os.fstat(fd)
-            with self._times.kept(file.number, before) if self._times is not None else nullcontext():
-                cut = store(fd, start, found.data, spans, punched, way, before)
+            had = privileges_of(fd, before)
+            with self._times.kept(file.number, before, had) if self._times is not None else nullcontext():
+                cut = store(fd, start, found.data, spans, punched, way, before, had)
             if cut is not None:
                 self.truncated(file.number, cut)
                 found = found.up_to(cut)

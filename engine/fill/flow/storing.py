@@ -8,14 +8,13 @@ from collections.abc import Iterator, Sequence
 
 from engine.env.crash import crash
 from engine.fill.base import BLOCK_BYTES
+from engine.fill.tree.privileges import Privileges, give_again, privileges_of
 from engine.fill.tree.within import write_within
 from engine.tree.apply import write_extent
 from engine.tree.sparse import make_hole
 
 PAGE_BYTES = 4096
 """A hole is punched where whole pages of it are; narrower ones are written as zeros."""
-
-CAPABILITY = "security.capability"
 
 ALONE, WATCHING, CAREFUL = "alone", "watching", "careful"
 """How bytes are written: ALONE, nobody cuts the file meanwhile. WATCHING, it may be emptied (O_TRUNC): a write(2) never
@@ -78,16 +77,18 @@ def store(
     holes: Sequence[Span],
     way: str = ALONE,
     before: os.stat_result | None = None,
+    privileges: Privileges | None = None,
 ) -> int | None:
     """Write `spans` of the bytes `data`, which begin at `start`; punch `holes`, none of which is in the spans.
 
     None when all of it is there; else the size to which somebody has cut the file meanwhile: it is that long, or as
-    long as others have made it since, and has nothing of ours behind that. Times and capabilities stay, as
-    they are in `before`, its status just before that. OSError.
+    long as others have made it since, and has nothing of ours behind that. Times and `privileges`
+    stay, as they are in `before`, its status just before that. OSError.
     """
     if before is None:
         before = os.fstat(fd)
-    capability = _capability(fd)
+    if privileges is None:
+        privileges = privileges_of(fd, before)
     view = memoryview(data)
     for begins, ends in holes:
         make_hole(fd, begins, ends - begins)
@@ -105,8 +106,9 @@ def store(
             if size >= ends:
                 raise OSError(errno.EIO, f"the file system did not take {ends - begins} bytes at {begins}")
             return size if way == CAREFUL else 0
-    if capability is not None:
-        os.setxattr(fd, CAPABILITY, capability)  # a write(2) takes it away
+    if privileges:
+        crash("filled-before-its-privileges")
+        give_again(fd, privileges)
     crash("filled-before-its-time")
     os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))
     return None
@@ -118,13 +120,6 @@ def _take_back(fd: int, start: int, written: int) -> None:
         os.ftruncate(fd, 0)
     else:
         make_hole(fd, start, written - start)
-
-
-def _capability(fd: int) -> bytes | None:
-    try:
-        return os.getxattr(fd, CAPABILITY)
-    except OSError:
-        return None
 
 
 def _cut(span: Span, begins: int, ends: int) -> Iterator[Span]:

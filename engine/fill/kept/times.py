@@ -1,8 +1,9 @@
 """Which files bear the time of a fill just now instead of their own: noted in shared memory before a fill writes.
 
 A fill's write stamps its file, and the file's own time is put back right after it. Who looks between the two, or after
-a filler was killed between them, finds the own time here. The note is in a file's pages: it outlives the filler, and
-says nothing after a power cut.
+a filler was killed between them, finds the own time here; so too the privileges that a write takes away. The note is in
+a file's pages: it outlives the filler, and of times says nothing after a power cut. That of a file with capabilities is
+on the disk before they can be lost.
 """
 
 from __future__ import annotations
@@ -16,12 +17,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.fill.tree.privileges import CAPABILITY_BYTES_MAX, NONE, Privileges
+
 SLOTS = 256
 """So many files are filled at the same moment; more of them wait for each other."""
 
 _SLOT_BYTES, _UNDER_WAY_AT = 64, 32
 _NOTE = struct.Struct("@QQqQ")
 """How often the slot was taken, number, mtime_ns, size; they count while the byte at _UNDER_WAY_AT is 1."""
+_PRIVILEGES = struct.Struct("=B24sH")
+"""How long the capability is, its bytes, and the bits of the mode, behind the flag."""
+_PRIVILEGES_AT = _UNDER_WAY_AT + 1
 _LENGTH = SLOTS * _SLOT_BYTES
 _TRIES = 100
 
@@ -33,6 +39,7 @@ class Left:
     number: int
     mtime_ns: int
     size: int
+    privileges: Privileges = NONE
 
 
 class Times:
@@ -45,7 +52,10 @@ class Times:
             self._map = mmap.mmap(fd, _LENGTH)
         finally:
             os.close(fd)
-        self.left = [Left(number, mtime_ns, size) for number, mtime_ns, size in _under_way(self._map[:])]
+        self.left = [
+            Left(number, mtime_ns, size, self._privileges(slot))
+            for slot, number, mtime_ns, size in _under_way(self._map[:])
+        ]
         self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
         for slot in range(SLOTS):
             if not self._map[slot * _SLOT_BYTES + _UNDER_WAY_AT]:
@@ -59,17 +69,26 @@ class Times:
         self.left = []
 
     @contextmanager
-    def kept(self, number: int, before: os.stat_result) -> Iterator[None]:
-        """Within it a file may bear a fill's time; `before` is its status. Its lock is held."""
+    def kept(self, number: int, before: os.stat_result, had: Privileges = NONE) -> Iterator[None]:
+        """Within it a file may bear a fill's time, and lack the privileges that it `had`; `before` is its status. Its
+        lock is held."""
         slot = self._free.get()
         at = slot * _SLOT_BYTES
         taken, *_ = _NOTE.unpack_from(self._map, at)
         _NOTE.pack_into(self._map, at, taken + 1, number, before.st_mtime_ns, before.st_size)
+        told = had.capability if len(had.capability) <= CAPABILITY_BYTES_MAX else b""
+        _PRIVILEGES.pack_into(self._map, at + _PRIVILEGES_AT, len(told), told, had.bits)
         self._map[at + _UNDER_WAY_AT] = 1
+        if told:
+            self._map.flush()
         try:
             yield
         finally:
             self._end(slot)
+
+    def _privileges(self, slot: int) -> Privileges:
+        length, capability, bits = _PRIVILEGES.unpack_from(self._map, slot * _SLOT_BYTES + _PRIVILEGES_AT)
+        return Privileges(bits, capability[: min(length, CAPABILITY_BYTES_MAX)])
 
     def _end(self, slot: int) -> None:
         self._map[slot * _SLOT_BYTES + _UNDER_WAY_AT] = 0
@@ -97,7 +116,7 @@ class OwnTimes:
             before, status, now = now, os.fstat(fd), self._map[:]
             if before == now:  # no fill began or ended meanwhile
                 break
-        own = [mtime_ns for each, mtime_ns, _ in _under_way(now) if each == number]
+        own = [mtime_ns for _, each, mtime_ns, _ in _under_way(now) if each == number]
         return _with_mtime(status, own[0]) if own else status
 
     def close(self) -> None:
@@ -114,13 +133,13 @@ class OwnTimes:
                 os.close(fd)
 
 
-def _under_way(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(number, mtime_ns, size) of each file that is being filled."""
+def _under_way(data: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """(slot, number, mtime_ns, size) of each file that is being filled."""
     flags = data[_UNDER_WAY_AT::_SLOT_BYTES]
     slot = flags.find(1)
     while slot >= 0:
         _, number, mtime_ns, size = _NOTE.unpack_from(data, slot * _SLOT_BYTES)
-        yield number, mtime_ns, size
+        yield slot, number, mtime_ns, size
         slot = flags.find(1, slot + 1)
 
 

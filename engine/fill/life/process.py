@@ -42,6 +42,7 @@ from engine.fill.kept.sizes import Sizes
 from engine.fill.kept.times import Times
 from engine.fill.life.starting import NEVER_CAME_UP, WHOLE, WITHDRAWN, module_of, start_supervisor
 from engine.fill.tree import exposing
+from engine.fill.tree.privileges import give_again, is_roots_own
 from engine.model.errors import BcsError
 from engine.tree.apply import finish
 from engine.tree.attributes import Attributes
@@ -108,12 +109,12 @@ def _begin(place: Place, recipe: Recipe, fd: int, guard: str, began: State, supp
     filling = Filling(files, map, sizes, supply, recipe.away_seconds, clock, times)
     mechanism = module_of(recipe).attach(place, recipe, fd, filling)
     filling.mechanism = mechanism
+    believed = began.guard.partition(":")[0] == guard.partition(":")[0]
     if began.guard not in ("", guard):
         if _moved(place, files, mechanism):
             filling.find_anew()
-        believed = began.guard.partition(":")[0] == guard.partition(":")[0]
         _map_anew(place, files, map, sizes, mechanism, believed)
-    _put_back(times, mechanism, guarded=began.guard == guard)
+    put_back(times, mechanism, guarded=began.guard == guard, rebooted=not believed)
     suspects = Suspects(rebuild.read_suspects(place.mixed), lambda file: documents.note_unguarded(place, file.path))
     filling.count(rebuild.read_mixed(place.mixed), suspects)
     mechanism.guard()
@@ -165,17 +166,24 @@ def _map_anew(
     rebuild.write_mixed(place.mixed, mixed | found, suspects)
 
 
-def _put_back(times: Times, mechanism: Mechanism, *, guarded: bool) -> None:
-    """Files that a former filler left with a fill's time get their own back, before anybody is served. Where nobody
-    guarded the tree since, or a file was cut, the time may be that of a write: it stays."""
-    for each in times.left if guarded else ():
+def put_back(times: Times, mechanism: Mechanism, *, guarded: bool, rebooted: bool) -> None:
+    """Files that a former filler left with a fill's time, or without their privileges, get their own back, before
+    anybody is served. Where nobody guarded the tree since, or a file was cut, the time may be that of a write: it
+    stays. So do privileges, unless the machine was down since and nobody but root can have written there."""
+    for each in times.left:
+        if not guarded and not (rebooted and each.privileges):
+            continue
         try:
             fd = mechanism.open(each.number)
         except OSError:
             continue  # it is gone
         try:
             now = os.fstat(fd)
-            if now.st_size == each.size:
+            if now.st_size != each.size:
+                continue
+            if guarded or is_roots_own(now):
+                give_again(fd, each.privileges)
+            if guarded:
                 os.utime(fd, ns=(now.st_atime_ns, each.mtime_ns))
         finally:
             os.close(fd)

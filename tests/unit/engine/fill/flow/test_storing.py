@@ -10,6 +10,10 @@ import pytest
 
 from engine.fill.flow import storing
 from engine.fill.flow.storing import ALONE, CAREFUL, WATCHING, store
+from engine.fill.kept.times import Times
+from engine.fill.life.process import put_back
+from engine.fill.tree import privileges
+from tests.sample_tree import CAPABILITY
 
 SIZE = 100_000
 CONTENT = os.urandom(SIZE)
@@ -85,3 +89,78 @@ def test_a_file_that_is_cut_is_filled_up_to_there(fd: int, monkeypatch: pytest.M
     cut_before(monkeypatch, "write_within", fd, 50_000)
     assert store(fd, 0, CONTENT, [(0, SIZE)], [], CAREFUL) == 50_000
     assert now(fd) == CONTENT[:50_000]
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+def with_capability(fd: int, tmp_path: Path) -> bytes:
+    try:
+        os.setxattr(fd, privileges.CAPABILITY, CAPABILITY)
+    except OSError:
+        pytest.skip("this file system keeps no capabilities")
+    return CAPABILITY
+
+
+@needs_root
+@pytest.mark.parametrize("rebooted", [False, True])
+def test_who_follows_a_filler_killed_before_it_gave_privileges_again_does_so(
+    tmp_path: Path, fd: int, rebooted: bool
+) -> None:
+    capability = with_capability(fd, tmp_path)
+    os.utime(fd, ns=(5, 7))
+    times, before = Times(tmp_path / "times"), os.fstat(fd)
+    child = os.fork()
+    if child == 0:
+        had = privileges.privileges_of(fd, before)
+        with times.kept(7, before, had):
+            vars(storing)["crash"] = ended_there
+            store(fd, 0, CONTENT, [(0, SIZE)], [], ALONE, before, had)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 137
+    assert privileges.privileges_of(fd, os.fstat(fd)) == privileges.NONE, "the write has taken it"
+    path = tmp_path / "file"
+    reached: Any = type("Reached", (), {"open": lambda self, number: os.open(path, os.O_RDWR)})()
+    os.chown(fd, 1000, 1000)
+    put_back(Times(tmp_path / "times"), reached, guarded=False, rebooted=rebooted)
+    assert not privileges.privileges_of(fd, os.fstat(fd)), "its owner may have written there"
+    os.chown(fd, 0, 0)
+    again = child_times(tmp_path, before, capability)
+    put_back(again, reached, guarded=not rebooted, rebooted=rebooted)
+    assert os.getxattr(fd, privileges.CAPABILITY) == capability
+    assert (os.fstat(fd).st_mtime_ns == 7) is not rebooted, "of times nothing is known after a power cut"
+
+
+def ended_there(place: str) -> None:
+    if place == "filled-before-its-privileges":
+        os._exit(137)
+
+
+def child_times(tmp_path: Path, before: os.stat_result, capability: bytes) -> Times:
+    """As a filler leaves them that is killed in the middle."""
+    path = tmp_path / "again"
+    child = os.fork()
+    if child == 0:
+        with Times(path).kept(7, before, privileges.Privileges(0, capability)):
+            os._exit(0)
+    os.waitpid(child, 0)
+    return Times(path)
+
+
+@needs_root
+def test_set_user_id_outlives_the_fills_of_who_is_not_root(tmp_path: Path) -> None:
+    path = tmp_path / "tool"
+    path.write_bytes(bytes(SIZE))
+    os.chown(path, 65534, 65534)
+    os.chmod(path, 0o6755)
+    fd = os.open(path, os.O_RDWR)
+    child = os.fork()
+    if child == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        store(fd, 0, CONTENT, [(0, SIZE)], [], ALONE)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert os.fstat(fd).st_mode & 0o7777 == 0o6755 and now(fd) == CONTENT
+    os.close(fd)
