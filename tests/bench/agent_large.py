@@ -1,4 +1,5 @@
-"""One million files: the baseline, idling, a restart, and a few changes among them; restic and borg beside it.
+"""One million files: the baseline, idling, a restart, and a few changes among them; a baseline whose agent is killed
+half-way; restic and borg beside it.
 
     python -m tests.bench.agent_large [--small]
 
@@ -36,9 +37,13 @@ def figures(place: Path, *, small: bool = False) -> list[Figure]:
     entries = make(tree, files)
     with part.Pinned(place / "home").start() as site:
         found = _baseline(site, tree, entries)
+        sent = int(site.source(part.ADDRESS)["bytes_sent"])
         found += _idle(site, idle_seconds)
         found += _restart(site, entries)
         found += _changes(site, tree, files)
+    shutil.rmtree(place / "home")
+    with part.Pinned(place / "home").start() as site:
+        found += _resumed(site, tree, files, sent)
     shutil.rmtree(place / "home")
     return found + ([] if small else _peers(place, tree, files))
 
@@ -81,6 +86,29 @@ def _baseline(site: part.Pinned, tree: Path, entries: int) -> list[Figure]:
     ]
 
 
+def _resumed(site: part.Pinned, tree: Path, files: int, sent: int) -> list[Figure]:
+    """The agent is killed when it has half of the files; `sent` is what a baseline without that took of the line."""
+    site.protect(part.ADDRESS, tree)
+    began = time.perf_counter()
+    site.wait(lambda: _captured(site) >= files // 2, 400, "half of the baseline")
+    site.kill("agent")
+    half, killed_at, had = time.perf_counter() - began, time.perf_counter(), _captured(site)
+    site.start_agent()
+    site.wait_protected(part.ADDRESS, 400)
+    rest = time.perf_counter() - killed_at
+    more = int(site.source(part.ADDRESS)["bytes_sent"]) / sent - 1
+    note = f"killed after {half:.0f} s at {had} of {files} files"
+    return [
+        Figure("large", "baseline killed half-way: the rest", rest, "s", note=note),
+        Figure("large", "baseline killed half-way: sent more than one that was not", more * 100, "%"),
+    ]
+
+
+def _captured(site: part.Pinned) -> int:
+    """Files of the baseline so far, as the agent last reported."""
+    return int((site.source(part.ADDRESS).get("baseline") or {}).get("files") or 0)
+
+
 def _idle(site: part.Pinned, seconds: float) -> list[Figure]:
     """After all is quiet. The agent's threads all count, as does its reporting."""
     site.settled()
@@ -89,7 +117,7 @@ def _idle(site: part.Pinned, seconds: float) -> list[Figure]:
     time.sleep(seconds)
     share = (site.agent_cpu() - cpu) / (time.perf_counter() - start) * 100
     row = site.source(part.ADDRESS)
-    note = str(row.get("mechanism") or "")
+    note = f"{row.get('mechanism')}; which bytes changed: {row.get('ranges')}"
     resident = site.agent_memory("VmRSS") / 1e6
     return [
         Figure("large", "idle", share, "% of a core", at_most=IDLE_PERCENT, note=note),
