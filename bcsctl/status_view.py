@@ -172,7 +172,7 @@ def remarks(row: Mapping[str, Any]) -> Said:
         said += unreadable(row)
     if row.get("message"):
         said.append((str(row["message"]), BUSY))
-    if row.get("costs"):
+    if row.get("costs") and row["healthy"] == "healthy":  # else something worse is the matter
         said.append((str(row["costs"]), DIM))
     return said
 

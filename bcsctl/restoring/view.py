@@ -45,7 +45,8 @@ def standing(told: Mapping[str, Any]) -> None:
     """What is in the way of a plan."""
     if told.get("replaced") or told.get("alike"):
         what = "a file" if told["files"] == 1 else "files"
-        files = f"{told['files']:,} of them {what} with {format_size(told['bytes'])}"
+        of_them = what if told["replaced"] == told["files"] == 1 else f"{told['files']:,} of them {what}"
+        files = f"{of_them} with {format_size(told['bytes'])}"
         tell(f"replaces     {counted(told['replaced'], 'name')}, {files}")
         tell(f"stays        {told['alike']:,} that look as they are to be; their bytes are read and compared first")
         _list([f"~ {printable(name)}" for name in told["names"]], "would be replaced", BUSY, told["replaced"])

@@ -101,6 +101,21 @@ def test_what_is_in_the_way_is_counted_and_left_alone(run: Run, site: PlainSite,
 def test_overwrite_replaces_what_is_in_the_way_and_nothing_else(run: Run, site: PlainSite, full: Path) -> None:
     code, plan = _first(run, site, full, "--overwrite", "--dry-run")
     assert code == 0 and plan["plan"]["standing"]["files"] == 2  # type: ignore[index]
+    seen = run(
+        "restore", ADDRESS, "--at", format_time(site.first), "--to", full, "--overwrite", "--dry-run", home=site.home
+    )
+    assert "replaces     2 names, 2 of them files with 12 B" in seen.text
+    one = (
+        "restore",
+        f"{ADDRESS}:/data/a.txt",
+        "--at",
+        format_time(site.first),
+        "--to",
+        full,
+        "--overwrite",
+        "--dry-run",
+    )
+    assert "replaces     1 name, a file with 4 B" in run(*one, home=site.home).text
     assert (full / "a.txt").read_text() == "mine"
     before = (full / "a.txt").stat().st_ino
     code, told = _first(run, site, full, "--overwrite", "--verify")

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from bcsctl import status_view
 from bcsctl.commands import status
 from engine.model.errors import Unreachable, UsageError
 from engine.model.times import format_time
@@ -84,6 +85,13 @@ def test_status(golden: Golden) -> None:
     ]
     status.render({"at": "2026-11-22T12:00:00.000000Z", "node": "n1", "policies": 3, "groups": groups})
     golden("status")
+
+
+def test_what_watching_costs_is_no_remark_on_a_source_that_fails() -> None:
+    costs = "inotify instead of fanotify: not root"
+    for healthy, told in (("healthy", True), ("failing", False)):
+        remarks = status_view.remarks(row("web/w1/files", healthy=healthy, costs=costs))
+        assert any(costs in text for text, _ in remarks) is told
 
 
 def test_status_of_traffic(golden: Golden) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from engine.model.counts import counted
 from engine.model.times import SECOND, SKEW_TOLD, format_about, format_size
 
 GOOD, BUSY, BAD, BOLD, DIM = "green", "yellow", "red", "bold", "bright_black"
@@ -101,10 +102,13 @@ def _notes(row: Mapping[str, Any]) -> list[str]:
     notes = [f"protects {', '.join(row.get('paths') or ())}"] if row.get("paths") else []
     if row["state"] == "baseline":
         baseline = row.get("baseline") or {}
-        notes.append(f"baseline: {baseline.get('files', 0):,} files, {format_size(baseline.get('bytes', 0))} so far")
+        notes.append(
+            f"baseline: {counted(baseline.get('files', 0), 'file')}, {format_size(baseline.get('bytes', 0))} so far"
+        )
     if row.get("pending_big_files"):
         big = format_size(row.get("pending_big_bytes", 0))
-        notes.append(f"{row['pending_big_files']} big files wait to be read, {big}")
+        count = row["pending_big_files"]
+        notes.append(f"{counted(count, 'big file')} {'waits' if count == 1 else 'wait'} to be read, {big}")
     return [*notes, *filter(None, [row.get("costs")])]
 
 
