@@ -7,7 +7,7 @@ back as a sentence for the report's limits.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,13 +19,13 @@ from engine.journal import control, documents
 from engine.model.errors import Damaged, NothingThere, UsageError
 from engine.model.events import BASELINE
 from engine.model.ids import Position
-from engine.model.lineage import Span, lineage
+from engine.model.lineage import Epoch, lineage
 from engine.model.times import parse_duration, parse_time
 from engine.plan.drills import ENDED
 from engine.query import asof, sql
 from engine.query.seen import audit_streams, only_seen
 from engine.query.session import Session
-from engine.query.streams import StreamInfo, streams
+from engine.query.streams import streams
 from reports.catalog import query
 from reports.proof import held_policies, results_of, spans
 
@@ -56,15 +56,11 @@ def gather(
     _insert(facts, "streams", [(one.id, str(one.address), one.created_at) for one in known.values()])
     if journal.seen:  # what the audit says of those streams is known too
         _insert(facts, "streams", [(stream, str(address), 0) for stream, address in audit_streams(journal).items()])
-    lines = {one.id: _line(one) for one in known.values() if one.epoch}
-    _insert(
-        facts,
-        "spans",
-        [(id_, one.epoch, one.lsn_first, _open_end(one)) for id_, line in lines.items() for one in line],
-    )
+    written = [one for one in known.values() if one.epoch]
+    _insert(facts, "spans", [(one.id, *span) for one in written for span in _spans(one.epochs)])
     _policies(journal, facts)
     session.reading(lambda: _segments(session, facts))
-    _insert(facts, "baseline_sizes", _baselines(session, facts, lines))
+    _insert(facts, "baseline_sizes", _baselines(session, facts))
     _proofs(journal, facts, from_at, to_at, group)
     _damage(session, facts)
     if group is not None:
@@ -94,12 +90,17 @@ def _journal_from(journal: Any) -> int:
     return int(documents.get(journal.store, "bcs.json")["created_at"])
 
 
-def _line(stream: StreamInfo) -> tuple[Span, ...]:
-    return lineage(stream.epochs, stream.epoch)
-
-
-def _open_end(span: Span) -> int:
-    return _FOREVER if span.lsn_last is None else span.lsn_last
+def _spans(epochs: Mapping[int, Epoch]) -> Iterator[tuple[int, int, int, int]]:
+    """(epoch, first LSN, last LSN, until when they were the stream's history) of all that was written, once each."""
+    kept = {number: {span.epoch: span.lsn_last for span in lineage(epochs, number)} for number in sorted(epochs)}
+    for number, epoch in sorted(epochs.items()):
+        first, last = epoch.parent.lsn + 1 if epoch.parent else 1, _FOREVER
+        for later in (each for each in kept if each > number):
+            end = kept[later].get(number, first - 1)
+            if end is not None and end < last:
+                yield number, end + 1, last, epochs[later].opened_at
+                last = end
+        yield number, first, last, _FOREVER
 
 
 def _policies(journal: Any, facts: Facts) -> None:
@@ -182,11 +183,12 @@ def _forgotten(session: Session, footers: Iterable[Footer]) -> Iterator[Row]:
                 yield stream, footer.committed_at_first, footer.committed_at_last, each.lost_microseconds
 
 
-def _baselines(session: Session, facts: Facts, lines: dict[str, tuple[Span, ...]]) -> Iterator[Row]:
+def _baselines(session: Session, facts: Facts) -> Iterator[Row]:
     """The size of each stream's first baseline, where all events up to its mark are still there."""
     found = facts.connection.execute(
         "SELECT marks.stream, arg_min(marks.epoch, lsn), min(lsn) FROM marks JOIN spans ON spans.stream = marks.stream "
-        "AND spans.epoch = marks.epoch AND lsn BETWEEN lsn_first AND lsn_last WHERE mark = ? GROUP BY marks.stream",
+        "AND spans.epoch = marks.epoch AND lsn BETWEEN lsn_first AND lsn_last AND marks.\"at\" < until_at "
+        "WHERE mark = ? GROUP BY marks.stream",
         [BASELINE],
     ).fetchall()
     for stream, epoch, lsn in found:

@@ -6,8 +6,9 @@ CREATE TABLE policies (
 );
 CREATE TABLE policy_sources (number BIGINT, stream VARCHAR, address VARCHAR, rpo BIGINT, retention VARCHAR);
 CREATE TABLE streams (stream VARCHAR, address VARCHAR, created_at BIGINT);
--- The lineage of each stream's current epoch.
-CREATE TABLE spans (stream VARCHAR, epoch BIGINT, lsn_first BIGINT, lsn_last BIGINT);
+-- What was written of each stream, once: until_at is when a recovery went on from a point before it, for what is of the
+-- present history the end of all time.
+CREATE TABLE spans (stream VARCHAR, epoch BIGINT, lsn_first BIGINT, lsn_last BIGINT, until_at BIGINT);
 CREATE TABLE marks (
     stream VARCHAR, epoch BIGINT, lsn BIGINT, "at" BIGINT, committed_at BIGINT, mark VARCHAR, label VARCHAR,
     point_class VARCHAR, gap_from BIGINT

@@ -55,6 +55,7 @@ class Synthetic:
         self.seen = None
         self.seq = 0
         self.lsns: dict[str, int] = {}
+        self.epochs: dict[str, int] = {}
         self.policies = 0
         self.digests: dict[str, str] = {}
         self._put(names.FORMAT, {"format": 1, "journal": self.id, "created_at": created_at})
@@ -70,9 +71,13 @@ class Synthetic:
         self.lsns[address] = 0
 
     def open_epoch(self, address: str, number: int, parent: str | None, at: int) -> None:
-        """Only epoch 1 is ever written to here: a later one shows that its late events do not count."""
+        """Events go on to epoch 1, as those that come late do; `goes_on` has them go to a later one."""
         epoch = {"number": number, "parent": parent, "cause": "test", "writer": "a", "opened_at": at}
         self._put(names.epoch_key(stream_id(parse_address(address)), number), epoch)
+
+    def goes_on(self, address: str, number: int, after: int) -> None:
+        """What is committed from now on is of this epoch, which continues the LSN `after`."""
+        self.epochs[address], self.lsns[address] = number, after
 
     def apply(
         self,
@@ -120,12 +125,13 @@ class Synthetic:
         rows, runs = [], {}
         for address, listed in events.items():
             stream, first = stream_id(parse_address(address)), self.lsns[address] + 1
+            epoch = self.epochs.get(address, 1)
             rows += [
-                row(event, stream, first + index, at if began_at is None else event.at + SECOND)
+                row(event, stream, first + index, at if began_at is None else event.at + SECOND) | {"epoch": epoch}
                 for index, event in enumerate(listed)
             ]
             self.lsns[address] += len(listed)
-            runs[stream] = (Run(1, first, self.lsns[address], "", ""),)
+            runs[stream] = (Run(epoch, first, self.lsns[address], "", ""),)
         marks = {stream_id(parse_address(address)): through for address, through in (watermarks or {}).items()}
         old = {
             stream_id(parse_address(address)): [(at, each) for each in told] for address, told in (kept or {}).items()

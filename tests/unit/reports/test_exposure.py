@@ -101,7 +101,7 @@ def measured(history: History, lost: int = 0) -> dict[str, dict[str, float]]:
     now = 10_000 * TICK
     fill(connection, "period", [(BEGIN * TICK, END * TICK, now, 0, 0, None)])
     fill(connection, "streams", [("s", "g/h/s", 0)])
-    fill(connection, "spans", [("s", 1, 1, 1 << 40)])
+    fill(connection, "spans", [("s", 1, 1, 1 << 40, 1 << 62)])
     fill(connection, "policies", [(n, at * TICK, "", "", False, "") for n, (at, _) in enumerate(history.policies, 1)])
     sources = [(n, "s", "g/h/s", rpo * TICK, "[]") for n, (_, rpo) in enumerate(history.policies, 1)]
     fill(connection, "policy_sources", sources)
