@@ -187,7 +187,7 @@ def _baselines(session: Session, facts: Facts) -> Iterator[Row]:
     """The size of each stream's first baseline, where all events up to its mark are still there."""
     found = facts.connection.execute(
         "SELECT marks.stream, arg_min(marks.epoch, lsn), min(lsn) FROM marks JOIN spans ON spans.stream = marks.stream "
-        "AND spans.epoch = marks.epoch AND lsn BETWEEN lsn_first AND lsn_last AND marks.\"at\" < until_at "
+        'AND spans.epoch = marks.epoch AND lsn BETWEEN lsn_first AND lsn_last AND marks."at" < until_at '
         "WHERE mark = ? GROUP BY marks.stream",
         [BASELINE],
     ).fetchall()

@@ -277,7 +277,7 @@ def test_what_an_older_epoch_wrote_late_does_not_count(tmp_path: Path) -> None:
 
 
 def test_what_a_recovery_left_behind_counts_for_the_time_in_which_it_was_the_history(tmp_path: Path) -> None:
-    """A host is lost and comes back empty, and its tree is recovered from the last point before: that is no good time."""
+    """A host is lost and comes back empty, and its tree is recovered from the last point before it."""
     made = Synthetic(tmp_path, minute(0))
     made.add_stream(IDLE, minute(0))
     made.apply(minute(0), {IDLE: "5s"}, None)
