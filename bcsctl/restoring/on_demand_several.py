@@ -87,6 +87,7 @@ def _ready(
     prepared = prepared_parts(found, asked, os.fsencode(target))
     if not asked.into_protected:
         refuse_into_protected(found[0].journal, [one for _, one in prepared], asked.path, os.fsencode(target))
+    refuse_filling(where.home, os.path.realpath(target))
     for _, one in prepared:
         place = Path(os.fsdecode(one.plan.target))
         if os.path.realpath(place) != os.path.join(os.path.realpath(target), place.relative_to(target)):

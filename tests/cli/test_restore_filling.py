@@ -1,0 +1,58 @@
+"""Nothing else goes where a recovery on demand fills a tree: it is named, and what can be done with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.fill.base import FILLING, PRE_ACCESS, Recipe
+from engine.fill.kept import documents
+from engine.fill.kept.documents import State
+
+from .conftest import ADDRESS, PlainSite, Run
+
+ID = "0123456789ab"
+
+
+@pytest.fixture
+def home(site: PlainSite, tmp_path: Path) -> Path:
+    """The site's journal, and a recovery that fills DIR, `tmp_path / "back"`."""
+    home, back = tmp_path / "own", tmp_path / "back"
+    site.copy(home)
+    back.mkdir()
+    (back / "a.txt").write_text("not all of it yet")
+    place = documents.place_of(home, ID)
+    place.path.mkdir(parents=True)
+    recipe = Recipe(
+        id=ID, address=ADDRESS, stream="s", position="1.9", point_at=0, point_class="quiet", base="/data",
+        dir=str(back), hidden=f"{back}/.bcs-{ID}", made_dir=True, lasting=True, mechanism=PRE_ACCESS, by="a",
+        begun_at=0, boot="b", files=1, bytes=1, rate_bytes=0, away_seconds=1.0, module="none", supply={},
+    )  # fmt: skip
+    documents.write_recipe(place, recipe)
+    documents.write_state(place, State(FILLING, guard="boot:1:1"))
+    return home
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",), ("--on-demand",), ("--on-demand", "--dry-run")])
+@pytest.mark.parametrize("address", [ADDRESS, "docs"])
+def test_a_restore_there_names_the_recovery(
+    run: Run, home: Path, tmp_path: Path, address: str, more: tuple[str, ...]
+) -> None:
+    done = run("restore", address, "--to", tmp_path / "back", *more, "--json", home=home)
+    error = done.json["error"]
+    assert done.code == 4 and error["details"] == {"recovery": ID}
+    assert f"recovery {ID} fills {tmp_path}/back already, with {ADDRESS} as of point:1.9" in error["message"]
+    assert "`bcsctl recover list`" in error["hint"] and f"`bcsctl recover finish {ID}`" in error["hint"]
+
+
+def test_nor_is_a_scratch_tree_put_in_its_place(run: Run, home: Path, tmp_path: Path) -> None:
+    made = run("restore", ADDRESS, "--to", "scratch", "--json", home=home)
+    assert made.code == 0, made.err
+    moved = run("restore", "promote", made.json["scratch"]["id"], "--to", tmp_path / "back", "--aside", home=home)
+    assert moved.code == 4 and f"recovery {ID} fills" in moved.err
+    assert (tmp_path / "back" / "a.txt").read_text() == "not all of it yet"
+
+
+def test_beside_it_there_is_room(run: Run, home: Path, tmp_path: Path) -> None:
+    assert run("restore", ADDRESS, "--to", tmp_path / "other", home=home).code == 0
