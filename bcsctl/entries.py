@@ -5,15 +5,16 @@ from __future__ import annotations
 import base64
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from bcsctl.output import local_time
+from bcsctl.output import local_time, printable
 from engine.model import xattrs
 from engine.model.errors import Damaged, VerificationFailed
-from engine.model.points import Point, unseen_json
-from engine.model.times import format_time
+from engine.model.lineage import Beside
+from engine.model.points import Point
+from engine.model.points import point_json as point_json
 from engine.tree.paths import path_json as path_json
 
 if TYPE_CHECKING:
@@ -41,15 +42,15 @@ def inode_json(inode: Inode) -> dict[str, Any]:
     }
 
 
-def point_json(point: Point) -> Mapping[str, str]:
-    """Which point answers: its name, its time, its class; and since when nobody has watched, while nobody does."""
-    named = {"point": str(point.position), "at": format_time(point.at), "class": point.point_class}
-    return named | unseen_json(point)
-
-
 def when(point: Point) -> str:
-    """`2026-11-22 10:00:00.123456 +0000 (point:1.99 quiet)`."""
-    return f"{local_time(point.at, 6)} (point:{point.position} {point.point_class})"
+    """`2026-11-22 10:00:00.123456 +0000 (point:1.99 quiet)`; and of what lies beside the history, that it does."""
+    aside = f"; {left_at(point.beside)}" if point.beside else ""
+    return f"{local_time(point.at, 6)} (point:{point.position} {point.point_class}{aside})"
+
+
+def left_at(beside: Beside) -> str:
+    """Where the present history left what lies beside it, and for what."""
+    return f"beside this history, which left it at {beside.left} ({printable(beside.cause)})"
 
 
 def as_of(point: Point) -> str:

@@ -23,7 +23,7 @@ MEMORY_BYTES = 3 << 30
 CPU_SECONDS = 4 * 3600
 _EVERY = frozenset({"as_json"})
 OPTIONS: Mapping[str, frozenset[str]] = {
-    "points": _EVERY | {"address", "from_at", "to_at", "point_class", "limit"},
+    "points": _EVERY | {"address", "from_at", "to_at", "point_class", "limit", "beside"},
     "ls": _EVERY | {"address", "at", "recursive", "hashed"},
     "cat": _EVERY | {"address", "at"},
     "diff": _EVERY | {"address", "before", "after", "content", "whole"},

@@ -68,12 +68,17 @@ def source_lines(sources: Sequence[Mapping[str, Any]]) -> list[str]:
             row["point"] or "-",
             lag(row),
             seconds(row["rpo_target_seconds"]),
-            (str(row["gaps"]), BUSY if row["gaps"] else None),
+            (gaps(row), BUSY if row["gaps"] else None),
             "-" if row["healthy"] == "unknown" else str(row["pending"]),
         ]
         for row in sources
     ]
     return table_lines(titles, rows, right=("GAPS", "PENDING", "LAG", "RPO"))
+
+
+def gaps(row: Mapping[str, Any]) -> str:
+    """`1`, or `1 (8 beside)` where others lie beside the history, as `points --beside` lists them."""
+    return f"{row['gaps']} ({row['gaps_beside']} beside)" if row.get("gaps_beside") else str(row["gaps"])
 
 
 def traffic_lines(sources: Sequence[Mapping[str, Any]]) -> list[str]:

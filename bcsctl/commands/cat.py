@@ -46,7 +46,7 @@ def command(address: str, at: str, home: str | None, as_json: bool) -> None:
             row = {**path_json(entry.path), **inode_json(entry.inode), "content_base64": text}
             print_json({"address": wanted.address, **point_json(point), **row})
             return
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() or point.beside:
             say(as_of(point), DIM)
         for part in parts:
             sys.stdout.buffer.write(part)

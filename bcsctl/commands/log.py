@@ -12,24 +12,24 @@ import click
 from bcsctl.commands.ls import group_name, user_name
 from bcsctl.commands.validate import counted
 from bcsctl.completing import ADDRESSES
-from bcsctl.entries import path_json
+from bcsctl.entries import left_at, path_json
 from bcsctl.opening import named, scene
 from bcsctl.options import exits
-from bcsctl.output import BAD, BUSY, DIM, GOOD, json_option, local_time, print_json, say, table
+from bcsctl.output import BAD, BUSY, DIM, GOOD, json_option, local_time, print_json, printable, say, table, tell
 from bcsctl.settings import home_option, settings
 from bcsctl.sites import SiteCommand, site_option
 from engine.model.errors import UsageError
 from engine.model.times import format_size, format_time
 
 if TYPE_CHECKING:
-    from engine.query.timeline import Version
+    from engine.query.timeline import Aside, Version
 
 COLOURS = {"created": GOOD, "removed": BAD}
 
 
 @click.command("log", cls=SiteCommand, epilog=exits(4, 5))
 @click.argument("address", metavar="ADDRESS:PATH", shell_complete=ADDRESSES)
-@click.option("--limit", type=click.IntRange(min=1), help="How many, the latest last.")
+@click.option("--limit", type=click.IntRange(min=1), help="How many of each history, the latest last.")
 @click.option("--no-follow", is_flag=True, help="Only what was at this very path, not what a renamed file was before.")
 @site_option
 @home_option
@@ -39,6 +39,7 @@ def command(address: str, limit: int | None, no_follow: bool, home: str | None, 
 
     A file that was renamed is followed to its earlier names. AT is the first point that holds the
     version, WRITTEN the file's own time. Who wrote it is known where it was a restore in place.
+    What a recovery to an earlier moment has left beside the history is listed after it.
 
     \b
     Example:  bcsctl log finance/sf-db1/files:/srv/finance/q3.ods
@@ -47,16 +48,46 @@ def command(address: str, limit: int | None, no_follow: bool, home: str | None, 
     if wanted.path is None:
         raise UsageError("log needs a path", hint=f"write {wanted.address}:/the/path")
     with scene(settings(home), wanted.address) as there:
-        from engine.query.timeline import versions
+        from engine.query.timeline import all_versions
 
-        found = versions(there.session, there.stream.id, wanted.path, follow=not no_follow)
-    count = len(found)
-    found = found[-limit:] if limit else found
+        found, aside = all_versions(there.session, there.stream.id, wanted.path, follow=not no_follow)
     if as_json:
-        entries = [version_json(one, wanted.address) for one in found]
-        print_json({"address": wanted.address, **path_json(wanted.path), "entries": entries})
+        entries = [version_json(one, wanted.address) for one in _last(found, limit)]
+        beside = [aside_json(one, wanted.address, limit) for one in aside]
+        print_json({"address": wanted.address, **path_json(wanted.path), "entries": entries, "beside": beside})
+        return
+    if found:
+        render(_last(found, limit), len(found), wanted.address)
     else:
-        render(found, count, wanted.address)
+        say(
+            f"in the present history there never was a {printable(os.fsdecode(wanted.path))}; beside it there was", BUSY
+        )
+    for one in aside:
+        render_aside(one, wanted.address, limit)
+
+
+def _last(found: Sequence[Version], limit: int | None) -> Sequence[Version]:
+    return found[-limit:] if limit else found
+
+
+def aside_json(aside: Aside, address: str, limit: int | None) -> dict[str, Any]:
+    """What a branch has of the path; `damaged` is null, or why it can't be read."""
+    return {
+        "left": str(aside.branch.beside.left),
+        "cause": aside.branch.beside.cause,
+        "entries": [version_json(one, address) for one in _last(aside.versions, limit)],
+        "damaged": aside.damaged or None,
+    }
+
+
+def render_aside(aside: Aside, address: str, limit: int | None) -> None:
+    """The same table of a branch, below where it was left."""
+    tell()
+    tell(f"{left_at(aside.branch.beside)}:", BUSY)
+    if aside.damaged:
+        tell(f"it can't be read: {aside.damaged}", BAD)
+    else:
+        render(_last(aside.versions, limit), len(aside.versions), address)
 
 
 def version_json(version: Version, address: str) -> dict[str, Any]:

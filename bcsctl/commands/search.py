@@ -20,6 +20,7 @@ from bcsctl.settings import home_option, settings
 from bcsctl.sites import SiteCommand, site_option
 from engine.env.clock import SYSTEM
 from engine.model.errors import UsageError
+from engine.model.points import beside_json
 from engine.model.times import format_size, format_time, parse_size
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ def command(
 
     PATTERN is a glob on names (*.ods), on whole paths when it holds a slash, or a part of a name. Without it every
     name is looked at. By content every version counts that a file ever had: FROM and UNTIL are then the points
-    between which it had those bytes.
+    between which it had those bytes. BESIDE names what left a file beside the present history: a recovery to an
+    earlier moment, mostly.
 
     \b
     Example:  bcsctl search 'q3*.ods' --source finance/sf-db1/files
@@ -176,23 +178,28 @@ def hit_json(hit: Hit) -> dict[str, Any]:
         "first": {"point": str(hit.first), "at": format_time(hit.at_first)},
         "last": {"point": str(hit.last), "at": format_time(hit.at_last)},
         "gone": hit.gone,
+        **beside_json(hit.beside),
     }
 
 
 def render(found: Sequence[Hit], limit: int) -> None:
     """A table by source and path; what is there no more in red, with the last point that has it."""
+    aside = any(hit.beside for hit in found)
     rows = [
         [
             (f"{hit.address}:{os.fsdecode(hit.path)}", BAD if hit.gone else None),
             format_size(hit.size) if hit.type == "f" else "-",
             local_time(hit.at_first),
-            (local_time(hit.at_last), BAD) if hit.gone else ("there now", None),
+            ("there now", None)
+            if not (hit.gone or hit.beside)
+            else (local_time(hit.at_last), BAD if hit.gone else None),
             f"point:{hit.last}",
+            *([hit.beside.cause if hit.beside else ""] if aside else []),
         ]
         for hit in found
     ]
     if rows:
-        table(["PATH", "SIZE", "FROM", "UNTIL", "LAST POINT"], rows, right=("SIZE",))
+        table(["PATH", "SIZE", "FROM", "UNTIL", "LAST POINT", *(["BESIDE"] if aside else [])], rows, right=("SIZE",))
     kinds = [("file", sum(hit.type == "f" for hit in found)), ("directory", sum(hit.type == "d" for hit in found))]
     several = {"directory": "directories"}
     of = ", ".join(
@@ -202,5 +209,7 @@ def render(found: Sequence[Hit], limit: int) -> None:
     )
     more = f": there may be more, --limit {limit * 10} shows them" if len(found) == limit else ""
     say(f"{counted(len(found), 'name')}{f' ({of})' if of else ''}{more}", DIM)
-    if any(hit.gone for hit in found):
+    if aside:
+        say("BESIDE the present history: what is named there has left it", DIM)
+    if aside or any(hit.gone for hit in found):
         say("bring one back: bcsctl restore ADDRESS:PATH --at LAST-POINT --to DIR", DIM)

@@ -9,7 +9,7 @@ from bcsctl.entries import as_of
 from bcsctl.output import BAD, BUSY, GOOD, local_time, printable, say, table, tell
 from engine.model.counts import counted
 from engine.model.ids import parse_position
-from engine.model.points import Point
+from engine.model.points import Point, read_beside
 from engine.model.times import format_about, format_size, parse_time
 
 LISTED = 20
@@ -17,7 +17,7 @@ LISTED = 20
 
 def point_of(told: Mapping[str, Any]) -> Point:
     """The point in an answer of ours."""
-    return Point(parse_position(told["point"]), parse_time(told["at"], 0), 0, told["class"])
+    return Point(parse_position(told["point"]), parse_time(told["at"], 0), 0, told["class"], beside=read_beside(told))
 
 
 def render_plan(told: Mapping[str, Any], address: str, where: str) -> None:

@@ -72,6 +72,44 @@ def until(line: Lineage, position: Position) -> Lineage:
     return tuple(cut)
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What of a stream is in no present history: the epoch that was opened with this `cause` left it at `left`, the
+    last position that both have. Its LSN is 0 where they have none."""
+
+    left: Position
+    cause: str
+
+
+def beside(epochs: Mapping[int, Epoch], position: Position) -> Beside | None:
+    """How a position came to lie beside the youngest epoch's lineage; None where it is in it, or is in none."""
+    if position.epoch not in epochs:
+        return None
+    line, own = (until(lineage(epochs, number), position) for number in (max(epochs), position.epoch))
+    if _holds(line, position) or not _holds(own, position):
+        return None
+    common = common_lsn(line, own)
+    epoch = next((span.epoch for span in own if span.lsn_first <= common <= (span.lsn_last or common)), own[0].epoch)
+    later = (epochs[number] for number in sorted(epochs) if number > position.epoch)
+    return Beside(
+        Position(epoch, common),
+        next(each.cause for each in later if not _holds(lineage(epochs, each.number), position)),
+    )
+
+
+def common_lsn(one: Lineage, other: Lineage) -> int:
+    """The last LSN that two lineages, each cut at a position, have in common; 0 for none."""
+    last = 0
+    for mine, yours in zip(one, other, strict=False):
+        if (mine.epoch, mine.lsn_first) != (yours.epoch, yours.lsn_first):
+            break
+        assert mine.lsn_last is not None and yours.lsn_last is not None
+        last = min(mine.lsn_last, yours.lsn_last)
+        if mine.lsn_last != yours.lsn_last:
+            break
+    return last
+
+
 def leaves_behind(epochs: Mapping[int, Epoch], number: int, written: Mapping[int, int]) -> bool:
     """Whether epoch `number` left something of the lineage before it aside, as a recovery to an earlier moment does.
     `written` is the last LSN of what there is of each epoch."""
@@ -97,4 +135,8 @@ def current_at(epochs: Mapping[int, Epoch], at: int, written: Mapping[int, int])
 
 def counts(line: Lineage, epoch: int, event: Event) -> bool:
     """Whether an event written in `epoch` belongs to the lineage."""
-    return any(span.holds(Position(epoch, event.lsn)) for span in line)
+    return _holds(line, Position(epoch, event.lsn))
+
+
+def _holds(line: Lineage, position: Position) -> bool:
+    return any(span.holds(position) for span in line)

@@ -7,11 +7,13 @@ points on both sides, so that nobody is ever handed another time than the one th
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from engine.model.errors import NothingThere, UsageError
 from engine.model.ids import Position, parse_position
+from engine.model.lineage import Beside
 from engine.model.times import format_time, parse_time
 
 APPLICATION, CRASH, QUIET, FUZZY = "application", "crash", "quiet", "fuzzy"
@@ -22,7 +24,8 @@ LABEL_CHARS_MAX = 100
 class Point:
     """The end of a pass. `at` is site time and bounds its changes from above; `committed_at`
     the node's time; `label` names it when a bookmark stands on it. `unseen` is the gap that is open now, of a point
-    that answers `latest`: what changed since is not in it."""
+    that answers `latest`: what changed since is not in it. `beside` says of a point that is in no present history what
+    has left it."""
 
     position: Position
     at: int
@@ -30,6 +33,7 @@ class Point:
     point_class: str
     label: str = ""
     unseen: Gap | None = field(default=None, compare=False)
+    beside: Beside | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +71,28 @@ def check_label(text: str) -> str:
     return text
 
 
+def point_json(point: Point) -> dict[str, Any]:
+    """Which point answers: its name, its time, its class; since when nobody has watched, while nobody does; and what
+    has left it, if it lies beside the history."""
+    named = {"point": str(point.position), "at": format_time(point.at), "class": point.point_class}
+    return {**named, **unseen_json(point), **beside_json(point.beside)}
+
+
 def unseen_json(point: Point) -> dict[str, str]:
     """Since when nobody has watched, and why; empty where nothing is open."""
     gap = point.unseen
     return {} if gap is None else {"unseen_since": format_time(gap.from_at), "unseen_reason": gap.reason}
+
+
+def beside_json(beside: Beside | None) -> dict[str, dict[str, str]]:
+    """Where the present history left what lies beside it, and for what; empty for what is in it."""
+    return {} if beside is None else {"beside": {"left": str(beside.left), "cause": beside.cause}}
+
+
+def read_beside(told: Mapping[str, Any]) -> Beside | None:
+    """It as `beside_json` has told it."""
+    found = told.get("beside")
+    return Beside(parse_position(str(found["left"])), str(found["cause"])) if found else None
 
 
 def parse_moment(text: str, now: int) -> Moment:

@@ -13,6 +13,7 @@ from engine.model.times import parse_time
 from engine.node.audit import AUDIT_GROUP, AuditLog
 from engine.node.streams import Known, StreamFacts
 from engine.query import points, streams
+from engine.query.branches import gap_counts
 from engine.query.changed import last_change_at
 from engine.query.session import Session
 from engine.recovery.in_place.writing import close_interrupted
@@ -46,7 +47,7 @@ def _known(session: Session, stream: str, epoch: int, through_at: int | None) ->
     known = Known(epoch=epoch, through_at=through_at)
     try:
         newest = points.points(session, stream, limit=1)
-        known.gaps = len(points.gaps(session, stream))
+        known.gaps, known.gaps_beside = gap_counts(session, stream)
         known.last_change_at = last_change_at(session, stream)
     except BcsError:
         return known

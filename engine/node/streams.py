@@ -26,7 +26,7 @@ DELAYS_WINDOW = 5 * 60 * 1_000_000
 class Known:
     """Running facts of the current history of one stream, which ends in `epoch`.
 
-    `gap_last`: (from, to, reason) of the newest gap that came while this node runs.
+    `gap_last`: (from, to, reason) of the newest gap that came while this node runs; `gaps_beside`: those of branches.
     `bytes_stored` since this node started; `told` what the agent last counted, `traffic` the same carried on when the
     agent begins to count anew.
     """
@@ -36,6 +36,7 @@ class Known:
     through_at: int | None = None
     last_change_at: int | None = None
     gaps: int = 0
+    gaps_beside: int = 0
     epoch: int = 0
     gap_last: tuple[int, int, str] | None = None
     started: bool = False
@@ -70,7 +71,8 @@ class StreamFacts:
             known = self._known.setdefault(stream, Known())
             if known.epoch < now.epoch:
                 known.epoch, known.started = now.epoch, now.started
-                known.point, known.point_at, known.gaps = now.point, now.point_at, now.gaps
+                known.point, known.point_at = now.point, now.point_at
+                known.gaps, known.gaps_beside = now.gaps, now.gaps_beside
                 known.last_change_at = now.last_change_at
 
     def acknowledged(self, batch: Batch, committed_at: int) -> None:
@@ -136,6 +138,7 @@ class StreamFacts:
                 recent,
                 max((at for at in (known.through_at, known.point_at) if at and at <= now), default=None),
                 {**known.traffic, "bytes_stored": known.bytes_stored},
+                known.gaps_beside,
             )
 
     def gap_last(self, stream: str) -> tuple[int, int, str] | None:

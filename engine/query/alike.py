@@ -16,9 +16,11 @@ import pyarrow as pa
 
 from engine.model.events import DataRef
 from engine.model.extents import Piece
+from engine.model.ids import Address
 from engine.model.points import Point
 from engine.query import sql
 from engine.query.asof import whole_line
+from engine.query.branches import Branch, branches
 from engine.query.overlay import visible
 from engine.query.points import points
 from engine.query.search import HITS_MAX, Hit, Wanted, stays_of
@@ -48,20 +50,53 @@ def search_alike(
     session: Session, wanted: Wanted, judge: Judge, stream: str | None = None, limit: int = HITS_MAX
 ) -> list[Hit]:
     """The versions of files that match and that `judge` says yes to: `first` and `last` of a hit are the points
-    between which the file had those very bytes at that path. By address and path, at most `limit`."""
+    between which the file had those very bytes at that path. By address and path, at most `limit`. Those that a branch
+    has beside a stream's current lineage come after its others."""
     found: list[Hit] = []
     for address, info in by_name(session.journal).items():
         if stream in (None, info.id) and len(found) < limit:
-            low, high = wanted.size_min or 0, _SIZE_MAX if wanted.size_max is None else wanted.size_max
-            named = replace(wanted, size_min=None, size_max=None, deleted=False)
-            stays = stays_of(session, address, info, named, of_files=_SIZED % (low, high))
-            alike = _alike(session, info, [hit.file_id for hit in stays if hit.type == "f"], low, high, judge)
-            kept = points(session, info.id)
-            lsns = [point.position.lsn for point in kept]
-            for stay in stays:
-                hits = (_narrowed(stay, version, kept, lsns) for version in alike.get(stay.file_id, ()))
-                found += [hit for hit in hits if hit is not None and _is_wanted(hit, wanted)]
+            once = _once(judge)
+            found += _along(session, address, info, wanted, once, None)
+            for branch in branches(session, info.id):
+                found += _along(session, address, info, wanted, once, branch)
     return found[:limit]
+
+
+def _once(judge: Judge) -> Judge:
+    """The same of one stream, which reads what has the same pieces once."""
+    judged: dict[Any, bool] = {}
+
+    def judge_once(info: StreamInfo, pieces: Sequence[Piece], size: int) -> bool:
+        key = (size, *((p.offset, p.length, p.skip, p.hash) for p in pieces))
+        if key not in judged:
+            judged[key] = judge(info, pieces, size)
+        return judged[key]
+
+    return judge_once
+
+
+def _along(
+    session: Session, address: Address, info: StreamInfo, wanted: Wanted, judge: Judge, branch: Branch | None
+) -> list[Hit]:
+    """Those along the current lineage of a stream, or those that came on a branch."""
+    sizes = (wanted.size_min or 0, _SIZE_MAX if wanted.size_max is None else wanted.size_max)
+    named = replace(wanted, size_min=None, size_max=None, deleted=False)
+    only = f"lsn_last > {branch.after}" if branch else "true"
+    stays = stays_of(session, address, info, named, of_files=_SIZED % sizes, branch=branch, only=only)
+    kept = points(session, info.id, epoch=branch.epoch if branch else None)
+    lsns = [point.position.lsn for point in kept]
+    after = branch.after if branch else 0
+    alike = _alike(session, info, [hit.file_id for hit in stays if hit.type == "f"], kept, after, sizes, judge)
+    found: list[Hit] = []
+    for stay in stays:
+        for version in alike.get(stay.file_id, ()):
+            hit = _narrowed(stay, version, kept, lsns)
+            if hit is not None and branch is not None:
+                came = hit.first.lsn > branch.after
+                hit = replace(hit, gone=True, beside=branch.beside) if came else None
+            if hit is not None and _is_wanted(hit, wanted):
+                found.append(hit)
+    return found
 
 
 def _narrowed(stay: Hit, version: _Version, kept: Sequence[Point], lsns: Sequence[int]) -> Hit | None:
@@ -91,30 +126,29 @@ def _is_wanted(hit: Hit, wanted: Wanted) -> bool:
 
 
 def _alike(
-    session: Session, info: StreamInfo, file_ids: Sequence[int], low: int, high: int, judge: Judge
+    session: Session,
+    info: StreamInfo,
+    file_ids: Sequence[int],
+    kept: Sequence[Point],
+    after: int,
+    sizes: tuple[int, int],
+    judge: Judge,
 ) -> dict[int, list[_Version]]:
-    """{file_id: its versions of low to high bytes that are alike}."""
+    """{file_id: its versions that are alike}, of those of `sizes` bytes that a point after LSN `after` holds."""
     if not file_ids:
         return {}
 
     def read() -> dict[int, list[_Version]]:
-        kept = points(session, info.id)
         events = whole_line(session, info.id, kept[-1].position)
         ids = pa.table({"file_id": pa.array(sorted(set(file_ids)), pa.uint64())})
         with session.lent("alike_files", ids) as files:
             rows = session.rows(sql.fill("alike", events=events, files=files))
         lsns = [point.position.lsn for point in kept]
-        judged: dict[Any, bool] = {}
         found: dict[int, list[_Version]] = {}
         for file_id, history in groupby(rows, key=lambda row: row[0]):
             for version, pieces in _versions(list(history), lsns):
-                if not low <= version.size <= high:
-                    continue
-                shown = pieces()
-                key = (version.size, *((p.offset, p.length, p.skip, p.hash) for p in shown))
-                if key not in judged:
-                    judged[key] = judge(info, shown, version.size)
-                if judged[key]:
+                inside = lsns[version.end - 1] > after and sizes[0] <= version.size <= sizes[1]
+                if inside and judge(info, pieces(), version.size):
                     found.setdefault(file_id, []).append(version)
         return found
 

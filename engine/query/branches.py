@@ -2,61 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engine.model.ids import Position
-from engine.model.lineage import Epoch, lineage
-from engine.model.points import Point
-from engine.query import points
+from engine.model.lineage import Beside, beside
+from engine.model.points import Gap, Point
+from engine.query.points import gaps, points, written
 from engine.query.session import Session
 
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """The points of one epoch that lie behind where the current lineage left it: at `left`. `cause` is that of the
-    epoch which took its place when it was opened. `count` of them, the last is `last`."""
+    """The points of one epoch that lie beside the current lineage, by position, and the gaps among them. All are after
+    LSN `after`; what is before it on the way to them is of the lineage, or of another branch."""
 
     epoch: int
-    left: Position
-    cause: str
-    count: int
-    last: Point
+    beside: Beside
+    after: int
+    points: tuple[Point, ...]
+    gaps: tuple[Gap, ...]
+
+    @property
+    def last(self) -> Point:
+        return self.points[-1]
+
+
+def gap_counts(session: Session, stream: str) -> tuple[int, int]:
+    """(how many closed gaps the current lineage has, how many lie beside it)."""
+    return len(gaps(session, stream)), sum(len(branch.gaps) for branch in branches(session, stream))
 
 
 def branches(session: Session, stream: str) -> list[Branch]:
-    """All that hold a point, by epoch."""
+    """All that hold a point, by epoch. Without any at no cost."""
     known = session.epochs(stream)
-    if not known:
-        return []
-    line = lineage(known, max(known))
-    ends: dict[int, int | None] = {span.epoch: span.lsn_last for span in line}
-    written = points.written(session, stream)
     found = []
-    for number, last_lsn in sorted(written.items()):
-        epoch = known.get(number)
-        if epoch is None:
+    for number, last_lsn in sorted(written(session, stream).items()):
+        left = beside(known, Position(number, last_lsn))
+        if left is None:
             continue
-        end = ends.get(number, epoch.parent.lsn if epoch.parent else 0)
-        if end is None or last_lsn <= end:
-            continue
-        inside = [
-            point
-            for point in points.points(session, stream, epoch=number)
-            if point.position.epoch == number and point.position.lsn > end
-        ]
+        parent = known[number].parent
+        after = max(left.left.lsn, parent.lsn if parent else 0)
+        inside = tuple(point for point in points(session, stream, epoch=number) if point.position.lsn > after)
         if inside:
-            left = Position(number, end) if number in ends else epoch.parent or Position(number, 0)
-            cause = _left_for(known, number, last_lsn).cause
-            found.append(Branch(number, left, cause, len(inside), inside[-1]))
+            missed = gaps(session, stream, number, after)
+            found.append(Branch(number, left, after, inside, tuple(missed)))
     return found
-
-
-def _left_for(known: Mapping[int, Epoch], number: int, last_lsn: int) -> Epoch:
-    """The first epoch after this one of which the lineage does not hold all of it."""
-    for later in sorted(each for each in known if each > number):
-        ends = {span.epoch: span.lsn_last for span in lineage(known, later)}
-        end = ends.get(number, 0)
-        if end is not None and end < last_lsn:
-            return known[later]
-    return known[number]

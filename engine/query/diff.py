@@ -16,7 +16,7 @@ from engine.journal.data import DataReader
 from engine.model.errors import NothingThere
 from engine.model.events import Inode
 from engine.model.ids import Position
-from engine.model.lineage import Lineage
+from engine.model.lineage import common_lsn
 from engine.query import asof, sql
 from engine.query.asof import whole_line
 from engine.query.extents import pieces
@@ -61,19 +61,6 @@ def diff(session: Session, stream: str, left: Position, right: Position, path: b
         return _with_renames(_with_content(session, stream, left, right, changes))
 
     return session.reading(read)
-
-
-def common_lsn(one: Lineage, other: Lineage) -> int:
-    """The last LSN that two lineages, each cut at a position, have in common; 0 for none."""
-    last = 0
-    for mine, yours in zip(one, other, strict=False):
-        if (mine.epoch, mine.lsn_first) != (yours.epoch, yours.lsn_first):
-            break
-        assert mine.lsn_last is not None and yours.lsn_last is not None
-        last = min(mine.lsn_last, yours.lsn_last)
-        if mine.lsn_last != yours.lsn_last:
-            break
-    return last
 
 
 def _tree(session: Session, stream: str, position: Position, path: bytes) -> pa.Table | None:

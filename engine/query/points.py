@@ -9,12 +9,12 @@ only hands it the few points that can matter, and proves that none of those is m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.model.errors import Damaged, NothingThere
-from engine.model.events import Mark
+from engine.model.events import BOOKMARK, Mark
 from engine.model.ids import Position
-from engine.model.lineage import current_at, lineage
+from engine.model.lineage import beside, current_at
 from engine.model.points import Gap, Moment, Point, choose
 from engine.query import sql
 from engine.query.asof import incomplete, whole_line
@@ -90,9 +90,11 @@ def known_until(session: Session, stream: str) -> int:
     return session.reading(read)
 
 
-def gaps(session: Session, stream: str, epoch: int | None = None) -> list[Gap]:
-    """The gaps that captures have closed, by their beginning. An open one is known to agent and node alone."""
-    found = [Gap(mark.gap_from, mark.at, mark.label) for mark in marks(session, stream, epoch) if mark.kind == "gap"]
+def gaps(session: Session, stream: str, epoch: int | None = None, lsn_after: int = 0) -> list[Gap]:
+    """The gaps that captures have closed, by their beginning; those told after an LSN. An open one is known to agent
+    and node alone."""
+    told = [mark for mark in marks(session, stream, epoch) if mark.kind == "gap" and mark.lsn > lsn_after]
+    found = [Gap(mark.gap_from, mark.at, mark.label) for mark in told]
     return sorted(found, key=lambda gap: gap.from_at)
 
 
@@ -113,15 +115,15 @@ def marks(session: Session, stream: str, epoch: int | None = None) -> list[Mark]
     return session.reading(read)
 
 
-def table_of(session: Session, stream: str) -> str:
-    """The name of the table of all points along the current lineage (line_points.sql), "" without epochs."""
-    line = _line(session, stream, None)
+def table_of(session: Session, stream: str, epoch: int | None = None) -> str:
+    """The name of the table of all points along the lineage of an epoch (line_points.sql), "" without epochs."""
+    line = _line(session, stream, epoch)
     return line.points if line else ""
 
 
 def point_for(session: Session, stream: str, moment: Moment, now: int, open_gap: Gap | None = None) -> Point:
-    """The point that answers a moment, as `engine.model.points.choose` says. `now` in microseconds; `open_gap` is the
-    one that the node may know of.
+    """The point that answers a moment, as `engine.model.points.choose` says; of one that the current lineage has left
+    it is told (Point.beside). `now` in microseconds; `open_gap` is the one that the node may know of.
 
     NothingThere as there; Damaged when events around the answer are missing, so that another
     point than this one might be the answer.
@@ -136,7 +138,7 @@ def point_for(session: Session, stream: str, moment: Moment, now: int, open_gap:
         assert line is not None
         if moment.position is None and moment.label is None:
             _refuse_when_later_is_missing(session, stream, line, found)
-        return found
+        return found if epoch is None else replace(found, beside=beside(session.epochs(stream), found.position))
 
     return session.reading(read)
 
@@ -168,22 +170,21 @@ def written(session: Session, stream: str) -> dict[int, int]:
 
 def _epoch_of(session: Session, stream: str, moment: Moment) -> int | None:
     """The epoch whose lineage a moment is of, None for the current one: at a time before a recovery the source was what
-    that has left behind since."""
+    that has left behind since. A mark may have been left behind too; one of the current lineage goes before it."""
     known = session.epochs(stream)
     if moment.position is not None:
-        return moment.position.epoch if _branched(session, stream, moment.position) else None
+        return moment.position.epoch if beside(known, moment.position) else None
+    if moment.label is not None:
+        numbers = [None, *sorted(known.keys() - {max(known, default=0)}, reverse=True)]
+        return next((number for number in numbers if _has_mark(session, stream, number, moment.label)), None)
     if moment.at is None or not known:
         return None
     number = current_at(known, moment.at, written(session, stream))
     return None if number == max(known) else number
 
 
-def _branched(session: Session, stream: str, position: Position) -> bool:
-    """Whether a position lies beside the current lineage, in an epoch that is known."""
-    known = session.epochs(stream)
-    if position.epoch not in known:
-        return False
-    return not any(span.holds(position) for span in lineage(known, max(known)))
+def _has_mark(session: Session, stream: str, epoch: int | None, label: str) -> bool:
+    return any(mark.kind == BOOKMARK and mark.label == label for mark in marks(session, stream, epoch))
 
 
 def _line(session: Session, stream: str, epoch: int | None) -> _Line | None:

@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from engine.journal.data import DataReader
-from engine.model.errors import NothingThere
+from engine.model.errors import Damaged, NothingThere
 from engine.model.events import FILE, ROOT_ID, Inode
 from engine.model.ids import Position
 from engine.model.points import Point
 from engine.query import sql
 from engine.query.asof import incomplete, is_covered, whole_line
+from engine.query.branches import Branch, branches
 from engine.query.extents import pieces
 from engine.query.points import points, table_of
 from engine.query.restores import restores
@@ -90,13 +91,25 @@ class _History:
 
 @dataclass(frozen=True, slots=True)
 class _Reads:
-    """What the versions of a stream's paths are read from: its `events` and the `line` of its points, as SQL."""
+    """What the versions of a stream's paths are read from: its `events` and the `line` of its points, as SQL. Of a
+    branch those count that are after LSN `after`."""
 
     session: Session
     stream: str
     events: str
     line: str
     contents: Contents
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """The versions that a branch has of a path, those alone that came after the current lineage had left it.
+    `damaged` says why they can't be read."""
+
+    branch: Branch
+    versions: tuple[Version, ...]
+    damaged: str = ""
 
 
 def versions(session: Session, stream: str, path: bytes, follow: bool = True) -> list[Version]:
@@ -106,28 +119,58 @@ def versions(session: Session, stream: str, path: bytes, follow: bool = True) ->
     """
 
     def read() -> list[Version]:
-        kept = points(session, stream)
-        if not kept:
-            raise NothingThere("there is no recovery point yet", hint="the baseline has not ended: see `bcsctl status`")
-        events = whole_line(session, stream, kept[-1].position)
-        if not is_covered(session, stream, kept[-1].position):
-            [(count,)] = session.rows(f"SELECT count(DISTINCT lsn) FROM {events}")
-            if count != kept[-1].position.lsn:
-                raise incomplete(session, stream, kept[-1].position, events, 0)
-        path_there = b"/" + path.strip(b"/")
-        reads = _Reads(
-            session, stream, events, table_of(session, stream), Contents(DataReader(session.journal), stream)
-        )
-        found = _at_path(reads, kept, path_there)
-        if follow:
-            found = _with_past(reads, kept, found)
-        found = _with_restorers(session, stream, found)
+        found = _along(session, stream, path, follow, None)
         if not found:
-            text = path.decode("utf-8", "backslashreplace")
-            raise NothingThere(f"there never was a {text} at any recovery point", hint="`bcsctl search` finds names")
+            raise _never(session, stream, path)
         return found
 
     return session.reading(read)
+
+
+def all_versions(session: Session, stream: str, path: bytes, follow: bool = True) -> tuple[list[Version], list[Aside]]:
+    """(what `versions` finds, what the branches have of the path beside it, by epoch). NothingThere when it never was
+    anywhere."""
+
+    def read() -> tuple[list[Version], list[Aside]]:
+        found = _along(session, stream, path, follow, None)
+        sides = [_beside(session, stream, path, follow, branch) for branch in branches(session, stream)]
+        told = [side for side in sides if side.versions or side.damaged]
+        if not found and not any(side.versions for side in told):
+            raise _never(session, stream, path)
+        return found, told
+
+    return session.reading(read)
+
+
+def _never(session: Session, stream: str, path: bytes) -> NothingThere:
+    if not points(session, stream, limit=1):
+        return NothingThere("there is no recovery point yet", hint="the baseline has not ended: see `bcsctl status`")
+    text = path.decode("utf-8", "backslashreplace")
+    return NothingThere(f"there never was a {text} at any recovery point", hint="`bcsctl search` finds names")
+
+
+def _beside(session: Session, stream: str, path: bytes, follow: bool, branch: Branch) -> Aside:
+    try:
+        return Aside(branch, tuple(_along(session, stream, path, follow, branch)))
+    except Damaged as error:
+        return Aside(branch, (), error.message)
+
+
+def _along(session: Session, stream: str, path: bytes, follow: bool, branch: Branch | None) -> list[Version]:
+    """The versions along the current lineage, or what a branch has beside it."""
+    epoch, after = (branch.epoch, branch.after) if branch else (None, 0)
+    kept = points(session, stream, epoch=epoch)
+    if not kept:
+        return []
+    events = whole_line(session, stream, kept[-1].position)
+    if not is_covered(session, stream, kept[-1].position):
+        [(count,)] = session.rows(f"SELECT count(DISTINCT lsn) FROM {events}")
+        if count != kept[-1].position.lsn:
+            raise incomplete(session, stream, kept[-1].position, events, 0)
+    contents = Contents(DataReader(session.journal), stream)
+    reads = _Reads(session, stream, events, table_of(session, stream, epoch), contents, after)
+    found = _at_path(reads, kept, b"/" + path.strip(b"/"))
+    return _with_restorers(session, stream, _with_past(reads, kept, found) if follow else found)
 
 
 def _at_path(reads: _Reads, kept: Sequence[Point], path: bytes) -> list[Version]:
@@ -202,8 +245,9 @@ def _versions(reads: _Reads, kept: Sequence[Point], stays: Sequence[_Stay]) -> l
         inside = changed[bisect_left(changed, stay.first) : bisect_right(changed, lsns[min(end, len(lsns) - 1)])]
         looks.update((first, end, *(bisect_left(lsns, lsn) for lsn in inside)))
     found: list[Version] = []
-    before = _Held()
-    for index in sorted(look for look in looks if look < len(kept)):
+    begin = bisect_right(lsns, reads.after)
+    before = _held(stays, histories, lsns[begin - 1] if begin else 0)
+    for index in sorted(look for look in looks if begin <= look < len(kept)):
         now = _held(stays, histories, lsns[index])
         last = lsns[index - 1] if index else 0
         if index and _same_content(reads, kept[index - 1].position, before, kept[index].position, now):

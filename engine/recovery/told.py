@@ -6,17 +6,11 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.model.points import Point, unseen_json
+from engine.model.points import point_json as point_json
 from engine.model.times import format_time
 from engine.query.unreadable import Stale
 from engine.recovery.restoring import BYTES_A_SECOND, Outcome, Prepared
 from engine.tree.paths import failures_json, path_json
-
-
-def point_json(point: Point) -> dict[str, str]:
-    """Which point answers: its name, its time, its class; and since when nobody has watched, while nobody does."""
-    named = {"point": str(point.position), "at": format_time(point.at), "class": point.point_class}
-    return named | unseen_json(point)
 
 
 def plan_json(prepared: Prepared, target: bytes, data: int | None = None) -> dict[str, Any]:

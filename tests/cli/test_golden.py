@@ -8,21 +8,23 @@ from typing import Any
 
 from bcsctl.commands import check, diff, history, log, ls, plan, points, query, search
 from bcsctl.entries import when
-from bcsctl.output import fail
+from bcsctl.output import fail, tell
 from bcsctl.restoring import view as restore_view
 from engine.journal.findings import Affected, CheckError, Report
 from engine.model.errors import NothingThere, PolicyInvalid
 from engine.model.events import Inode
 from engine.model.ids import Address, Position
+from engine.model.lineage import Beside
 from engine.model.points import Gap, Point
 from engine.model.policy.resolved import PolicySet
 from engine.plan.actions import Action, Change
 from engine.plan.reconcile import Guard, Plan
 from engine.plan.restore import Made, RestorePlan
+from engine.query.branches import Branch
 from engine.query.diff import Change as Difference
 from engine.query.search import Hit
 from engine.query.streams import StreamInfo
-from engine.query.timeline import Version
+from engine.query.timeline import Aside, Version
 from engine.query.tree import Entry
 from engine.recovery import told
 from engine.recovery.restore import Restored
@@ -35,6 +37,7 @@ NOON = 1_795_348_800_000_000
 """2026-11-22T12:00:00Z"""
 SECOND = 1_000_000
 POINT = Point(Position(1, 1234), NOON, NOON + 5000, "quiet")
+BESIDE = Beside(Position(1, 1200), "recovery 5f3a9c01aa17")
 NOBODY = 4_000_001
 """A user and group id that no machine has a name for."""
 
@@ -50,7 +53,12 @@ def test_points(golden: Golden) -> None:
         Gap(NOON - 50 * SECOND, NOON - 10 * SECOND, "the agent was not running"),
         Gap(NOON - SECOND // 2, None, "the queue overflowed"),
     ]
-    points.render(found, gaps, 250, NOON)
+    points.render(found, [(gap, None) for gap in gaps], 250, NOON)
+    points.render([replace(found[1], beside=BESIDE), found[3]], [(gaps[0], BESIDE)], 2, NOON)
+    last = Point(Position(1, 1290), NOON - 30 * SECOND, NOON, "quiet")
+    branch = Branch(1, BESIDE, 1200, (found[1], last), (gaps[0],))
+    tell(points.branch_line(branch, branch, listed=True))
+    tell(points.branch_line(branch, replace(branch, points=(last,)), listed=False))
     golden("points")
 
 
@@ -206,6 +214,9 @@ def test_log(golden: Golden) -> None:
     ]
     log.render(found[:2], 2, "finance/sf-db1/files")
     log.render(found, 7, "finance/sf-db1/files")
+    branch = Branch(1, BESIDE, 10, (POINT,), ())
+    log.render_aside(Aside(branch, tuple(found[1:3])), "finance/sf-db1/files", 1)
+    log.render_aside(Aside(branch, (), "events 12 to 15 are missing"), "finance/sf-db1/files", None)
     golden("log")
 
 
@@ -217,4 +228,5 @@ def test_search(golden: Golden) -> None:
         Hit(address, "s", b"/srv/caf\xe9", 6, "d", 0o755, 0, NOON * 1000, *times, gone=True),
     ]
     search.render(found, 2)
+    search.render([found[0], replace(found[0], gone=True, beside=BESIDE), replace(found[0], beside=BESIDE)], 5)
     golden("search")

@@ -93,6 +93,7 @@ def test_a_silent_agent_is_an_open_gap(run: Run, node: Site, tmp_path: Path) -> 
     assert run("cat", f"{address}:/x", "--at", "-10s", "--json").json["error"]["details"] == {
         "before": {"point": point, "at": format_time(at)},
         "after": None,
+        "command": f"bcsctl cat {address}:/x --at point:{point}",
     }
     refused = run("restore", address, "--at", "-10s", "--to", tmp_path / "back")
     assert refused.code == 5

@@ -196,7 +196,8 @@ class Watch:
         """Gaps that came and went between two looks. Those that were open at a look are told of as such."""
         notices = []
         for address, source in self._parts.desired.sources.items():
-            count = self._parts.facts.stored(source["stream"], now, delays=False).gaps
+            stored = self._parts.facts.stored(source["stream"], now, delays=False)
+            count = stored.gaps + stored.gaps_beside
             gap = self._parts.facts.gap_last(source["stream"])
             if gap is not None and count > self._gaps.get(address, 0) and f"{GAP} {address}" not in self._standing:
                 since, until, reason = gap

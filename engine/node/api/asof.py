@@ -16,7 +16,7 @@ from starlette.routing import Route
 from engine.journal.open import seen_by
 from engine.journal.seen import Seen, groups
 from engine.model.errors import NothingThere, Refused, UsageError
-from engine.model.points import Point, parse_moment
+from engine.model.points import Point, beside_json, parse_moment
 from engine.model.policy.retention import Tiers
 from engine.model.times import format_time
 from engine.node.api.web import Answer, answering
@@ -80,6 +80,7 @@ def routes(parts: Parts) -> list[Route]:
         return {
             "point": str(at.position),
             "at": format_time(at.at),
+            **beside_json(at.beside),
             "entries": [
                 {
                     "path": entry.path.decode("utf-8", "surrogateescape"),

@@ -89,7 +89,8 @@ def _source(families: Families, row: _Row) -> None:
         ("bcs_source_protected", row["protected"] in SAFE),
         ("bcs_source_synced", row["synced"] == "synced"),
         ("bcs_source_rpo_seconds", row["rpo_target_seconds"]),
-        ("bcs_source_gaps_total", row["gaps"] - (row["gap_open_since"] is not None)),  # an open one is not counted yet
+        # An open one is not counted yet; one that a recovery has left beside the history still is.
+        ("bcs_source_gaps_total", row["gaps"] + row["gaps_beside"] - (row["gap_open_since"] is not None)),
         ("bcs_source_gap_open", row["gap_open_since"] is not None),
         ("bcs_source_pending_changes", row["pending"]),
         ("bcs_source_unreadable_paths", row["unreadable"]),

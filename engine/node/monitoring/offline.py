@@ -13,6 +13,7 @@ from engine.node.monitoring.hosts import host_status
 from engine.node.monitoring.status import Stored, source_status
 from engine.node.monitoring.summary import answer, host_of, summary
 from engine.query import points
+from engine.query.branches import gap_counts
 from engine.query.changed import last_change_at
 from engine.query.session import Session
 
@@ -57,7 +58,7 @@ def _stored(session: Session, stream: str) -> Stored:
     """What the journal has of a stream; nothing when it can't be read, since then nothing is protected."""
     try:
         newest = points.points(session, stream, limit=1)
-        count = len(points.gaps(session, stream))
+        count, beside = gap_counts(session, stream)
         changed_at = last_change_at(session, stream)
         known = recover(session.journal).streams.get(stream)
         head = known.current if known else None
@@ -65,6 +66,7 @@ def _stored(session: Session, stream: str) -> Stored:
         return Stored()
     through = head.through_at if head else None
     if not newest:
-        return Stored(through_at=through, gaps=count, heard_at=through)
+        return Stored(through_at=through, gaps=count, heard_at=through, gaps_beside=beside)
     heard_at = max(through or 0, newest[-1].at)
-    return Stored(str(newest[-1].position), newest[-1].at, through, changed_at, count, heard_at=heard_at)
+    point, at = str(newest[-1].position), newest[-1].at
+    return Stored(point, at, through, changed_at, count, heard_at=heard_at, gaps_beside=beside)

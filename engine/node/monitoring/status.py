@@ -55,7 +55,7 @@ class Stored:
 
     `delays_ms` are those between a change being seen on its host and being durable here. `heard_at` is the last sign
     of the source's agent that the journal holds, for a node that has not heard of it since it started. `traffic` holds
-    counts of bytes by name.
+    counts of bytes by name. `gaps_beside` are those of what the history has left (engine.query.branches).
     """
 
     point: str | None = None
@@ -66,6 +66,7 @@ class Stored:
     delays_ms: Sequence[float] = ()
     heard_at: int | None = None
     traffic: Mapping[str, int] = field(default_factory=dict)
+    gaps_beside: int = 0
 
 
 WAITING = ("spool_bytes", "pending_big_files", "pending_big_bytes")
@@ -122,6 +123,7 @@ def source_status(
         "lag_seconds": round(lag / 1e6, 3) if lag is not None else None,
         "rpo_target_seconds": rpo / 1e6,
         "gaps": stored.gaps + (1 if open_gap else 0),
+        "gaps_beside": stored.gaps_beside,
         "gap_open_since": _time(open_gap),
         "gap_open_reason": body.get("gap_reason", "") if open_gap else "",
         "pending": body.get("pending", 0),

@@ -6,6 +6,7 @@ from engine.journal import epochs
 from engine.journal.commit import Committer
 from engine.journal.open import Journal
 from engine.model.ids import Position
+from engine.model.lineage import Beside
 from engine.node.forks import cause_of, recovery_at
 from engine.query import points
 from engine.query.branches import branches
@@ -38,7 +39,8 @@ def test_history_goes_on_from_an_older_point(journal: Journal, committer: Commit
     with Session(journal) as session:
         assert [point.position for point in points.points(session, writer.stream)] == [first, new]
         [branch] = branches(session, writer.stream)
-        assert (branch.epoch, branch.left, branch.count, branch.last.position) == (1, first, 2, late)
+        assert (branch.epoch, branch.beside) == (1, Beside(first, "recovery x"))
+        assert [point.position for point in branch.points] == [last, late]
         assert last in [point.position for point in points.points(session, writer.stream, epoch=1)]
         _, told = content(session, journal, info(journal, writer.stream), last, b"/two")
         assert b"".join(told) == b"two"
@@ -55,7 +57,7 @@ def test_each_branch_names_the_recovery_that_left_it(journal: Journal, committer
     writer.open(None)
     writer.commit(file_of(b"four", b"four", 4))
     with Session(journal) as session:
-        told = [(branch.epoch, branch.cause) for branch in branches(session, writer.stream)]
+        told = [(branch.epoch, branch.beside.cause) for branch in branches(session, writer.stream)]
     assert told == [(1, "recovery x"), (2, "recovery y")]
 
 

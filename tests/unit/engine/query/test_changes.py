@@ -10,8 +10,8 @@ import pytest
 from engine.model.errors import Damaged, NothingThere
 from engine.model.events import DataRef, Dentry, Event, Extent, Inode, Mark, Record
 from engine.model.ids import Address, Position
-from engine.model.lineage import Epoch, Span
-from engine.query.diff import common_lsn, diff
+from engine.model.lineage import Epoch, Span, common_lsn
+from engine.query.diff import diff
 from engine.query.session import Session
 from engine.query.timeline import versions
 
