@@ -6,13 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.fill.base import FILLING, PRE_ACCESS, Recipe
-from engine.fill.kept import documents
-from engine.fill.kept.documents import State
+from tests.filling import ID, note_filling
 
 from .conftest import ADDRESS, PlainSite, Run
-
-ID = "0123456789ab"
 
 
 @pytest.fixture
@@ -22,15 +18,7 @@ def home(site: PlainSite, tmp_path: Path) -> Path:
     site.copy(home)
     back.mkdir()
     (back / "a.txt").write_text("not all of it yet")
-    place = documents.place_of(home, ID)
-    place.path.mkdir(parents=True)
-    recipe = Recipe(
-        id=ID, address=ADDRESS, stream="s", position="1.9", point_at=0, point_class="quiet", base="/data",
-        dir=str(back), hidden=f"{back}/.bcs-{ID}", made_dir=True, lasting=True, mechanism=PRE_ACCESS, by="a",
-        begun_at=0, boot="b", files=1, bytes=1, rate_bytes=0, away_seconds=1.0, module="none", supply={},
-    )  # fmt: skip
-    documents.write_recipe(place, recipe)
-    documents.write_state(place, State(FILLING, guard="boot:1:1"))
+    note_filling(home, back)
     return home
 
 

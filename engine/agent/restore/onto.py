@@ -23,6 +23,7 @@ from engine.agent.restore.readback import content_differences
 from engine.agent.restore.receive import LISTED, MADE_UP, Node, read_nodes, rows_of
 from engine.agent.restore.restoring import REPLANNED, Run
 from engine.agent.restore.state import State
+from engine.fill.life.recoveries import refuse_filling
 from engine.model.errors import BcsError, Refused
 from engine.model.events import DIRECTORY, ROOT_ID, Inode
 from engine.plan.restore import Made, RestorePlan
@@ -85,8 +86,10 @@ class Onto(Run):
             os.close(held.fd)
 
     def _refuse(self, real: bytes, standing: Standing) -> None:
+        how, home = self._job.how, self._job.home
+        if home is not None and not how.get("overwrite"):
+            refuse_filling(home, os.fsdecode(real))
         refuse_cut_off(Path(os.fsdecode(real)))
-        how = self._job.how
         refuse(
             Path(os.fsdecode(self._job.target)),
             standing,

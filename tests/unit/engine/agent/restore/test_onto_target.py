@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from engine.recovery.restoring import pieces_of, prepare_for
 from engine.recovery.sending import TARGET, Sending
 from engine.store.local import LocalStore
 from engine.wire.batch import Batch, BatchBuilder, decode
+from tests.filling import ID, note_filling
 
 STEPS = ("mkdir", "link", "rename", "symlink", "open", "chmod", "utime", "unlink", "ftruncate", "rmdir")
 MTIME = 1_600_000_000_000_000_007
@@ -187,6 +189,13 @@ def test_what_is_in_the_way_is_refused_and_nothing_is_asked_for(
             run(node, job(target, **how), kind)
         assert refused.value.details["conflicts_count"] == 2
     assert contents(target) == before and node.asked == [] and not (target.parent / "state.json").exists()
+
+
+def test_a_tree_that_is_being_filled_is_named(sending: Sending, target: Path, tmp_path: Path) -> None:
+    note_filling(tmp_path / "home", target)
+    for kind in (Onto, Look):
+        with pytest.raises(Refused, match=f"recovery {ID} fills"):
+            run(Node(sending), replace(job(target), home=tmp_path / "home"), kind)
 
 
 def test_damage_leaves_what_stands_there(sending: Sending, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
