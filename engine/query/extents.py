@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from engine.model.events import DataRef
 from engine.model.extents import Piece
@@ -49,13 +48,18 @@ def pieces(
 ) -> dict[int, list[Piece]]:
     """The pieces of each file, in order of offset. Files without bytes are there if they were asked for."""
     wanted = None if file_ids is None else sorted(set(file_ids))
-    table = extent_table(session, stream, position, wanted)
     found: dict[int, list[Piece]] = {} if wanted is None else {file_id: [] for file_id in wanted}
-    columns = [table.column(name).to_pylist() for name in PIECES.names]
+    if wanted == []:
+        return found
+    table = _found(session, stream, position, wanted)
+    if any(count > 1 for count in table["crowd"].to_pylist()):
+        table = _seen(table)
+    columns = [table[name].to_pylist() for name in PIECES.names]
     rows = zip(*columns, strict=True)
     for file_id, offset, length, pack, frame, frame_bytes, data_skip, skip, extent_length, digest in rows:
-        data = DataRef(pack, frame, frame_bytes, data_skip)
-        found.setdefault(file_id, []).append(Piece(offset, length, data, skip, extent_length, digest))
+        if pack is not None:
+            data = DataRef(pack, frame, frame_bytes, data_skip)
+            found.setdefault(file_id, []).append(Piece(offset, length, data, skip, extent_length, digest))
     return found
 
 
@@ -64,12 +68,7 @@ def extent_table(session: Session, stream: str, position: Position, file_ids: It
     wanted = None if file_ids is None else sorted(set(file_ids))
     if wanted == []:
         return PIECES.empty_table()
-    table = _found(session, stream, position, wanted)
-    alone = pc.equal(table["crowd"], 1)
-    simple = _as_pieces(table.filter(pc.and_(alone, pc.is_valid(table["pack"]))))
-    crowded = table.filter(pc.invert(alone))
-    found = pa.concat_tables([simple, _overlaid(crowded)]) if crowded.num_rows else simple
-    return found.sort_by([("file_id", "ascending"), ("offset", "ascending")])
+    return _seen(_found(session, stream, position, wanted))
 
 
 def layers(
@@ -85,6 +84,8 @@ def layers(
     wanted = None if file_ids is None else sorted(set(file_ids))
     if wanted == []:
         return LAYERS.empty_table()
+    import pyarrow.compute as pc
+
     table = _found(session, stream, position, wanted)
     few = pc.less_equal(table["crowd"], most)
     kept = table.filter(pc.and_(few, pc.or_(pc.greater(table["crowd"], 1), pc.is_valid(table["pack"]))))
@@ -97,7 +98,8 @@ def layers(
 
 
 def _found(session: Session, stream: str, position: Position, wanted: list[int] | None) -> pa.Table:
-    """The answer of extents.sql."""
+    """The answer of extents.sql. Who can do with its columns as they are need not wait for pyarrow.compute: importing
+    that takes longer than finding the pieces of a few files."""
 
     def read() -> pa.Table:
         as_of = asof.as_of(session, stream, position)
@@ -115,11 +117,21 @@ def _found(session: Session, stream: str, position: Position, wanted: list[int] 
     return session.reading(read)
 
 
+def _seen(table: pa.Table) -> pa.Table:
+    """The pieces among the answer of extents.sql, in the form of PIECES."""
+    import pyarrow.compute as pc
+
+    alone = pc.equal(table["crowd"], 1)
+    simple = _as_pieces(table.filter(pc.and_(alone, pc.is_valid(table["pack"]))))
+    crowded = table.filter(pc.invert(alone))
+    if not crowded.num_rows:
+        return simple  # by file_id and offset, as it was answered
+    found = pa.concat_tables([simple, _overlaid(crowded)])
+    return found.sort_by([("file_id", "ascending"), ("offset", "ascending")])
+
+
 def _as_pieces(table: pa.Table) -> pa.Table:
-    length = pc.subtract(table["ends"], table["offset"])
-    skip = pa.repeat(pa.scalar(0, pa.int64()), table.num_rows)
-    columns = {**{name: table[name] for name in PIECES.names if name in table.column_names}, "length": length}
-    return pa.table([{**columns, "skip": skip}[name] for name in PIECES.names], names=PIECES.names).cast(PIECES)
+    return table.select(PIECES.names).cast(PIECES)
 
 
 def _as_layers(pieces: pa.Table, lsn: pa.Array | pa.ChunkedArray, island: pa.Array | pa.ChunkedArray) -> pa.Table:
@@ -128,6 +140,8 @@ def _as_layers(pieces: pa.Table, lsn: pa.Array | pa.ChunkedArray, island: pa.Arr
 
 def _overlaid(table: pa.Table) -> pa.Table:
     """The pieces of extents that overlap others."""
+    import pyarrow.compute as pc
+
     table = table.sort_by([("file_id", "ascending"), ("island", "ascending"), ("offset", "ascending")])
     files, islands = table["file_id"].to_pylist(), table["island"].to_pylist()
     cuts = list(zip(table["offset"].to_pylist(), table["ends"].to_pylist(), table["lsn"].to_pylist(), strict=True))
