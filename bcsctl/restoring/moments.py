@@ -20,8 +20,8 @@ def of_all(error: NothingThere, missing: Lacking, count: int, lacking: Callable[
     if not any(_beside(each, side) for each in missing.values() for side in ("before", "after")):
         return error  # it is not the moment that is wrong
     partial = "; --partial goes on without them" if len(missing) < count else ""
-    for side, farthest in (("before", min), ("after", max)):
-        at = _common(missing, side, farthest, lacking)
+    for side, nearest in (("before", max), ("after", min)):
+        at = _common(missing, side, nearest, lacking)
         command = with_moment(at) if at else ""
         if command:
             hint = f"all of them have a point at {at}: `{command}` works{partial}"
@@ -31,14 +31,14 @@ def of_all(error: NothingThere, missing: Lacking, count: int, lacking: Callable[
 
 
 def _common(
-    missing: Lacking, side: str, farthest: Callable[[list[int]], int], lacking: Callable[[str], Lacking]
+    missing: Lacking, side: str, nearest: Callable[[list[int]], int], lacking: Callable[[str], Lacking]
 ) -> str | None:
     """The moment on one side at which no source lacks a point; None where some have none on that side."""
     for _ in range(ROUNDS):
         near = [_beside(each, side) for each in missing.values()]
         if None in near:
             return None
-        at = format_time(farthest([each for each in near if each is not None]))
+        at = format_time(nearest([each for each in near if each is not None]))
         missing = lacking(at)
         if not missing:
             return at

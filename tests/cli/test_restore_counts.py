@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bcsctl.restoring import moments
 from engine.env.clock import SYSTEM
 from engine.journal.commit import Committer
 from engine.journal.open import open_local
+from engine.model.errors import NothingThere
 from engine.model.ids import Address, stream_id
 from engine.wire.batch import NO_HASH, BatchBuilder
 
@@ -44,6 +47,26 @@ def home(site: PlainSite, tmp_path: Path) -> Path:
 def ends(home: Path, what: str) -> list[dict[str, Any]]:
     lines = (home / "audit" / "pending.jsonl").read_text().splitlines()
     return [act["details"] for act in map(json.loads, lines) if act["what"] == what]
+
+
+@pytest.mark.parametrize("at", ["2999-01-01T00:00:00Z", "-59m"])
+def test_a_group_names_a_moment_that_all_of_it_has(run: Run, home: Path, tmp_path: Path, at: str) -> None:
+    """One lies after both, at the other the second source had not begun: the nearest point of one may be of no use."""
+    asked = ("restore", "docs", "--at", at, "--to", tmp_path / "back dir", "--json")
+    error = run(*asked, home=home).json["error"]
+    command = error["details"]["command"]
+    assert f"`{command}` works" in error["hint"] and ("--partial" in error["hint"]) is (at == "-59m")
+    done = run(*shlex.split(command)[1:], "--json", home=home)
+    assert done.code == 0 and len(done.json["sources"]) == 2
+
+
+def test_a_group_without_a_common_moment_says_so() -> None:
+    near = {"before": None, "after": {"point": "1.1", "at": "2026-11-22T10:00:00Z"}}
+    missing = {SPARSE: NothingThere("before the first", details=near)}
+    refused = moments.of_all(NothingThere("1 of 2"), missing, 2, lambda at: missing)
+    assert "no moment near it" in refused.hint and "--partial" in refused.hint and "command" not in refused.details
+    unknown = NothingThere("no mark is named 'x'", hint="marks there are: y")
+    assert moments.of_all(unknown, {SPARSE: unknown}, 2, lambda at: {}) is unknown
 
 
 def test_each_source_of_a_tar_stream_has_its_own_numbers(run: Run, home: Path) -> None:
