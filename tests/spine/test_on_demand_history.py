@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from engine.fill.base import LIVING
-from engine.fill.kept import documents
+from engine.fill.base import BLOCK_BYTES, LIVING
+from engine.fill.kept import documents, map, table
 from engine.fill.life.recoveries import revive
 from tests import plug
 from tests.embedded import Site
@@ -89,6 +89,17 @@ def captured(site: Site, path: Path, content: bytes) -> None:
 def state(site: Site) -> str:
     [place] = documents.places(site.home)
     return documents.read_state(place).state
+
+
+def cold_bytes(site: Site) -> int:
+    """What is not filled of the only recovery, holes with it."""
+    [place] = documents.places(site.home)
+    known = map.Map(place.map)
+    try:
+        ranges = [(file.first_block, file.first_block + file.blocks) for file in table.read(place.files)]
+        return sum(known.count_cold(*each) for each in ranges) * BLOCK_BYTES
+    finally:
+        known.close()
 
 
 def restored(site: Site, folder: str, at: str = "latest") -> Any:
@@ -186,6 +197,7 @@ def test_the_plug_is_pulled_in_the_middle(site: Site, mechanism: str) -> None:
     captured(site, source / "dir" / "f11", b"while nobody captured")
     write_some(site, b"second")
     assert sent(site) < 200_000, "something cold was sent"
+    assert cold_bytes(site) > BIG * 2 // 3, "capture had it filled"
     wanted = expected(whole, big, b"second") | {b"dir/f11": b"while nobody captured"}
 
     site.kill("agent")

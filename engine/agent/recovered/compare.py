@@ -6,6 +6,7 @@ cut took away is a hole to the byte: the rest of a cold block is what the journa
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from engine.agent.capture.content import BLOCK_BYTES, CHUNK_BLOCKS, CHUNK_BYTES, DIGEST_BYTES, END_OF_FILES, Content
@@ -35,7 +36,10 @@ def compare(
     anywhere = ranges is None or size_known == UNKNOWN_SIZE
     runs = [(0, -(-size // BLOCK_BYTES))] if anywhere else touched_blocks(ranges or [], size, size_known)
     data = data_ranges(fd, size) if anywhere else [(0, size)]
-    for chunk, within in _chunks(without(runs, cold.cold_runs(file))):
+    still_cold = cold.cold_runs(file)
+    if still_cold:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)  # what is read ahead behind a mount is filled: nobody asked
+    for chunk, within in _chunks(without(runs, still_cold)):
         start = chunk * CHUNK_BYTES
         length = min(CHUNK_BYTES, size - start)
         count = -(-length // BLOCK_BYTES)
