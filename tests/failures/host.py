@@ -23,10 +23,13 @@ from fake_node import FakeNode
 from node_server import served
 
 from engine.model.events import Mark
+from tests.plug import stands_still, stop
 
 ROOT = Path(__file__).parents[2]
 CRASHED = 137
 SMALL = {"batch_events": 40, "segment_bytes": 1_000}
+CLOCKS_APART = 1_000_000
+"""Microseconds: a host's site time may be off by half of what an answer of its node takes."""
 
 
 class Host:
@@ -64,6 +67,11 @@ class Host:
     def living(self) -> subprocess.Popen[bytes]:
         assert self.process is not None
         return self.process
+
+    def stand_still(self) -> None:
+        """SIGSTOP; returns when no thread of the agent reads any more. SIGCONT ends it."""
+        stop({self.living.pid})
+        self.wait(lambda: stands_still(self.living.pid), "the agent to stand still")
 
     def kill(self) -> None:
         """kill -9."""
@@ -130,6 +138,10 @@ class Host:
 
         self.wait(well, "a report that all is well", seconds)
         return self.reported()
+
+    def wait_for_clocks(self, since: int) -> None:
+        """Until whoever took now for then would be found out, however far the clocks are apart."""
+        self.wait(lambda: site_now() > since + 2 * CLOCKS_APART, "time to pass")
 
     def gaps(self) -> list[Mark]:
         return self.node.marks_of("gap")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from pathlib import Path
 from typing import Any
 
 from tests.failures.host import a_host
-
-LATE_SECONDS = 1.5
 
 
 def test_nothing_is_pending_once_all_is_acknowledged(tmp_path: Path) -> None:
@@ -18,17 +16,18 @@ def test_nothing_is_pending_once_all_is_acknowledged(tmp_path: Path) -> None:
         host.settle()
         host.protected()
         take = host.node.send
-        taken: list[float] = []
+        answers, taken = threading.Event(), threading.Event()
 
         def late(*arguments: Any) -> None:
-            time.sleep(LATE_SECONDS)
+            assert answers.wait(120)
             take(*arguments)
-            taken.append(time.monotonic())
+            taken.set()
 
         host.node.send = late  # type: ignore[method-assign]
         (host.tree / "f").write_text("1")
         host.wait(lambda: host.reported()["pending"] > 0, "what waits to be shown")
-        host.wait(lambda: taken, "the node to take it")
+        answers.set()
+        host.wait(taken.is_set, "the node to take it")
         host.wait(lambda: host.reported()["pending"] == 0, "that nothing waits to be shown")
         row = host.reported()
         host.wait(lambda: host.reported()["through_at"] > row["through_at"], "an idle source to be complete")

@@ -109,7 +109,7 @@ def test_while_the_agent_stands_still(tmp_path: Path) -> None:
         assert host.protected()["mechanism"] == "fanotify"
 
         def stopped() -> None:
-            host.living.send_signal(signal.SIGSTOP)
+            host.stand_still()
             time.sleep(STOPPED_SECONDS)
             host.living.send_signal(signal.SIGCONT)
 

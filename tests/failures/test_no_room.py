@@ -131,12 +131,19 @@ def test_others_take_all_the_room_of_the_agent(tmp_path: Path) -> None:
         failing(host, "")
         # An agent that starts now can't even open its record; nor does it lose it.
         host.kill()
+        log = host.base / "agent.log"
+        said = log.stat().st_size
         host.start()
-        time.sleep(1.0)
+        host.wait(lambda: host.living.poll() is not None or log.stat().st_size > said, "the agent to find no room")
         (host.tree / "f1").unlink()
         (home / "of others").unlink()
-        if host.living.poll() is not None:
-            host.start()  # as its unit would
+
+        def all_there() -> bool:
+            if host.living.poll() is not None:
+                host.start()  # as its unit would
+            return not host.differing()
+
+        host.wait(all_there, "the agent to go on")
         host.settle()
         host.protected()
         host.check()

@@ -1,4 +1,7 @@
-"""A real node that stands still, dies, or has no room, while files change: it acknowledges what it has and no more."""
+"""A real node that stands still, dies, or has no room, while files change: it acknowledges what it has and no more.
+
+BCS_AWAY_SECONDS says for how long it does either: 150 for minutes.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import signal
 import time
 from pathlib import Path
 
+from engine.agent.status.asking import state_of
 from engine.model.times import format_time, parse_time
 from engine.tree.compare import compare
 from tests.embedded import Site
@@ -14,6 +18,9 @@ from tests.failures.test_no_room import Application, fill
 from tests.mounts import mounted
 
 ADDRESS = "failures/localhost/files"
+AWAY_SECONDS = float(os.environ.get("BCS_AWAY_SECONDS", "3"))
+PASSES = 2
+"""The first that ends after a moment may have begun before it; one more, as the clocks are not quite the same."""
 
 
 def protected_tree(base: Path, site: Site) -> Path:
@@ -38,6 +45,19 @@ def settled(site: Site) -> str:
     return str(site.source(ADDRESS)["point"])
 
 
+def looked_at(site: Site, at: int) -> None:
+    """Wait for passes of the agent, which asks no node for them, until one began after `at`; something changes all the
+    time, and each pass begins when the one before has ended."""
+    ends: set[int] = set()
+
+    def passed() -> bool:
+        [source] = state_of(site.home)["sources"]
+        ends.update([source["last_change_at"]] if (source["last_change_at"] or 0) > at else [])
+        return len(ends) > PASSES
+
+    site.wait(passed, 120, "the agent to look")
+
+
 def same(site: Site, tree: Path, out: Path) -> None:
     """What is restored equals the disk."""
     site.run("restore", ADDRESS, "--to", str(out))
@@ -51,22 +71,23 @@ def test_a_node_that_is_away_for_a_while(tmp_path: Path) -> None:
         assert site.node is not None
         with Application(tree) as application:
             site.node.send_signal(signal.SIGSTOP)
-            time.sleep(3)
+            time.sleep(AWAY_SECONDS)
             (tree / "while it stood").write_text("1")
+            looked_at(site, time.time_ns() // 1000)
             asked = time.time_ns() // 1000
-            time.sleep(0.3)
+            time.sleep(1)
             (tree / "while it stood").write_text("2")
             site.node.send_signal(signal.SIGCONT)
             site.wait(lambda: bool(site.source(ADDRESS)["through_at"]), 120, "the node to answer")
             site.kill("node")
-            time.sleep(2)
+            time.sleep(AWAY_SECONDS)
             site.start_node()
             time.sleep(0.5)
         assert not application.errors
         assert not application.waited(), "for the node"
         settled(site)
         same(site, tree, tmp_path / "out")
-        was = site.run("cat", f"{ADDRESS}:{tree}/while it stood", "--at", format_time(asked + 200_000)).stdout
+        was = site.run("cat", f"{ADDRESS}:{tree}/while it stood", "--at", format_time(asked + 500_000)).stdout
         assert was == b"1", "a moment in which the node stood still is not to be had"
         assert site.json("points", ADDRESS)["gaps"] == []
 
