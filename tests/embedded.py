@@ -63,7 +63,7 @@ class Site:
         """Start a node and wait until it answers."""
         ensure_master_key(self.home)
         self.node = self._spawn(["-m", "bcsctl", "serve", "--role", "node"], "node.log")
-        self.wait(lambda: self._answers(), 30, "the node to answer")
+        self.wait(lambda: self._answers(), 120, "the node to answer")
 
     def start_agent(self) -> None:
         command = [

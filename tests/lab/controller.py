@@ -69,7 +69,9 @@ class Controller:
         self, argv: Sequence[str | Path], *, environment: Mapping[str, str] | None = None, **options: Any
     ) -> subprocess.Popen[str]:
         """Start a command and don't wait."""
-        return subprocess.Popen(self.inside(argv), text=True, env=self.environment(environment), **options)
+        return subprocess.Popen(
+            self.inside(argv), errors="backslashreplace", env=self.environment(environment), **options
+        )
 
     def connect(self, address: str, port: int, timeout_seconds: float = 120.0) -> socket.socket:
         """A connection from the lab's network, for this process. `address` is a number, not a name."""

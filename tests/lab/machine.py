@@ -186,7 +186,7 @@ class Machine:
 
     def popen(self, argv: Sequence[str], **options: object) -> subprocess.Popen[str]:
         """Start a command in the host and don't wait; it ends with the host at the latest."""
-        return subprocess.Popen(self.inside(argv), text=True, **options)  # type: ignore[call-overload,no-any-return]
+        return subprocess.Popen(self.inside(argv), errors="backslashreplace", **options)  # type: ignore[call-overload,no-any-return]
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
         """A file in the host, with its directories."""
@@ -261,12 +261,15 @@ def completed(
             input=stdin if stdin is not None else "",
             capture_output=True,
             text=True,
+            errors="backslashreplace",
             timeout=timeout_seconds,
             env=environment,
             cwd=cwd,
         )
     except subprocess.TimeoutExpired as error:
-        said = b"".join(part for part in (error.stdout, error.stderr) if isinstance(part, bytes)).decode()
+        said = b"".join(part for part in (error.stdout, error.stderr) if isinstance(part, bytes)).decode(
+            errors="replace"
+        )
         raise LabError(f"{' '.join(argv)} did not end in {timeout_seconds:g} s: {said[-3000:]}") from None
 
 

@@ -25,6 +25,7 @@ def sh(*argv: str | Path, stdin: str | None = None, timeout_seconds: float = 120
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="backslashreplace",
             timeout=timeout_seconds,
             env={**os.environ, "PATH": PATH},
         )

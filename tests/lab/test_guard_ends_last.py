@@ -31,9 +31,9 @@ for number in range(int(sys.argv[2]), {FILES}, 4):
     with open(f"{BACK}/many/{{number}}", "rb") as file:
         data = file.read(4096)
     log.write("zeros\\n" if data.count(0) else "right\\n")
-    time.sleep(0.02)
+    time.sleep(0.1)
 """
-"""Each file once: all that it reads is cold."""
+"""Each file once: all that it reads is cold. It takes minutes, longer than anybody looks at it."""
 
 
 @pytest.fixture(scope="module")

@@ -134,7 +134,7 @@ def test_a_tree_on_another_host(scene: Scene) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         reading.wait(3)
     spare.heal()
-    assert reading.communicate(timeout=60)[0].split()[0] == scene.sums(SOURCE, f"{TREE}/{files[5]}")[0]
+    assert reading.communicate(timeout=300)[0].split()[0] == scene.sums(SOURCE, f"{TREE}/{files[5]}")[0]
 
     spare.power_off()
     spare.power_on()

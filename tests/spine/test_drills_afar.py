@@ -21,7 +21,7 @@ from tests.spine.test_restore_afar import Hosts
 
 GROUP = "g"
 ADDRESS = f"{GROUP}/a/files"
-WAIT_SECONDS = 60
+WAIT_SECONDS = 180
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +218,7 @@ def test_an_agent_that_goes_ends_its_drill_and_clears_up(hosts: Hosts) -> None:
     apply(hosts, {"every": "1h", "host": "b", "restore": "-1s", "checks": [{"command": "exec sleep 4343"}]})
     hosts.site.wait(lambda: bool(sleeping("sleep 4343")), WAIT_SECONDS, "the command of a drill")
     hosts.agents["b"].terminate()
-    hosts.agents["b"].wait(20)
+    hosts.agents["b"].wait(120)
     assert sleeping("sleep 4343") == [] and left(hosts) == []
     hosts.start("b")
     assert "cut off" in settled(hosts, "failed")["reason"]

@@ -151,7 +151,7 @@ def test_who_is_killed_goes_on(scene: Scene) -> None:
     before = scene.tree()
     at = scene.changed(lambda source: [(source / f"f{number}").unlink() for number in range(60)])
     restore = scene.hosts.command("restore", ADDRESS, "--at", at, "--in-place", "--exact", "--verify")
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while len(list(scene.source.glob("f*"))) < 5:
         assert time.monotonic() < end and restore.poll() is None
     [pid] = scene.hosts.receivers("a")
@@ -168,17 +168,17 @@ def test_one_that_is_broken_off_ends_and_says_how_to_go_back(scene: Scene) -> No
     at = scene.changed(lambda source: [(source / f"f{number}").unlink() for number in range(60)])
     after = scene.tree()
     restore = scene.hosts.command("restore", ADDRESS, "--at", at, "--in-place", "--exact")
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while len(list(scene.source.glob("f*"))) < 5:
         assert time.monotonic() < end and restore.poll() is None
     restore.send_signal(signal.SIGINT)
-    _, said = restore.communicate(timeout=60)
+    _, said = restore.communicate(timeout=120)
     assert restore.returncode == 130
     [undo] = [line for line in said.decode().splitlines() if "not finished" in line]
     label = undo.split("--at mark:")[1].split()[0]
     last = [act["details"] for act in acts(scene.site.home) if act["what"] == "restore"][-1]
     assert (last["state"], last["verified"], last["undo"]) == ("cancelled", False, f"mark:{label}")
-    scene.site.wait(lambda: not scene.hosts.receivers("a"), 20, "the receiver to end")
+    scene.site.wait(lambda: not scene.hosts.receivers("a"), 120, "the receiver to end")
     scene.site.wait_protected(ADDRESS)
     assert scene.back(f"mark:{label}", "--exact")["verified"]
     assert differences(after, scene.tree()) == []

@@ -183,7 +183,7 @@ def test_a_node_that_stays_away_is_an_error_and_not_zeros(scene: Scene, mechanis
         (target / "dir/8/file").read_bytes()
     site.start_node()
     for name in ("dir/6/file", "dir/8/file"):
-        site.wait(lambda name=name: reads(target / name), 60, f"{name} to be read again")  # type: ignore[misc]
+        site.wait(lambda name=name: reads(target / name), 120, f"{name} to be read again")  # type: ignore[misc]
         assert sha(target / name) == sha(scene.source / name)
     site.json("recover", "finish", id)
     assert differences(walk(scene.source), walk(target)) == []

@@ -75,7 +75,7 @@ def test_each_source_on_its_own_host_under_one_order(hosts: Hosts, tmp_path: Pat
     assert f"order {told['order']}: " in listed and all(row["id"] in listed for row in told["sources"])
     paused = hosts.site.json("recover", "pause", told["order"][:8])
     assert paused["order"] == told["order"] and len(paused["recoveries"]) == 3
-    hosts.site.wait(lambda: {each["state"] for each in living(hosts)} == {"paused"}, 60, "all to be paused")
+    hosts.site.wait(lambda: {each["state"] for each in living(hosts)} == {"paused"}, 120, "all to be paused")
     refused = hosts.site.run("recover", "cancel", told["order"], check=False)
     assert refused.returncode == 2 and len(living(hosts)) == 3  # nobody can be asked
     finished = hosts.site.run("recover", "finish", told["order"]).stdout.decode()

@@ -53,7 +53,7 @@ def target(hosts: Hosts, tree: Path) -> Iterator[Path]:
 
 
 def answer(begun: subprocess.Popen[bytes]) -> tuple[int, dict[str, Any]]:
-    out, said = begun.communicate(timeout=90)
+    out, said = begun.communicate(timeout=120)
     assert out, said
     return begun.returncode, json.loads(out)
 
@@ -163,7 +163,7 @@ class Many:
         (self.target / "own").write_bytes(b"own")
 
     def staging(self) -> Path:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while not (found := list(self.target.glob(".bcs-restore-*"))):
             assert time.monotonic() < end
         return found[0]
@@ -184,9 +184,9 @@ def test_who_is_killed_goes_on_and_who_cancels_changes_nothing(many: Many) -> No
     restore = hosts.restore(target, "--overwrite")
     until_half_way(many.staging())
     restore.send_signal(signal.SIGINT)
-    restore.communicate(timeout=30)
+    restore.communicate(timeout=120)
     assert restore.returncode == 130
-    hosts.site.wait(lambda: not left_about(target), 20, "what was made beside to go")
+    hosts.site.wait(lambda: not left_about(target), 120, "what was made beside to go")
     assert {path.read_bytes() for path in target.glob("f*")} == {b"old"}
     restore = hosts.restore(target, "--overwrite", "--verify")
     until_half_way(many.staging())

@@ -101,7 +101,7 @@ def test_scratch_takes_the_place_of_a_live_source(site: Site) -> None:
     assert (Path(move["aside"]) / "mine").read_text() == "changed by mistake"
     (source / "after").write_text("after")
     site.wait(
-        lambda: site.run("cat", f"{address}:{source}/after", check=False).stdout == b"after", 60, "the write after"
+        lambda: site.run("cat", f"{address}:{source}/after", check=False).stdout == b"after", 120, "the write after"
     )
     assert site.run("cat", f"{address}:{source}/mine").stdout == b"one"
 

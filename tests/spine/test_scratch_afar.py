@@ -44,7 +44,7 @@ def made(hosts: Hosts, host: str = "b", *more: str) -> dict[str, Any]:
     told = ended(hosts.command("restore", ADDRESS, "--to", f"{host}:scratch", *more))
     scratch = dict(told["scratch"])
     assert told["verified"] and told["read_back"] and scratch["state"] == "restored"
-    hosts.site.wait(lambda: scratch["id"] in [row["id"] for row in listed(hosts)], 20, "the node to hear of it")
+    hosts.site.wait(lambda: scratch["id"] in [row["id"] for row in listed(hosts)], 120, "the node to hear of it")
     return scratch
 
 
@@ -73,7 +73,7 @@ def test_from_scratch_to_its_place(hosts: Hosts, tree: Path) -> None:
     assert (target / "plain").stat().st_ino == inode, "renamed, not copied"
     [move] = told["moves"]
     assert (Path(move["aside"]) / "live").read_bytes() == b"live" and differences(tree, target) == []
-    hosts.site.wait(lambda: listed(hosts) == [], 20, "it to be gone")
+    hosts.site.wait(lambda: listed(hosts) == [], 120, "it to be gone")
     mine = [act for act in acts(hosts.site.home) if act["details"].get("scratch") == scratch["id"]]
     ends = [(act["what"], act["details"]["state"]) for act in mine if "state" in act["details"]]
     assert ends == [("restore", "done"), ("scratch-check", "done"), ("promote", "failed"), ("promote", "done")]
@@ -95,7 +95,7 @@ def test_what_was_changed_there_is_found_and_not_promoted(hosts: Hosts) -> None:
     assert not (hosts.base / "no").exists()
     assert hosts.site.json("restore", "discard", scratch["id"])["host"] == "b"
     assert not Path(scratch["tree"]).parent.exists()
-    hosts.site.wait(lambda: listed(hosts) == [], 20, "it to be gone")
+    hosts.site.wait(lambda: listed(hosts) == [], 120, "it to be gone")
     assert refused(hosts, 5, "restore", "discard", scratch["id"])
 
 
@@ -147,7 +147,7 @@ def test_a_receiver_that_is_killed_goes_on_and_a_cancelled_one_leaves_nothing(tm
         folder = hosts.base / "home-b" / "scratch"
 
         def half_way() -> Path:
-            hosts.site.wait(lambda: list(folder.glob("*/tree")) != [], 60, "it to begin")
+            hosts.site.wait(lambda: list(folder.glob("*/tree")) != [], 120, "it to begin")
             [place] = folder.glob("*/tree")
             until_half_way(place)
             return place
@@ -155,8 +155,8 @@ def test_a_receiver_that_is_killed_goes_on_and_a_cancelled_one_leaves_nothing(tm
         restore = hosts.command("restore", ADDRESS, "--to", "b:scratch")
         half_way()
         restore.send_signal(signal.SIGINT)
-        restore.communicate(timeout=30)
-        hosts.site.wait(lambda: list(folder.iterdir()) == [], 20, "what was made to go")
+        restore.communicate(timeout=120)
+        hosts.site.wait(lambda: list(folder.iterdir()) == [], 120, "what was made to go")
         restore = hosts.command("restore", ADDRESS, "--to", "b:scratch")
         place = half_way()
         [pid] = hosts.receivers()

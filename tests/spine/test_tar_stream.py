@@ -134,7 +134,7 @@ def test_a_terminal_gets_no_archive(site: Site) -> None:
         "sys.exit(os.waitstatus_to_exitcode(code))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], env=site.environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60
+        [sys.executable, "-c", script], env=site.environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=300
     )
     assert done.returncode == 2
     assert b"terminal" in done.stdout

@@ -53,7 +53,7 @@ def test_the_watcher_of_before_comes_back_by_itself(site: Site) -> None:
     assert row(site)["mechanism"] == "inotify"
     gaps = site.source(ADDRESS)["gaps"]
     site.run("recover", "finish", told["id"])
-    site.wait(lambda: row(site)["mechanism"] == before["mechanism"], 60, "the watcher of before")
+    site.wait(lambda: row(site)["mechanism"] == before["mechanism"], 120, "the watcher of before")
     site.wait_protected(ADDRESS)
     assert state(site) == "ended" and row(site)["ranges"] == before["ranges"]
     after = site.source(ADDRESS)["gaps"]
@@ -71,5 +71,5 @@ def test_a_recovery_that_was_cancelled_leaves_nothing_to_be_mounted_again(site: 
     site.wait(lambda: site.source(ADDRESS)["state"] == "protected", 120, "capture to go on")
     site.run("recover", "cancel", told["id"], "--yes")
     nothing = f"there is nothing at {source}"
-    site.wait(lambda: site.source(ADDRESS)["message"] == nothing, 60, "what is wrong to be told")
+    site.wait(lambda: site.source(ADDRESS)["message"] == nothing, 120, "what is wrong to be told")
     assert site.source(ADDRESS)["gap_open_since"] is None
