@@ -56,8 +56,8 @@ def fail(error: BcsError, as_json: bool, *, faults_shown: int | None = FAULTS_SH
                 say(f"  {printable(row['hint'])}")
         if faults_shown is not None and len(rows) > faults_shown:
             say(f"and {len(rows) - faults_shown:,} more")
-        if faults_shown is None and len(rows) > 1:  # the first of them, and where they are listed, is said above
-            say(f"error: {printable(error.message.removesuffix(f'; the first: {_fault(rows[0])}'))}", BAD)
+        elif error.message.endswith(first := f"; the first: {_fault(rows[0])}"):  # said above, with all others
+            say(f"error: {printable(error.message.removesuffix(first))}", BAD)
             return error.exit_code
     say(f"error: {printable(error.message)}", BAD)
     if error.hint:

@@ -159,7 +159,8 @@ def test_errors(golden: Golden) -> None:
     fail(PolicyInvalid("2 errors in the policies", details={"errors": rows}), False)
     first = "2 errors in the policies; the first: a.yaml:3:7: spec.rpo: 'x' is no duration"
     error = PolicyInvalid(first, hint="`bcsctl validate` lists them all", details={"errors": rows})
-    fail(error, False, faults_shown=None)  # what validate says
+    for shown in (None, 10, 1):  # validate, plan and apply; and one that is not all
+        fail(error, False, faults_shown=shown)
     golden("errors")
 
 
