@@ -150,6 +150,11 @@ def test_writes_while_it_fills_are_kept_and_nothing_cold_is_sent(site: Site, mec
     captured(site, source / "dir" / "f08", b"after the end")
     assert differences(restored(site, "after the end"), walk(source)) == []
     assert differences(whole, restored(site, "as it was", at)) == []
+    [aside] = site.json("log", f"{ADDRESS}:{source / 'dir' / 'f03'}")["beside"]
+    assert (aside["cause"], aside["entries"][-1]["change"]) == (f"recovery {told['id']}", "removed")
+    row, listed = site.source(ADDRESS), site.json("points", ADDRESS)
+    counted = [len(listed["gaps"]), sum(len(branch["gaps"]) for branch in listed["branches"])]
+    assert [row["gaps"], row["gaps_beside"]] == counted
     gone = site.run("restore", ADDRESS, "--at", f"point:{lost}", "--to", str(site.home.parent / "lost"), check=False)
     assert gone.returncode in (0, 5)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from engine.model.ids import Position
 from engine.model.times import MINUTE
-from engine.node.streams import DELAYS_KEPT, StreamFacts
+from engine.node.streams import DELAYS_KEPT, Known, StreamFacts
 from engine.wire.batch import NO_HASH, Batch, BatchBuilder, decode
 
 STREAM = "0123456789abcdef"
@@ -35,6 +36,14 @@ def test_gaps_are_counted() -> None:
     facts = StreamFacts()
     facts.acknowledged(batch(lambda b: [b.mark(at, "gap", "overflow", "", at - 1) for at in (5, 6)]), 10)
     assert facts.stored(STREAM, 10).gaps == 2
+
+
+def test_what_a_recovery_leaves_behind_is_counted_apart() -> None:
+    facts = StreamFacts()
+    facts.acknowledged(batch(lambda b: (b.mark(1, "baseline"), b.mark(5, "gap", "overflow", "", 4))), 10)
+    facts.forked(STREAM, Known(Position(1, 1), 1, epoch=2, gaps=0, gaps_beside=1, started=True))
+    stored = facts.stored(STREAM, 11)
+    assert (stored.point, stored.gaps, stored.gaps_beside) == ("1.1", 0, 1)
 
 
 def test_counters_only_grow_however_often_the_agent_begins_anew() -> None:
