@@ -5,6 +5,7 @@ from __future__ import annotations
 from engine.model.errors import NothingThere
 from engine.model.events import DIRECTORY
 from engine.model.ids import Position
+from engine.query.emptied import last_held
 from engine.query.session import Session
 from engine.query.tree import Entry, entries, stat
 
@@ -38,7 +39,10 @@ def listing(
     if path is not None:
         return entries(session, stream, position, path, recursive)
     if len(source_paths) == 1:
-        return entries(session, stream, position, source_paths[0], recursive)
+        try:
+            return entries(session, stream, position, source_paths[0], recursive)
+        except NothingThere as error:
+            raise last_held(error, session, stream, position, source_paths) from None
     found: list[Entry] = []
     for one in sorted(source_paths):
         try:

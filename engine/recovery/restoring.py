@@ -18,6 +18,7 @@ from engine.model.points import Point
 from engine.plan.matching import fixed_part, is_pattern, plan_matching
 from engine.plan.restore import RestorePlan, base_of, plan_restore
 from engine.query.applied import paths_of
+from engine.query.emptied import last_held
 from engine.query.extents import pieces
 from engine.query.session import Session
 from engine.query.streams import StreamInfo
@@ -37,6 +38,12 @@ BYTES_A_SECOND = 150e6
 """What an estimate takes a disk to write."""
 
 
+def seconds_for(names: int, bytes: int) -> float:
+    """How long writing takes, a rough guess: 150 MB a second, a tenth of a millisecond a file, half a second to
+    begin."""
+    return round(0.5 + bytes / BYTES_A_SECOND + names / 10_000, 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A restore that could begin: `point` answers it, `base` is what is brought back. `unreadable` is what the agent
@@ -50,8 +57,7 @@ class Prepared:
 
     @property
     def seconds_estimated(self) -> float:
-        """A rough guess: 150 MB a second, a tenth of a millisecond a file, half a second to begin."""
-        return round(0.5 + self.plan.bytes / BYTES_A_SECOND + self.plan.names / 10_000, 1)
+        return seconds_for(self.plan.names, self.plan.bytes)
 
 
 @dataclass(slots=True)
@@ -97,7 +103,8 @@ def prepare_for(
         plan = plan_restore(as_pairs(table), base, landing, into, own)
     except NothingThere as error:
         if path is None:
-            raise NothingThere(f"nothing of {stream.address} was there at point:{point.position}") from None
+            none = NothingThere(f"nothing of {stream.address} was there at point:{point.position}")
+            raise last_held(none, session, stream.id, point.position, own) from None
         if not is_pattern(path):
             raise error
         table = tree_table(session, stream.id, point.position, fixed_part(base))
