@@ -26,6 +26,9 @@ AT_ONCE = 4
 POINTS_A_LIFE, SECONDS_A_LIFE = 10, 1.5
 """Enough for housekeeping to be done, which is each second."""
 
+HANGS_SECONDS = 600.0
+"""A life in which so few points are made for so long hangs: crowds have kept one of a few seconds for two minutes."""
+
 LARGE_BYTES = (4 << 20) + 100_000
 FROZEN_BYTES = 40 << 20
 
@@ -124,7 +127,7 @@ def live(host: Host, crash_at: str, numbers: count[int]) -> int | None:
     began, lives_since = time.monotonic(), 0.0
     while host.living.poll() is None:
         now, points = time.monotonic(), len(host.node.points())
-        assert now - began < 120, f"{crash_at}: too few points are made\n{host.log()}"
+        assert now - began < HANGS_SECONDS, f"{crash_at}: too few points are made\n{host.log()}"
         lives_since = lives_since or (now if points > had else 0.0)
         if points >= had + POINTS_A_LIFE and now - lives_since > SECONDS_A_LIFE:
             break
