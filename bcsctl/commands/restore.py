@@ -105,8 +105,8 @@ def command(
     node sends it to that host, whose agent writes it; Ctrl-C cancels, and what was written stays. As HOST * stands for
     each source's own.
 
-    --in-place writes what differs between now and then where it came from; a mark is set before it, to which the same
-    command leads back.
+    --in-place writes what differs between now and then where it came from, of several sources each where it stands; a
+    mark is set before it, to which the same command leads back.
 
     --to scratch restores to a place of its own (or, with --scratch DIR, to one on that file system), reads all of it
     back, and runs each --check in it; what they came to is recorded. `bcsctl restore promote ID` then puts those very
@@ -189,6 +189,10 @@ def at_once(where: Settings, asked: Asked, host: str, folder: str, mechanism: st
 
 def back(where: Settings, asked: Asked, exact: bool) -> int:
     """In place."""
+    if not asked.scope.one:
+        from bcsctl.restoring.in_place_several import several_in_place
+
+        return several_in_place(where, asked, exact)
     from bcsctl.restoring.in_place import in_place
 
     wanted = Named(str(asked.scope), asked.path)

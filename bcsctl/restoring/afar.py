@@ -57,7 +57,7 @@ def wanted_of(where: Settings, asked: Asked, host: str, folder: str) -> list[res
     if asked.scope.one:
         places = {parse_address(str(asked.scope)): place}
     else:
-        places = landings(chosen(asked.scope, _known(where, asked)), place)
+        places = landings(chosen(asked.scope, known_of(where, asked)), place)
     who, how = who_acts(), how_of(asked)
     return [
         restore_remote.Asked(
@@ -89,7 +89,7 @@ def refuse_own(where: Settings, place: bytes) -> None:
     refuse_protected(own, [(place, ())], whole=True)
 
 
-def _known(where: Settings, asked: Asked) -> dict[Address, Mapping[str, str]]:
+def known_of(where: Settings, asked: Asked) -> dict[Address, Mapping[str, str]]:
     """The sources that the node knows."""
     if asked.scope.labels:
         raise UsageError("--selector is for this machine's own history", hint="name a group or a host")
@@ -139,7 +139,8 @@ def _several(where: Settings, asked: Asked, wanted: Sequence[restore_remote.Aske
         if asked.as_json:
             print_json(answer)
         else:
-            render_plans(answer, folder)
+            hosts = {one.host for one in wanted}
+            render_plans(answer, f"{EACH if len(hosts) > 1 else host}:{folder}" if (host := min(hosts)) else folder)
         return 0
     done = [{**_done(where, asked, one), "host": one.host} for one in wanted if one.address in plans]
     summed = in_all([{name: row[name] for name in row if name not in ("plan", "version", SCRATCH)} for row in done])
@@ -171,6 +172,9 @@ def _say_more(told: Mapping[str, Any]) -> None:
         say(f"kept aside: {printable(path)}", BUSY)
     if scratch := told.get("scratch"):
         say(f"scratch {scratch['id']} is at {told['host']}:{printable(scratch['tree'])}", GOOD)
+        if not told["verified"]:
+            say(f"it is not whole: bcsctl restore discard {scratch['id']} removes it, then restore again", DIM)
+            return
         say(f"root there may look, and run any check; bcsctl restore check {scratch['id']} compares it again", DIM)
         say(f"then: bcsctl restore promote {scratch['id']}, or bcsctl restore discard {scratch['id']}", DIM)
 

@@ -26,7 +26,7 @@ _FITS = {
     "--overwrite": (HERE, AFAR),
     "--aside": (HERE, AFAR),
     "--owners": (HERE, AFAR, SCRATCH, HOST_SCRATCH, STREAM),
-    "--partial": (HERE, AFAR, SCRATCH, HOST_SCRATCH, STREAM, ON_DEMAND),
+    "--partial": (HERE, AFAR, SCRATCH, HOST_SCRATCH, STREAM, ON_DEMAND, IN_PLACE),
     "--into-protected": (HERE, AFAR, ON_DEMAND),
     "--on-demand": (ON_DEMAND,),
     "--scratch": (SCRATCH, HOST_SCRATCH),
@@ -73,8 +73,6 @@ def refuse_misfits(way: str, given: Collection[str], *, one: bool) -> None:
     _refuse_alone(given, _CHECKING, "--check")
     if one and "--partial" in given:
         raise UsageError("--partial is for several sources, and this is one", hint="leave it out")
-    if not one and way == IN_PLACE:
-        raise UsageError(f"{way} is for one source at a time", hint="write GROUP/HOST/SOURCE, and repeat it for each")
 
 
 def _refuse_alone(given: Collection[str], options: Collection[str], needed: str) -> None:

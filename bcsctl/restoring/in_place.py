@@ -21,7 +21,7 @@ from engine.env.randomness import token_hex
 from engine.model.counts import counted
 from engine.model.errors import BcsError, Failed, NotAuthorised, NothingThere, Refused, UsageError
 from engine.model.ids import parse_address
-from engine.model.times import format_size
+from engine.model.times import format_about, format_size
 from engine.tree.paths import failures_json
 
 if TYPE_CHECKING:
@@ -39,58 +39,113 @@ def in_place(
     where: Settings, wanted: Named, at: str, *, exact: bool, dry_run: bool, verify: bool, as_json: bool
 ) -> int:
     """Bring back where it came from: here by ourselves, on any other host by its agent."""
-    if where.site is not None or parse_address(wanted.address).host != HOST:
-        return _on_its_host(where, wanted, at, exact=exact, dry_run=dry_run, verify=verify, as_json=as_json)
+    if dry_run:
+        _show({**plan_of(where, wanted, at, exact), "dry_run": True}, as_json, render_plan)
+        return 0
+    answer, code = done(where, wanted, at, new_label(), exact=exact, verify=verify, as_json=as_json)
+    _show(answer, as_json, render)
+    return code
+
+
+def plan_of(where: Settings, wanted: Named, at: str, exact: bool) -> dict[str, Any]:
+    """What it would change, from the newest point on."""
+    if _is_afar(where, wanted):
+        refuse_unless_current(where, {wanted.address})
+        return _planned_afar(where, _asked_of_its_host(wanted, at, "latest", exact, False))
     with damage_is_a_difference(), scene(where, wanted.address) as there:
-        from engine.query.applied import paths_of
-        from engine.recovery.in_place.prepare import check, prepare
-        from engine.recovery.in_place.told import in_place_json
+        closed(where)
+        refuse_unless_current(where, {wanted.address, str(there.stream.address)})
+        return _planned(there, wanted, _prepared(there, wanted, there.point("latest"), there.point(at), exact), exact)
+
+
+def done(
+    where: Settings,
+    wanted: Named,
+    at: str,
+    label: str,
+    *,
+    exact: bool,
+    verify: bool,
+    as_json: bool,
+    marked: bool = False,
+) -> tuple[dict[str, Any], int]:
+    """(what --json says of it, the exit code). The mark `label`, to which it is undone, is set first unless it is
+    `marked`."""
+    if _is_afar(where, wanted):
+        return _on_its_host(where, wanted, at, label, exact=exact, verify=verify, as_json=as_json, marked=marked)
+    with damage_is_a_difference(), scene(where, wanted.address) as there:
+        from engine.recovery.in_place.prepare import check
 
         closed(where)
         refuse_unless_current(where, {wanted.address, str(there.stream.address)})
         point = there.point(at)
-        label = _new_label()
-        now = there.point("latest") if dry_run else _marked(where, there, label)
-        own = paths_of(there.journal, there.stream.id, point.at)
-        paths = [there.path(point, wanted.path)] if wanted.path is not None else list(own)
-        prepared = prepare(there.session, there.stream, now, point, paths, exact)
-        answer = {"address": wanted.address, **point_json(point), "plan": in_place_json(prepared), "exact": exact}
-        if dry_run:
-            _show({**answer, "dry_run": True}, as_json, _render_plan)
-            return 0
+        now = _mark_of(there, label) if marked else _marked(where, there, label)
+        prepared = _prepared(there, wanted, now, point, exact)
+        answer = _planned(there, wanted, prepared, exact)
         check(prepared)
         outcome, recorded = _carried_out(where, there, prepared, label, verify, as_json)
         answer |= {**_outcome_json(outcome), "undo": f"mark:{label}", "recorded": recorded}
-        _show(answer, as_json, _render)
-        return 0 if outcome.verified else 6 if outcome.restored.damaged or outcome.differences else 1
+        return answer, 0 if outcome.verified else 6 if outcome.restored.damaged or outcome.differences else 1
 
 
-def _on_its_host(
-    where: Settings, wanted: Named, at: str, *, exact: bool, dry_run: bool, verify: bool, as_json: bool
-) -> int:
-    """The node plans and sends, the agent of the source's host carries out."""
+def _is_afar(where: Settings, wanted: Named) -> bool:
+    return where.site is not None or parse_address(wanted.address).host != HOST
+
+
+def _prepared(there: Scene, wanted: Named, now: Point, point: Point, exact: bool) -> Prepared:
+    from engine.query.applied import paths_of
+    from engine.recovery.in_place.prepare import prepare
+
+    own = paths_of(there.journal, there.stream.id, point.at)
+    paths = [there.path(point, wanted.path)] if wanted.path is not None else list(own)
+    return prepare(there.session, there.stream, now, point, paths, exact)
+
+
+def _planned(there: Scene, wanted: Named, prepared: Prepared, exact: bool) -> dict[str, Any]:
+    from engine.recovery.in_place.told import in_place_json
+
+    return {
+        "address": wanted.address,
+        **point_json(prepared.point),
+        "plan": in_place_json(prepared),
+        "exact": exact,
+    }
+
+
+def _asked_of_its_host(wanted: Named, at: str, before: str, exact: bool, verify: bool) -> Asked:
     from bcsctl.restoring import remote as restore_remote
     from engine.recovery.acts import who_acts
 
-    endpoint, address = where.endpoint, parse_address(wanted.address)
-    refuse_unless_current(where, {wanted.address})
-    label = _new_label()
-    before = "latest" if dry_run else f"mark:{label}"
-    asked = restore_remote.Asked(
-        *(wanted.address, wanted.path, at, address.host, b"/", verify, who_acts()), before=before, exact=exact
+    host = parse_address(wanted.address).host
+    return restore_remote.Asked(
+        *(wanted.address, wanted.path, at, host, b"/", verify, who_acts()), before=before, exact=exact
     )
+
+
+def _planned_afar(where: Settings, asked: Asked) -> dict[str, Any]:
+    from bcsctl.restoring import remote as restore_remote
+
     with damage_is_a_difference(), told_how_to_start(where):
-        # What can't be is said before a mark is set.
-        planned = {"address": wanted.address, **restore_remote.planned(endpoint, _asked_first(asked)), "exact": exact}
-        if dry_run:
-            _show(planned, as_json, _render_plan)
-            return 0
-        _set_mark(endpoint, address.group, {wanted.address}, label)
+        told = restore_remote.planned(where.endpoint, replace(asked, before="latest"))
+    return {"address": asked.address, **told, "exact": asked.exact}
+
+
+def _on_its_host(
+    where: Settings, wanted: Named, at: str, label: str, *, exact: bool, verify: bool, as_json: bool, marked: bool
+) -> tuple[dict[str, Any], int]:
+    """The node plans and sends, the agent of the source's host carries out."""
+    from bcsctl.restoring import remote as restore_remote
+
+    refuse_unless_current(where, {wanted.address})
+    asked = _asked_of_its_host(wanted, at, f"mark:{label}", exact, verify)
+    _planned_afar(where, asked)  # what can't be is said before a mark is set
+    with damage_is_a_difference(), told_how_to_start(where):
+        if not marked:
+            set_mark(where.endpoint, parse_address(wanted.address).group, {wanted.address}, label)
         with _way_back_said(wanted.address, label):
-            told = {**restore_remote.carried_out(endpoint, asked, as_json), "exact": exact}
+            told = {**restore_remote.carried_out(where.endpoint, asked, as_json), "exact": exact}
     damaged = told.pop("damaged")
-    _show(told, as_json, _render)
-    return 0 if told["verified"] else 6 if damaged else 1
+    return told, 0 if told["verified"] else 6 if damaged else 1
 
 
 @contextmanager
@@ -105,24 +160,23 @@ def _way_back_said(address: str, label: str) -> Iterator[None]:
         raise
 
 
-def _asked_first(asked: Asked) -> Asked:
-    """The same from the newest point on, as a dry run may ask it."""
-    return replace(asked, before="latest")
-
-
-def _new_label() -> str:
+def new_label() -> str:
     return f"before-restore-{token_hex(4)}"
 
 
 def _marked(where: Settings, there: Scene, label: str) -> Point:
     """The point of the mark that the way back leads to. Failed when the agent does not set it."""
     address = there.stream.address
-    _set_mark(where.endpoint, address.group, {str(address), there.address}, label)
+    set_mark(where.endpoint, address.group, {str(address), there.address}, label)
+    return _mark_of(there, label)
+
+
+def _mark_of(there: Scene, label: str) -> Point:
     there.session.refresh()
     return there.point(f"mark:{label}")
 
 
-def _set_mark(endpoint: Endpoint, group: str, addresses: set[str], label: str) -> None:
+def set_mark(endpoint: Endpoint, group: str, addresses: set[str], label: str) -> None:
     from engine.reconcile.marking import mark
 
     try:
@@ -222,7 +276,7 @@ def _nothing(answer: Mapping[str, Any]) -> bool:
     return not any(answer["plan"][kind] for kind in ("make", "rewrite", "attributes", "remove"))
 
 
-def _render_plan(answer: dict[str, Any]) -> None:
+def render_plan(answer: dict[str, Any]) -> None:
     plan, point = answer["plan"], point_of(answer)
     if _nothing(answer):
         tell(f"nothing differs {as_of(point)}", GOOD)
@@ -235,12 +289,13 @@ def _render_plan(answer: dict[str, Any]) -> None:
             tell(f"{sign} {printable(row['path'])}", colour)
         if counts[kind] > len(listed):
             tell(f"{sign} and {counts[kind] - len(listed):,} more", colour)
-    tell(f"{format_size(plan['bytes'])} would be written")
+    about = format_about(round(plan["seconds_estimated"] * 1e6))
+    tell(f"{format_size(plan['bytes'])} would be written, in about {about}")
     if not answer["exact"]:
         tell("what did not exist then stays: --exact removes it")
 
 
-def _render(answer: dict[str, Any]) -> None:
+def render(answer: dict[str, Any]) -> None:
     for row in answer["failures"]:
         say(f"{printable(row['path'])}: {row['message']}", BAD)
     for text in answer["shortfalls"]:

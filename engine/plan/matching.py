@@ -26,6 +26,13 @@ def fixed_part(pattern: bytes) -> bytes:
     return b"/" + b"/".join(names[:count])
 
 
+def nothing_matched(pattern: bytes) -> NothingThere:
+    return NothingThere(
+        f"nothing matched {pattern.decode('utf-8', 'backslashreplace')} then",
+        hint="quote the pattern, so that the shell leaves it alone; `bcsctl ls` shows what there was",
+    )
+
+
 def plan_matching(
     entries: Sequence[tuple[bytes, Inode]], pattern: bytes, target: bytes, matches: Callable[[bytes, bool], bool]
 ) -> RestorePlan:
@@ -36,10 +43,7 @@ def plan_matching(
     base = fixed_part(pattern)
     chosen = {path for path, inode in entries if path != base and matches(path, inode.type == DIRECTORY)}
     if not chosen:
-        raise NothingThere(
-            f"nothing matched {pattern.decode('utf-8', 'backslashreplace')} then",
-            hint="quote the pattern, so that the shell leaves it alone; `bcsctl ls` shows what there was",
-        )
+        raise nothing_matched(pattern)
     needed = set(chosen)
     for path in chosen:
         above = path.rsplit(b"/", 1)[0]

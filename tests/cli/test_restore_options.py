@@ -50,11 +50,6 @@ def test_no_option_is_ignored(run: Run, site: PlainSite, tmp_path: Path, options
     assert not (tmp_path / "DIR").exists() and not (site.home / "scratch").exists()
 
 
-def test_what_is_in_place_is_one_source(run: Run, site: PlainSite) -> None:
-    done = run("restore", "docs", "--in-place", home=site.home)
-    assert done.code == 2 and "one source at a time" in done.err
-
-
 @pytest.fixture
 def protecting(site: PlainSite, tmp_path: Path) -> tuple[Path, Path]:
     """A home whose policy protects a directory of this machine too; that directory."""

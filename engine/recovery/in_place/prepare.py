@@ -5,25 +5,32 @@ The disk must still be as that mark says wherever something is to change, else n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.model.errors import NothingThere, Refused
 from engine.model.events import DIRECTORY, FILE, Inode
 from engine.model.extents import Piece
+from engine.model.ids import Position
 from engine.model.points import Point
 from engine.plan.in_place import InPlacePlan, Turn, plan_in_place
+from engine.plan.matching import fixed_part, is_pattern, nothing_matched
 from engine.query.diff import REMOVED, RENAMED, Change, diff
+from engine.query.emptied import last_held
 from engine.query.extents import pieces
 from engine.query.session import Session
 from engine.query.streams import StreamInfo
-from engine.query.tree import as_entries, tree_table
+from engine.query.tree import Entry, as_entries, tree_table
+from engine.recovery.restoring import seconds_for
 from engine.tree.instead import is_as
+from engine.tree.match import compile_excludes
 from engine.tree.paths import shown
 
 CONFLICTS_NAMED = 5
 
 Ranges = list[tuple[int, int]]
+IsMeant = Callable[[bytes, bool], bool]
+"""Of a path, and whether it is a directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,13 @@ class Prepared:
         whole = sum(turn.right.size for turn in self.plan.made if turn.right and turn.right.type == FILE)
         return whole + sum(sum(piece.length for piece in self.pieces_to_write(turn)) for turn in self.plan.rewritten)
 
+    @property
+    def seconds_estimated(self) -> float:
+        """About how long it takes, with the mark before it."""
+        plan = self.plan
+        parts = (plan.cleared, plan.removed, plan.made, plan.linked, plan.rewritten, plan.changed)
+        return seconds_for(sum(map(len, parts)), self.bytes)
+
     def pieces_to_write(self, turn: Turn) -> list[Piece]:
         """Of a file that is rewritten the pieces that it does not have already."""
         there = {_key(piece) for piece in self.before[turn.path]}
@@ -60,27 +74,30 @@ class Prepared:
 def prepare(
     session: Session, stream: StreamInfo, now: Point, point: Point, paths: Sequence[bytes], exact: bool
 ) -> Prepared:
-    """Look at what differs, at and below some paths. NothingThere when nothing was at any of them then."""
-    changes: list[Change] = []
+    """Look at what differs, at and below some paths. NothingThere when nothing was at any of them then.
+
+    A path with wildcards that is no file's name stands for all that it matches, then or now.
+    """
+    turns: list[Turn] = []
     inodes: dict[bytes, Inode] = {}
     names: dict[int, list[bytes]] = {}
     missing: list[NothingThere] = []
     for path in paths:
         try:
-            tree = tree_table(session, stream.id, point.position, path)
+            base, is_meant, entries = _there(session, stream.id, point.position, path)
         except NothingThere as error:
             missing.append(error)
             continue
-        changes += diff(session, stream.id, now.position, point.position, path)
-        for entry in as_entries(tree):
+        turns += _meant(list(_turns(diff(session, stream.id, now.position, point.position, base))), is_meant)
+        for entry in entries:
             if entry.inode.type == DIRECTORY:
                 inodes[entry.path] = entry.inode
-            else:
+            elif is_meant(entry.path, False):
                 names.setdefault(entry.inode.file_id, []).append(entry.path)
     if len(missing) == len(paths):
-        raise missing[0]
+        raise last_held(missing[0], session, stream.id, point.position, paths)
     several = {file_id: tuple(paths) for file_id, paths in names.items() if len(paths) > 1}
-    plan = plan_in_place(_turns(changes), several, inodes, exact)
+    plan = plan_in_place(turns, several, inodes, exact)
     lefts = {turn.path: turn.left.file_id for turn in plan.rewritten if turn.left}
     rights = {turn.path: turn.right.file_id for turn in (*plan.rewritten, *plan.made) if turn.right}
     old = pieces(session, stream.id, now.position, set(lefts.values()))
@@ -90,6 +107,40 @@ def prepare(
         {path: old[file_id] for path, file_id in lefts.items()},
         {path: new[file_id] for path, file_id in rights.items()},
     )
+
+
+def _there(session: Session, stream: str, position: Position, path: bytes) -> tuple[bytes, IsMeant, list[Entry]]:
+    """(the directory or file that is looked at, what of it is meant, what was in it then)."""
+    try:
+        return path, lambda path, is_directory: True, list(as_entries(tree_table(session, stream, position, path)))
+    except NothingThere:
+        if not is_pattern(path):
+            raise
+    base, is_meant = fixed_part(path), compile_excludes([path])
+    entries = list(as_entries(tree_table(session, stream, position, base)))
+    if not any(entry.path != base and is_meant(entry.path, entry.inode.type == DIRECTORY) for entry in entries):
+        raise nothing_matched(path)
+    return base, is_meant, entries
+
+
+def _meant(turns: Sequence[Turn], is_meant: IsMeant) -> Iterator[Turn]:
+    """Those that are meant, and the directories that lead to them, where these are to be made."""
+    known = {turn.path: turn for turn in turns}
+    found: dict[bytes, Turn] = {}
+    for turn in turns:
+        kinds = {inode.type for inode in (turn.left, turn.right) if inode is not None}
+        if not is_meant(turn.path, DIRECTORY in kinds):
+            continue
+        found[turn.path] = turn
+        above = turn.path.rpartition(b"/")[0]
+        while turn.right is not None and (leading := known.get(above)) is not None and not _is_directory(leading.left):
+            found[above] = leading
+            above = above.rpartition(b"/")[0]
+    yield from found.values()
+
+
+def _is_directory(inode: Inode | None) -> bool:
+    return inode is not None and inode.type == DIRECTORY
 
 
 def _turns(changes: Iterable[Change]) -> Iterator[Turn]:

@@ -25,6 +25,7 @@ def in_place_json(prepared: Prepared) -> dict[str, Any]:
         "attributes": len(plan.changed),
         "remove": len(plan.removed) + len(plan.cleared),
         "bytes": prepared.bytes,
+        "seconds_estimated": round(prepared.seconds_estimated, 1),
         "changes": _changes(prepared),
     }
 

@@ -155,7 +155,8 @@ def _refuse_exchangeable(real: bytes) -> None:
             if status.st_uid not in (0, os.geteuid()) or others:
                 raise Refused(
                     f"others than root may rename what is in {shown(above)}: they could lead the tree elsewhere",
-                    hint="restore on demand below a directory of root's, or restore without --on-demand",
+                    hint=f"`chown root: {shown(above)}` where who uses it has only to enter it, name a directory below "
+                    "one of root's, or restore without --on-demand",
                 )
         if above == os.path.dirname(above):
             return
