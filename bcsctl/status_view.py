@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bcsctl.output import BAD, BOLD, BUSY, DIM, GOOD, local_time, painted, printable, table_lines
+from engine.model.counts import counted
 from engine.model.times import SECOND, SKEW_TOLD, format_about, format_size, parse_time
 from engine.node.monitoring.hosts import STATES
 from engine.node.monitoring.status import GRACE, SAFE
-from engine.node.monitoring.summary import WORDS, answer, counted, host_of
+from engine.node.monitoring.summary import WORDS, answer, host_of
 from engine.plan.drills import FAILED, NONE, UNPROVEN
 
 COLOURS = {

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bcsctl.commands.validate import counted
 from bcsctl.opening import journal
 from bcsctl.options import exits
 from bcsctl.output import BAD, DIM, GOOD, json_option, local_time, print_json, printable, progress, say, tell
 from bcsctl.settings import Settings, home_option, settings
 from bcsctl.sites import SiteCommand, site_option
+from engine.model.counts import counted
 from engine.model.errors import BcsError, UsageError
 from engine.model.times import format_size, format_time
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bcsctl.commands.validate import counted
 from bcsctl.opening import journal
 from bcsctl.options import exits
 from bcsctl.output import BAD, json_option, print_json, say, tell
 from bcsctl.settings import home_option, settings
 from engine.env.clock import SYSTEM
+from engine.model.counts import counted
 from engine.model.times import format_size
 
 if TYPE_CHECKING:

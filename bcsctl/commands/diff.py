@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bcsctl.commands.validate import counted
 from bcsctl.completing import ADDRESSES, MOMENT
 from bcsctl.diff_folded import folded
 from bcsctl.disk_diff import Compared, compare, tell_unreadable
@@ -21,6 +20,7 @@ from bcsctl.output import BAD, BUSY, DIM, GOOD, json_option, local_time, print_j
 from bcsctl.settings import Settings, home_option, settings
 from bcsctl.sites import SiteCommand, site_option
 from engine.env.clock import SYSTEM
+from engine.model.counts import counted
 from engine.model.errors import UsageError
 from engine.model.times import format_size, format_time
 

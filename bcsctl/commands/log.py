@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bcsctl.commands.ls import group_name, user_name
-from bcsctl.commands.validate import counted
 from bcsctl.completing import ADDRESSES
 from bcsctl.entries import left_at, path_json
 from bcsctl.opening import named, scene
@@ -18,6 +17,7 @@ from bcsctl.options import exits
 from bcsctl.output import BAD, BUSY, DIM, GOOD, json_option, local_time, print_json, printable, say, table, tell
 from bcsctl.settings import home_option, settings
 from bcsctl.sites import SiteCommand, site_option
+from engine.model.counts import counted
 from engine.model.errors import UsageError
 from engine.model.times import format_size, format_time
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bcsctl.commands.validate import counted
 from bcsctl.completing import ADDRESSES
 from bcsctl.entries import left_at
 from bcsctl.opening import scene
@@ -17,6 +16,7 @@ from bcsctl.output import BAD, BUSY, DIM, GOOD, json_option, local_time, print_j
 from bcsctl.settings import home_option, settings
 from bcsctl.sites import SiteCommand, site_option
 from engine.env.clock import SYSTEM
+from engine.model.counts import counted
 from engine.model.points import APPLICATION, CRASH, FUZZY, QUIET, Gap, Point, beside_json
 from engine.model.times import SECOND, format_about, format_time
 

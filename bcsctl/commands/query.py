@@ -10,12 +10,12 @@ from typing import Any
 
 import click
 
-from bcsctl.commands.validate import counted
 from bcsctl.opening import journal
 from bcsctl.options import exits
 from bcsctl.output import DIM, json_option, print_json, say, table
 from bcsctl.settings import home_option, settings
 from bcsctl.sites import SiteCommand, site_option
+from engine.model.counts import counted
 
 
 @click.command("query", cls=SiteCommand, epilog=exits(4))

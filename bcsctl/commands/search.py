@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bcsctl.commands.validate import counted
 from bcsctl.completing import ADDRESSES
 from bcsctl.entries import damage_is_a_difference, path_json
 from bcsctl.opening import journal
@@ -19,6 +18,7 @@ from bcsctl.output import BAD, DIM, json_option, local_time, print_json, say, ta
 from bcsctl.settings import home_option, settings
 from bcsctl.sites import SiteCommand, site_option
 from engine.env.clock import SYSTEM
+from engine.model.counts import counted
 from engine.model.errors import UsageError
 from engine.model.points import beside_json
 from engine.model.times import format_size, format_time, parse_size
@@ -200,13 +200,9 @@ def render(found: Sequence[Hit], limit: int) -> None:
     ]
     if rows:
         table(["PATH", "SIZE", "FROM", "UNTIL", "LAST POINT", *(["BESIDE"] if aside else [])], rows, right=("SIZE",))
-    kinds = [("file", sum(hit.type == "f" for hit in found)), ("directory", sum(hit.type == "d" for hit in found))]
-    several = {"directory": "directories"}
-    of = ", ".join(
-        counted(count, kind) if count == 1 else f"{count:,} {several.get(kind, kind + 's')}"
-        for kind, count in kinds
-        if count
-    )
+    kinds = (("f", "file", ""), ("d", "directory", "directories"))
+    counts = [(sum(hit.type == kind for hit in found), noun, several) for kind, noun, several in kinds]
+    of = ", ".join(counted(count, noun, several) for count, noun, several in counts if count)
     more = f": there may be more, --limit {limit * 10} shows them" if len(found) == limit else ""
     say(f"{counted(len(found), 'name')}{f' ({of})' if of else ''}{more}", DIM)
     if aside:

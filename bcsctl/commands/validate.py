@@ -7,7 +7,7 @@ import click
 from bcsctl.options import exits
 from bcsctl.output import GOOD, fail, json_option, print_json, tell
 from bcsctl.settings import home_option, settings
-from engine.model.counts import counted as counted
+from engine.model.counts import counted
 from engine.model.errors import PolicyInvalid
 
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from engine.model.counts import counted
 from engine.model.errors import Damaged, VerificationFailed
 from engine.node.alerts.alerts_now import CONTROL_CHANGED, DRIFT, VERIFY_FAILED
-from engine.node.monitoring.summary import counted
 from engine.plan.alerts import HAPPENED, Alert, Notice
 
 _SHOWN_CHARS = 200

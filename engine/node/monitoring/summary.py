@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from engine.model.counts import counted as counted
+from engine.model.counts import counted
 from engine.model.times import format_time, parse_time
 from engine.node.monitoring.status import CONDITIONS, SAFE
 
