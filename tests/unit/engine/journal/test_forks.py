@@ -61,6 +61,22 @@ def test_each_branch_names_the_recovery_that_left_it(journal: Journal, committer
     assert told == [(1, "recovery x"), (2, "recovery y")]
 
 
+def test_history_can_go_on_from_what_was_left_beside_it(journal: Journal, committer: Committer, writer: Writer) -> None:
+    """Who went back too far goes back to the branch: then what came in between lies beside."""
+    first = writer.commit(baseline).position
+    last = writer.commit(file_of(b"two", b"two", 2)).position
+    committer.forks.open(writer.stream, first, "recovery x")
+    writer.open(None)
+    between = writer.commit(file_of(b"three", b"three", 3)).position
+    committer.forks.open(writer.stream, last, "recovery y")
+    writer.open(None)
+    new = writer.commit(file_of(b"four", b"four", 4)).position
+    with Session(journal) as session:
+        assert [point.position for point in points.points(session, writer.stream)] == [first, last, new]
+        [branch] = branches(session, writer.stream)
+        assert (branch.beside, branch.last.position) == (Beside(first, "recovery y"), between)
+
+
 def test_a_stream_without_branches_has_none(journal: Journal, committer: Committer, writer: Writer) -> None:
     writer.commit(file_of(b"one"))
     writer.name = "another"
