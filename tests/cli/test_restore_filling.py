@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.fill.kept import documents
 from tests.filling import ID, note_filling
 
 from .conftest import ADDRESS, PlainSite, Run
@@ -43,4 +44,7 @@ def test_nor_is_a_scratch_tree_put_in_its_place(run: Run, home: Path, tmp_path: 
 
 
 def test_beside_it_there_is_room(run: Run, home: Path, tmp_path: Path) -> None:
+    broken = documents.place_of(home, "00000000dead")
+    broken.path.mkdir()
+    broken.recipe.write_text("{")
     assert run("restore", ADDRESS, "--to", tmp_path / "other", home=home).code == 0

@@ -20,7 +20,7 @@ from engine.fill.life.guarding import guarded
 from engine.fill.life.holding import LOCK, being_made
 from engine.fill.life.starting import FILLER, HOLDER, ROLE, living, start_supervisor
 from engine.fill.tree.conditions import lasting
-from engine.model.errors import BcsError, Failed, NothingThere, Refused
+from engine.model.errors import BcsError, Damaged, Failed, NothingThere, Refused
 from engine.model.times import DAY, MINUTE
 
 UP_SECONDS = 60.0
@@ -105,7 +105,11 @@ def clear(home: Path, directory: str) -> None:
 
 def refuse_filling(home: Path, directory: str) -> None:
     """Refused for the directory of a tree that lives: it is being filled already."""
-    for recovery in recoveries(home):
+    for place in documents.places(home):
+        try:
+            recovery = look(place)
+        except Damaged:  # nobody knows whose tree it is; it keeps no other restore from its own place
+            continue
         if recovery.living and recovery.recipe.dir == directory:
             id = recovery.recipe.id
             raise Refused(
