@@ -22,6 +22,8 @@ import pytest
 from tests.failures.host import CRASHED, ROOT, SMALL, Host, a_host, site_now
 from tests.mounts import mounted
 
+pytestmark = pytest.mark.timeout(1800)  # a source's test waits for those that were begun before it, too
+
 AT_ONCE = 4
 POINTS_A_LIFE, SECONDS_A_LIFE = 10, 1.5
 """Enough for housekeeping to be done, which is each second."""
