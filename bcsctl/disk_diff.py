@@ -74,7 +74,8 @@ def need_here(address: str, directory: Path | None) -> None:
     if directory is None and not is_here(host):
         raise UsageError(
             f"{address} lives on {host}, and this is {os.uname().nodename}",
-            hint="run it there, or name a directory that holds a copy with --disk",
+            hint="--from instead of --at compares with the newest state that its agent told; --disk DIR with a copy "
+            "that lies here",
         )
 
 

@@ -51,7 +51,9 @@ def answer(told: Mapping[str, Any]) -> str:
     measured = ", ".join(_objective(name, told) for name in ("rto", "rpo"))
     if told["passed"]:
         return f"{told['group']} passed {what}: {measured}"
-    return f"{told['group']} FAILED {what}: {told['reason']}; {measured}"
+    failed = sum(not each["passed"] for each in told["drills"])
+    some = what if failed == count else f"{failed} of {what}"
+    return f"{told['group']} FAILED {some}: {told['reason']}; {measured}"
 
 
 def _objective(name: str, told: Mapping[str, Any]) -> str:

@@ -73,7 +73,7 @@ def render_plans(told: Mapping[str, Any], where: str) -> None:
             f"{row['plan']['files']:,}",
             written(row["plan"]),
             format_about(round(row["plan"]["seconds_estimated"] * 1e6)),
-            printable(row["plan"]["target"]),
+            _place(row),
         ]
         for row in told["sources"]
     ]
@@ -85,10 +85,16 @@ def render_plans(told: Mapping[str, Any], where: str) -> None:
     unreadable(plan["unreadable"])
 
 
+def _place(row: Mapping[str, Any]) -> str:
+    """Where a source of several goes; `host` where that is another machine."""
+    host = f"{row['host']}:" if row.get("host") else ""
+    return f"{host}{printable(row['plan']['target'])}"
+
+
 def render_several(told: Mapping[str, Any]) -> None:
     """The answer to a restore of several sources."""
     for row in told["sources"]:
-        say(f"{row['address']} to {printable(row['plan']['target'])}")
+        say(f"{row['address']} to {_place(row)}")
         render(row)
     verified = "verified" if told["verified"] else "NOT VERIFIED"
     tell(

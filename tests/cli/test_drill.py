@@ -57,7 +57,8 @@ def test_several_drills_are_as_good_as_the_worst() -> None:
     told = told_of([as_json(good), as_json(bad)])
     assert (told["passed"], told["rto_seconds"], told["rpo_seconds"]) == (False, 3.0, 2.0)
     assert len(told["drills"]) == 2 and len(told["checks"]) == len(good.checks) + len(bad.checks)
-    assert answer(told).startswith("finance FAILED its 2 drills: checksums: differs; RTO 3.0 s (objective 2 m)")
+    assert answer(told).startswith("finance FAILED 1 of its 2 drills: checksums: differs; RTO 3.0 s (objective 2 m)")
+    assert answer(told_of([as_json(bad)] * 2)).startswith("finance FAILED its 2 drills: ")
     assert told_of([as_json(good), as_json(evidence(rto=None))])["rto_seconds"] is None
 
 

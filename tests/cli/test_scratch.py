@@ -107,7 +107,8 @@ def test_what_was_changed_since_is_not_promoted(
 def test_a_failed_check_keeps_it_from_being_promoted(run: Run, home: Path, site: PlainSite, tmp_path: Path) -> None:
     scratch = to_scratch(run, home, site, "--check", "true", "--check", "echo no; exit 3", code=6)["scratch"]
     assert [each["code"] for each in scratch["checks"]] == [0, 3] and scratch["checks"][1]["output"] == "no\n"
-    assert run("restore", "promote", scratch["id"], "--to", tmp_path / "there", home=home).code == 4
+    refused = run("restore", "promote", scratch["id"], "--to", tmp_path / "there", home=home)
+    assert refused.code == 4 and f"`bcsctl restore check {scratch['id']} --check COMMAND`" in refused.err
     again = run("restore", "check", scratch["id"], "--check", "test -d sub", "--json", home=home)
     assert again.code == 0 and again.json["checked"]["passed"]
     assert run("restore", "promote", scratch["id"], "--to", tmp_path / "there", home=home).code == 0

@@ -91,7 +91,8 @@ def test_what_was_changed_there_is_found_and_not_promoted(hosts: Hosts) -> None:
     assert done.returncode == 6 and told["checked"]["changes"] == [
         {"path": "dir/hard link", "what": "content"}, {"path": "plain", "what": "content"}
     ]  # fmt: skip
-    assert refused(hosts, 4, "restore", "promote", scratch["id"], "--to", str(hosts.base / "no"))
+    why = refused(hosts, 4, "restore", "promote", scratch["id"], "--to", str(hosts.base / "no"))
+    assert "--check" not in str(why), "no command is run on a host"
     assert not (hosts.base / "no").exists()
     assert hosts.site.json("restore", "discard", scratch["id"])["host"] == "b"
     assert not Path(scratch["tree"]).parent.exists()

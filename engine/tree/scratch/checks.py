@@ -43,7 +43,7 @@ def run_checks(
     the checks left it is what was checked. Refused for a tree that is not whole.
     """
     if scratch.state not in (RESTORED, CHECKED, FAILED):
-        raise Refused(f"scratch {scratch.id} is {scratch.state}: there is nothing to check", hint="restore it first")
+        raise Refused(f"scratch {scratch.id} is not whole: there is nothing to check", hint="restore it again")
     kept = manifest.read(place.manifest_file(home, scratch))
     told = tuple(_run(command, scratch, seconds_each, clock) for command in commands)
     now = manifest.take(scratch.root)
@@ -63,7 +63,7 @@ def run_checks(
 def compare(home: Path, scratch: Scratch, clock: Clock) -> Checked:
     """Read all of the tree and compare it with what was kept, and note what came of it: bytes, attributes, names."""
     if scratch.state not in (RESTORED, CHECKED, FAILED):
-        raise Refused(f"scratch {scratch.id} is {scratch.state}: there is nothing to check", hint="restore it first")
+        raise Refused(f"scratch {scratch.id} is not whole: there is nothing to check", hint="restore it again")
     began = clock.monotonic()
     now = manifest.take(scratch.root)
     changes = list(manifest.differing(manifest.read(place.manifest_file(home, scratch)), now.rows))

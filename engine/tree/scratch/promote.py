@@ -23,6 +23,7 @@ from engine.tree.exchange import exchange, rename_new
 from engine.tree.paths import shown
 from engine.tree.replacing import aside_name
 from engine.tree.scratch import manifest, place
+from engine.tree.scratch.checks import COMPARED
 from engine.tree.scratch.place import CHECKED, FAILED, PROMOTING, RESTORED, Scratch
 from engine.tree.settle import sync
 from engine.tree.walk import Entry, walk
@@ -43,11 +44,8 @@ def promote(home: Path, scratch: Scratch, to: Path | None, *, aside: bool, chang
     if scratch.state == PROMOTING:
         return _finish(home, scratch)
     if scratch.state not in (RESTORED, CHECKED) and not (scratch.state == FAILED and changed):
-        why = "a check failed" if scratch.state == FAILED else f"it is {scratch.state}"
-        raise Refused(
-            f"scratch {scratch.id} can't be promoted: {why}",
-            hint=f"`bcsctl restore check {scratch.id} --check COMMAND` runs checks again; --changed takes it as it is",
-        )
+        why, hint = _why_not(scratch)
+        raise Refused(f"scratch {scratch.id} can't be promoted: {why}", hint=hint)
     moves = planned(scratch, to)
     _refuse_what_stands(moves, aside)
     before, differing = verified(home, scratch, changed)
@@ -102,6 +100,17 @@ def _differ(count: int) -> str:
 
 def _within(scratch: Scratch, path: str) -> bytes:
     return scratch.root if path == WHOLE else os.path.join(scratch.root, os.fsencode(path))
+
+
+def _why_not(scratch: Scratch) -> tuple[str, str]:
+    """(what speaks against a tree's being promoted, what to do)."""
+    anew = f"`bcsctl restore discard {scratch.id}` removes it, then restore again"
+    if scratch.state != FAILED:
+        return "it is not whole", anew
+    if scratch.checks[-1]["command"] == COMPARED:
+        return "it is not as it was kept any more", f"{anew}; --changed takes it as it is"
+    again = f"`bcsctl restore check {scratch.id} --check COMMAND` runs checks again"
+    return "a check failed", f"{again}; --changed takes it as it is"
 
 
 def _refuse_what_stands(moves: Sequence[tuple[bytes, bytes]], aside: bool) -> None:
