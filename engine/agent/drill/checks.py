@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from engine.agent.drill.received import Row, row
-from engine.agent.drill.scene import Drill, Scene, directory_of
+from engine.agent.drill.scene import Drill, Scene, content_of, directory_of
 from engine.agent.restore.client import Stopped
 from engine.agent.restore.restoring import OPEN
+from engine.drivers import asking
 from engine.env import running_alone
 from engine.model.errors import BcsError
 
@@ -45,6 +46,26 @@ def command_row(check: Mapping[str, Any], drill: Drill, scene: Scene, back: Sequ
     return row("command", ran.passed, why, seconds, source, command=text, output=ran.output)
 
 
+def application_rows(drill: Drill, scene: Scene, back: Sequence[int]) -> list[Row]:
+    """What drivers say of the databases that they know in each source that is there."""
+    rows = []
+    for number in back:
+        with beating(scene, "checking") as gone:
+            began = scene.clock.monotonic()
+            said = asking.ask(content_of(scene.place, drill.sources[number]), _scratch(scene), gone)
+            seconds = scene.clock.monotonic() - began
+        if gone.is_set():
+            raise Stopped("the drill is over")
+        rows.append(row("application", said.passed, said.text, seconds, number))
+    return rows
+
+
+def _scratch(scene: Scene) -> Path:
+    scratch = scene.place / "tmp"
+    scratch.mkdir(mode=0o700, exist_ok=True)
+    return scratch
+
+
 @contextmanager
 def beating(scene: Scene, phase: str) -> Iterator[threading.Event]:
     """Within it the node hears that we live; what it gives is set once nobody wants the drill any more."""
@@ -70,8 +91,7 @@ def beating(scene: Scene, phase: str) -> Iterator[threading.Event]:
 
 
 def _environment(drill: Drill, scene: Scene, directory: Path) -> dict[str, str]:
-    scratch = scene.place / "tmp"
-    scratch.mkdir(mode=0o700, exist_ok=True)
+    scratch = _scratch(scene)
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     of_drill = {
         "BCS_DRILL_DIR": str(directory),

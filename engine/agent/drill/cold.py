@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from engine.agent.drill.checks import beating, command_row
+from engine.agent.drill.checks import application_rows, beating, command_row
 from engine.agent.drill.received import Received, Row, room, row
 from engine.agent.drill.scene import Drill, Scene, content_of
 from engine.agent.restore.client import Stopped
@@ -73,6 +73,8 @@ def made(drill: Drill, scene: Scene, sources: Sequence[Received], tell: Tell) ->
         whole = len(trees) == len(drill.sources)
         _go_on(tell({"usable": whole}) != OPEN)
         _use(drill, scene, trees, rows, tell, whole)
+        if any(check["name"] == "application" for check in drill.how["checks"]):
+            rows += application_rows(drill, scene, [tree.number for tree in trees])
         if drill.on_demand != CANCEL:
             for tree in trees:
                 if _filled(scene, tree, rows, tell) and drill.on_demand == VERIFY:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from engine.agent.drill import cold
-from engine.agent.drill.checks import command_row
+from engine.agent.drill.checks import application_rows, command_row
 from engine.agent.drill.received import Received, Row, room, row
 from engine.agent.drill.scene import Drill, Scene, content_of
 from engine.agent.restore.client import Stopped
@@ -91,7 +91,8 @@ def _came(one: Received, number: int, rows: list[Row]) -> bool:
 def _checked(check: Mapping[str, Any], drill: Drill, scene: Scene, back: Mapping[int, Received]) -> list[Row]:
     if check["name"] == "checksums":
         return [each for number, one in back.items() for each in one.read_back(number)]
+    if check["name"] == "application":
+        return application_rows(drill, scene, list(back))
     if check["name"] != "command":
-        text = "no driver looks into these files: nothing was asked"
-        return [row(str(check["name"]), None, text, source=number) for number in back]
+        return [row(str(check["name"]), False, "the agent here knows no such check")]
     return [command_row(check, drill, scene, list(back))]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.drivers import asking
 from engine.env import running_alone
 from engine.env.clock import Clock
 from engine.env.processes import is_root
@@ -55,7 +56,7 @@ def rows_of(
             for each in back:
                 rows += _read_back(journal, session, each, clock)
         elif check.name == drills.APPLICATION:
-            rows += [_application(each) for each in back]
+            rows += [application(each.address, each.prepared.plan.target, scene[1], clock) for each in back]
         elif not vouched:
             why = "nobody who may apply policies gave this site the command: change the policy, and apply it"
             rows.append(Row(COMMAND, False, why, command=_text(check)))
@@ -94,15 +95,22 @@ def _compared(name: str, differences: Sequence[tuple[bytes, str]], well: str, se
     return Row(name, False, f"{shown(path)} differs: {what}{more}", seconds, address, differs=True)
 
 
-def _application(back: Back) -> Row:
-    """No driver that there is vouches for files: nothing was asked, and that is said."""
-    return Row(APPLICATION, None, "no driver looks into these files: nothing was asked", address=back.address)
+def application(address: str, tree: bytes, of_drill: Mapping[str, str], clock: Clock) -> Row:
+    """What drivers say of the databases that they know in a source; where there is none, that nothing was asked."""
+    began = clock.monotonic()
+    said = asking.ask(Path(os.fsdecode(tree)), _scratch(of_drill))
+    return Row(APPLICATION, said.passed, said.text, clock.monotonic() - began, address)
+
+
+def _scratch(of_drill: Mapping[str, str]) -> Path:
+    scratch = Path(of_drill["BCS_DRILL_TMP"])
+    scratch.mkdir(mode=0o700, exist_ok=True)
+    return scratch
 
 
 def _command(check: Check, directory: Path, of_drill: Mapping[str, str], clock: Clock, address: str) -> Row:
     began = clock.monotonic()
-    scratch = Path(of_drill["BCS_DRILL_TMP"])
-    scratch.mkdir(mode=0o700, exist_ok=True)
+    scratch = _scratch(of_drill)
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     environment = {"PATH": os.defpath, **kept, "HOME": str(scratch), "TMPDIR": str(scratch), **of_drill}
     ran = running_alone.run(check.command, directory, environment, check.timeout / SECOND)

@@ -20,7 +20,7 @@ from engine.journal.data import DataReader
 from engine.journal.open import Journal
 from engine.model.counts import counted
 from engine.model.errors import BcsError, Damaged, VerificationFailed
-from engine.model.policy.drills import CANCEL, CHECKSUMS, VERIFY, Check
+from engine.model.policy.drills import APPLICATION, CANCEL, CHECKSUMS, VERIFY, Check
 from engine.model.times import format_about, format_size
 from engine.query.extents import pieces
 from engine.query.session import Session
@@ -94,6 +94,8 @@ def rehearse(cold: Cold, ready: Sequence[tuple[str, Prepared]], filling: Filling
             "afterwards": cold.asked.afterwards,
         }
         _use(cold, back, vouched)
+        asked = [check for check in cold.asked.checks if check.name == APPLICATION]
+        cold.evidence.checks += _rows(cold, asked[:1], back, vouched)
         if cold.asked.afterwards != CANCEL:
             whole = [tree.back for tree in trees if _fill(cold, tree)]
             if cold.asked.afterwards == VERIFY:
