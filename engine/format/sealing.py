@@ -101,7 +101,8 @@ class PackOpener:
         head = bytes(sealed[:FRAME_HEADER_BYTES])
         raw_bytes, codec = _FRAME.unpack(head)
         try:
-            data = self._cipher.decrypt(_NONCE.pack(offset), sealed[FRAME_HEADER_BYTES:], self._name + head)
+            closed = memoryview(sealed)[FRAME_HEADER_BYTES:]
+            data = self._cipher.decrypt(_NONCE.pack(offset), closed, self._name + head)
         except InvalidTag:
             raise frame_damaged(self.key, offset, "its seal does not match its content") from None
         return Frame(codec, raw_bytes, data)
