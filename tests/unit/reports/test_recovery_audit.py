@@ -17,7 +17,6 @@ from engine.format.names import l0_key
 from engine.journal.merge import Rules, merge_due
 from engine.journal.open import Journal
 from engine.model.errors import NothingThere, UsageError
-from engine.model.events import Mark
 from engine.model.times import DAY, SECOND, format_time
 from reports import build as building
 from reports import strip
@@ -263,34 +262,6 @@ def test_a_baseline_that_took_longer_than_the_objective_is_said(tmp_path: Path) 
     made.commit(minute(9) + 2 * SECOND, {}, {IDLE: minute(9) + SECOND})
     [source] = structure(made, now=minute(9) + 3 * SECOND)["sources"]
     assert source["notes"] == ["had no recovery point for the first 9 m that a policy asked for one"]
-
-
-def test_what_an_older_epoch_wrote_late_does_not_count(tmp_path: Path) -> None:
-    made = Synthetic(tmp_path, minute(0))
-    made.add_stream(IDLE, minute(0))
-    made.apply(minute(0), {IDLE: "5s"}, None)
-    made.commit(minute(1), {IDLE: [*baseline(minute(1), 1)]})
-    made.open_epoch(IDLE, 2, "1.2", minute(2))
-    made.commit(minute(3), {IDLE: passed(minute(3))})
-    [source] = structure(made)["sources"]
-    assert source["points"]["count"] == 1
-
-
-def test_what_a_recovery_left_behind_counts_for_the_time_in_which_it_was_the_history(tmp_path: Path) -> None:
-    """A host is lost and comes back empty, and its tree is recovered from the last point before it."""
-    made = Synthetic(tmp_path, minute(0))
-    made.add_stream(IDLE, minute(0))
-    made.apply(minute(0), {IDLE: "5s"}, None)
-    made.commit(minute(1), {IDLE: baseline(minute(1), 1)})
-    lost = Mark(0, minute(6), "gap", "agent was killed", "", minute(4))
-    made.commit(minute(6), {IDLE: [lost, *passed(minute(6))]}, {IDLE: minute(6)})
-    made.open_epoch(IDLE, 2, "1.2", minute(7))
-    made.goes_on(IDLE, 2, 2)
-    made.commit(minute(8), {IDLE: passed(minute(8))}, {IDLE: minute(8)})
-    [source] = structure(made)["sources"]
-    assert [(gap["from"], gap["reason"]) for gap in source["gaps"]] == [(format_time(minute(4)), "agent was killed")]
-    assert source["rpo"]["worst_seconds"] >= 120
-    assert source["points"]["count"] == 3 and source["points"]["newest"]["point"] == "2.3"
 
 
 def test_a_period_without_a_moment_is_refused(journal: Synthetic) -> None:
