@@ -14,6 +14,7 @@ import pytest
 from tests.embedded import Site
 from tests.fidelity.walker import differences, walk
 from tests.sample_tree import make_sample
+from tests.spine.test_restore_afar import Hosts
 
 GROUP, NAMES = "demo", ("one", "two", "three")
 
@@ -107,3 +108,31 @@ def test_what_a_pattern_matches_and_nothing_else(site: Site, tmp_path: Path) -> 
     assert (tree / "er" / "a.ods").read_text() == "a.ods of one"
     code, told = restore(site, f"{GROUP}/localhost/one:{tmp_path}/one/*.pdf", "--at", "mark:whole")
     assert (code, told["error"]["code"]) == (5, "nothing-there") and "nothing matched" in told["error"]["message"]
+
+
+def test_a_group_on_two_hosts(tmp_path: Path) -> None:
+    with Hosts.up(tmp_path, "ab") as hosts:
+        for host in "ab":
+            (tmp_path / host).mkdir()
+            make_sample(tmp_path / host)
+            hosts.site.protect(f"g/{host}/files", tmp_path / host)
+        for host in "ab":
+            hosts.site.wait_protected(f"g/{host}/files")
+        hosts.site.json("mark", "g", "--label", "whole")
+        before = [walk(tmp_path / host) for host in "ab"]
+        for host in "ab":
+            (tmp_path / host / "plain").write_text("changed")
+            (tmp_path / host / "new").write_text(host)
+            wanted = f"g/{host}/files:{tmp_path}/{host}/new"
+            hosts.site.wait(
+                lambda wanted=wanted, host=host: hosts.site.run("cat", wanted, check=False).stdout == host.encode(),
+                120,
+                "the change to be captured",
+            )
+        after = [walk(tmp_path / host) for host in "ab"]
+        code, told = restore(hosts.site, "g", "--at", "mark:whole", "--exact", "--verify")
+        assert (code, told["verified"], len(told["sources"])) == (0, True, 2), told
+        assert same(before, [walk(tmp_path / host) for host in "ab"]) == []
+        code, told = restore(hosts.site, "g", "--at", told["undo"], "--exact")
+        assert (code, told["verified"]) == (0, True), told
+        assert same(after, [walk(tmp_path / host) for host in "ab"]) == []
