@@ -54,7 +54,10 @@ def command(directory: Path, address: str | None, daemon: bool, home: str | None
     """
     where = settings(home)
     if where.site is not None:
-        raise UsageError("the history of a site is mounted where its journal is", hint="run it on the site's node")
+        raise UsageError(
+            "the history of a site is mounted where its journal is",
+            hint=f"on its node, as root: `sh /opt/bcs-node/current/start -m bcsctl mount {directory} --daemon`",
+        )
     if address is not None:
         parse_address(address)
     directory = directory.absolute()

@@ -20,7 +20,10 @@ from engine.model.times import format_size
 def as_stream(where: Settings, asked: Asked) -> int:
     """Write it to standard output as a tar stream. What is said of it goes to standard error, --json to nobody."""
     if where.site is not None:
-        raise UsageError("a site's history is packed where its journal is", hint="run it on the site's node")
+        raise UsageError(
+            "a site's history is packed where its journal is",
+            hint="on its node, as root, `sh /opt/bcs-node/current/start -m bcsctl restore ...` does it",
+        )
     if asked.as_json and not asked.dry_run:
         raise UsageError("standard output is the tar stream's", hint="leave out --json")
     if sys.stdout.isatty() and not asked.dry_run:
