@@ -23,6 +23,7 @@ from engine.tree.compare import compare
 from engine.tree.settle import sync
 from engine.tree.sparse import data_ranges
 from engine.tree.walk import Entry, walk
+from tests import plug
 from tests.ondemand.supply import READS, Like, set_like
 
 PATIENCE_SECONDS = 120.0
@@ -123,9 +124,8 @@ class Recovery:
         return [pid for pid in found if pid is not None]
 
     def end(self) -> None:
-        """Whatever state it is in: nothing of it is left."""
-        while pids := self.processes():
-            self.kill(pids)
+        """All of its processes at once, whatever state it is in."""
+        plug.pull(starting.home_of(self.place), self.place.path.name)
 
     def kill(self, pids: list[int]) -> None:
         """All at once, so that none starts another one; returns when they are gone."""

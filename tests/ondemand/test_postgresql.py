@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.fill.base import FUSE, PRE_ACCESS
+from tests import plug
 from tests.embedded import Site
 from tests.mounts import mounted
 from tests.ondemand.cluster import POSSIBLE, Cluster
@@ -47,7 +48,11 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stopped]:
         site.protect(ADDRESS, cluster.data)
         site.wait_protected(ADDRESS)
         site.wait(lambda: not site.source(ADDRESS).get("pending"), 120, "all of it to be captured")
-        yield Stopped(site, disk, dump)
+        try:
+            yield Stopped(site, disk, dump)
+        finally:
+            site.kill("agent")
+            plug.take_away(site.home)
 
 
 @pytest.mark.parametrize("mechanism", [PRE_ACCESS, FUSE])

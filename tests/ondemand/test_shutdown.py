@@ -56,7 +56,7 @@ def reader(at):
 
 readers = []
 starting.start_supervisor(place)
-end = time.monotonic() + 30
+end = time.monotonic() + 120
 while not all(starting.living(place, role) for role in ("supervisor", "filler", "holder")):
     assert time.monotonic() < end
     time.sleep(0.01)
@@ -110,7 +110,7 @@ def test_who_reads_waits_until_the_kernel_stops(source: Path, tmp_path: Path) ->
                 env={**os.environ, "PYTHONPATH": str(ROOT), "BCS_HOME": str(tmp_path / "home")},
                 capture_output=True,
                 text=True,
-                timeout=90,
+                timeout=300,
             )
             assert done.returncode == 0, done.stderr + made.log()
             told = json.loads(done.stdout)
@@ -129,7 +129,7 @@ def test_a_second_supervisor_ends_or_waits(source: Path, tmp_path: Path) -> None
             before, guard = made.processes(), documents.read_state(made.place).guard
             argv = [sys.executable, "-m", "engine.fill", "--role", "supervisor", "--place", str(made.place.path)]
             environment = {"PYTHONPATH": str(ROOT), "BCS_HOME": str(tmp_path / "home"), "PATH": os.environ["PATH"]}
-            given = subprocess.run([*argv, "--fd", "0", "--guard", guard], env=environment, timeout=30)
+            given = subprocess.run([*argv, "--fd", "0", "--guard", guard], env=environment, timeout=120)
             assert given.returncode == 0
             standby = subprocess.Popen(argv, env=environment)
             try:
@@ -139,7 +139,7 @@ def test_a_second_supervisor_ends_or_waits(source: Path, tmp_path: Path) -> None
                 made.wait(lambda: documents.read_state(made.place).guard != guard, "the tree to be guarded again")
                 assert documents.read_state(made.place).state == FILLING
                 made.fill()
-                assert standby.wait(30) == 0
+                assert standby.wait(120) == 0
             finally:
                 standby.send_signal(signal.SIGKILL)
                 standby.wait()
