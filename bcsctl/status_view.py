@@ -171,7 +171,9 @@ def remarks(row: Mapping[str, Any]) -> Said:
     if not baseline.get("done") and (baseline.get("files") or row["state"] == "baseline"):
         said.append((f"baseline: {amounts(baseline)}", BUSY))
     if row.get("gap_open_since"):
-        said.append((f"a gap is open since {local_time(moment(row['gap_open_since']))}", BAD))
+        why = row.get("gap_open_reason")
+        because = f" ({why})" if why and why != row.get("message") else ""
+        said.append((f"a gap is open since {local_time(moment(row['gap_open_since']))}{because}", BAD))
     if row.get("pending_big_files"):
         said.append((f"big files wait to be read: {waiting_big(row)}", BUSY))
     if row.get("unreadable"):

@@ -32,7 +32,8 @@ def word_of(row: Mapping[str, Any]) -> Word:
     through_at = _time(row["through_at"])
     since = _time(row["gap_open_since"])
     if since is not None:
-        return Word(Gap(since, None, row["message"] or "the agent is catching up"), through_at)
+        why = row["message"] or row.get("gap_open_reason") or "the agent is catching up"
+        return Word(Gap(since, None, why), through_at)
     if row["healthy"] in SILENCE and through_at is not None:
         return Word(Gap(through_at, None, SILENCE[row["healthy"]]), through_at)
     return Word(None, through_at)

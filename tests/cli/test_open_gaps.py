@@ -34,7 +34,8 @@ HEALTHY = {"healthy": "healthy", "gap_open_since": None, "through_at": T, "messa
         ({"healthy": "never-seen"}, Gap(T0, None, "the node has not heard of the agent since it started")),
         ({"healthy": "never-seen", "through_at": None}, None),
         ({"gap_open_since": T, "through_at": None}, Gap(T0, None, "the agent is catching up")),
-        ({"gap_open_since": T, "message": "overflow"}, Gap(T0, None, "overflow")),
+        ({"gap_open_since": T, "message": "the spool is full"}, Gap(T0, None, "the spool is full")),
+        ({"gap_open_since": T, "gap_open_reason": "agent was killed"}, Gap(T0, None, "agent was killed")),
     ],
 )
 def test_what_a_row_of_the_status_says(changes: dict[str, Any], gap: Gap | None) -> None:

@@ -73,9 +73,10 @@ def test_status(golden: Golden) -> None:
                 row(
                     "web/w2/files",
                     gap_open_since="2026-11-22T11:00:00.000000Z",
+                    gap_open_reason="event queue overflow",
                     unreadable=2,
                     unreadable_paths=[{"path": "/srv/finance/private", "reason": "Permission denied"}],
-                    message="the queue overflowed: looking at everything again",
+                    message="the node does not take what it is sent: no space left on device",
                     pending_big_files=2,
                     pending_big_bytes=3 << 30,
                     costs="inotify instead of fanotify: not root",
