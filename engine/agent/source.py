@@ -17,13 +17,14 @@ from typing import Any
 from engine.agent.capture.outbox import SpoolFull
 from engine.agent.endings import EXCHANGED, Held, Resync, Stopped
 from engine.agent.kept.spool import SpoolDamaged
-from engine.agent.log import ERROR, log
+from engine.agent.log import PROCESS
 from engine.agent.recovered.lookout import Lookout, home_of
 from engine.agent.session import Session
 from engine.agent.settings import Begun, Marked, Settings
 from engine.agent.ship.client import CopyRefused
 from engine.agent.watch.base import WatchRefused
 from engine.env import durable
+from engine.env.lines import write_failure
 from engine.env.niceness import as_usual
 from engine.fill.life.holding import capturing
 from engine.model.errors import BcsError
@@ -174,7 +175,7 @@ class Source:
             where = traceback.extract_tb(error.__traceback__)[-1]
             at = f"{os.path.basename(where.filename)}:{where.lineno}"
             view.state, view.message = "failed", f"a bug, at {at}: {type(error).__name__}: {error}"
-            log(f"{self.settings.stream}: {traceback.format_exc()}", level=ERROR)
+            write_failure(PROCESS, f"{self.settings.stream}: {view.message}", error)
         # Until it goes on, nothing is captured.
         view.gap_from, view.gap_reason = view.gap_from or view.through_at, view.gap_reason or view.message
         self._begun.stopping.wait(RETRY_SECONDS)
