@@ -61,6 +61,8 @@ def test_from_scratch_to_its_place(hosts: Hosts, tree: Path) -> None:
     [row] = listed(hosts)
     assert (row["host"], row["state"], row["address"]) == ("b", "restored", ADDRESS)
     assert place.parent.stat().st_mode & 0o077 == 0
+    plan = hosts.site.json("restore", ADDRESS, "--to", "b:scratch", "--dry-run")["plan"]
+    assert row["bytes"] == scratch["bytes"] == plan["data_bytes"] < plan["bytes"], "holes are nothing that it takes"
     checked = hosts.site.json("restore", "check", scratch["id"])
     assert checked["checked"]["passed"] and checked["scratch"]["state"] == "checked"
     assert "no command" in refused(hosts, 2, "restore", "check", scratch["id"], "--check", "true")["message"]
