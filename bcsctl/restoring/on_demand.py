@@ -123,7 +123,8 @@ def planned(answer: Mapping[str, Any], as_json: bool) -> int:
     if as_json:
         print_json({**answer, "dry_run": True})
     else:
-        render_plan(answer, answer["address"], answer["plan"]["target"])
+        host = f"{answer['host']}:" if answer.get("host") else ""
+        render_plan(answer, answer["address"], host + answer["plan"]["target"])
         why = f" ({answer['mechanism_why']})" if answer.get("mechanism_why") else ""
         tell(f"on demand by  {answer['mechanism']}{why}")
     return 0

@@ -25,6 +25,7 @@ from engine.model.errors import BcsError, Failed, NothingThere, Refused, Unreach
 WAIT_SECONDS = 10.0
 RETRY_SECONDS = 0.5
 UNHEARD_SECONDS = 15.0
+UNSEEN = "nobody has looked there: its agent says when it begins whether it can be done"
 OPEN, DONE = "open", "done"
 CANCELLING = "cancelling"
 _USED = (FILLING, FINISHING, "paused")
@@ -58,7 +59,8 @@ def on_demand_afar(
         answer = {"address": wanted.address, **opened}
         say_unseen(wanted.address, opened)
         if dry_run:
-            return planned({**answer, "mechanism": mechanism or "what the host has", "host": host}, as_json)
+            how = {"mechanism": mechanism or "what the host has", "mechanism_why": UNSEEN}
+            return planned({**answer, **how, "host": host}, as_json)
         answer.pop("version", None)
         try:
             now = until_used(where, opened["id"], host)

@@ -19,7 +19,7 @@ from bcsctl.restoring.afar import lacking, wanted_of
 from bcsctl.restoring.here import Asked
 from bcsctl.restoring.moments import of_all
 from bcsctl.restoring.on_demand import rate_of
-from bcsctl.restoring.on_demand_afar import told_of, until_used
+from bcsctl.restoring.on_demand_afar import UNSEEN, told_of, until_used
 from bcsctl.restoring.on_demand_several import ORDER_BYTES, render_all, render_one
 from bcsctl.restoring.view import render_plans
 from bcsctl.settings import Settings
@@ -120,5 +120,5 @@ def _shown(answer: Mapping[str, Any], asked: Asked) -> int:
         print_json({**answer, "dry_run": True})
     else:
         render_plans(answer, f"{answer['host']}:{answer['dir']}")
-        tell(f"on demand by  {answer['mechanism']}")
+        tell(f"on demand by  {answer['mechanism']} ({UNSEEN})")
     return 0
