@@ -201,4 +201,6 @@ def _lacking(request: Request, wanted: tuple[str, ...], group: str | None) -> st
         where = " on one group at least" if group == ANY else f" on group '{group[:_PATH_CHARS]}'"
     asked = f"{request.method} {request.url.path[:_PATH_CHARS]}"
     what = _ACTS.get(asked, asked)
+    if what == "restore" and "operator" not in wanted:
+        what = "restore in place, or onto what stands there"
     return f"{who(request)[:_PATH_CHARS]} may not {what}: it needs {needed}{where}"

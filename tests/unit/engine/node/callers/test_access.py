@@ -57,6 +57,10 @@ def test_a_refusal_names_what_was_asked_for_as_people_do(site: InProcessNode) ->
     site.caller = VIEWER
     told = site.call("POST", "/v1/marks", {"group": "finance", "label": "x"}).error["message"]
     assert told == "vera (token t-vera) may not set marks: it needs the role operator on one group at least"
+    site.caller = OPERATOR
+    told = site.call("POST", "/v1/restores", {"address": FINANCE, "in_place": True}).error["message"]
+    may_not = "olga (token t-olga) may not restore in place, or onto what stands there"
+    assert told == f"{may_not}: it needs the role recoverer on group 'finance'", "to a new directory she may"
     known = {f"{method} {route.path}" for route in routes(site) for method in route.methods or ()}
     assert set(_ACTS) <= known
 
