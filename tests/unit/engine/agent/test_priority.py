@@ -94,7 +94,7 @@ def test_who_looks_at_everything_gives_way_at_its_disk_too(site: Site, monkeypat
         site.start()
         site.settle()
         site.source.stop()
-    assert seen == [(niceness.NICE_AT_REST, niceness._CLASS_IDLE)] * 2
+    assert len(seen) >= 2 and set(seen) == {(niceness.NICE_AT_REST, niceness._CLASS_IDLE)}
 
 
 def test_waiting_for_a_processor_is_counted() -> None:
