@@ -196,9 +196,8 @@ def _asked(where: Settings, found: Mapping[str, Any], what: str, **changes: Any)
 
 def _refuse_ended(found: Mapping[str, Any]) -> None:
     if not found["open"]:
-        raise Refused(
-            f"recovery {found['id']} has ended: {found['state']}", hint="`bcsctl recover list` shows those that fill"
-        )
+        how = found["state"] if found["state"] in (FAILED, CANCELLED) else f"{_place(found)} is whole, and stays"
+        raise Refused(f"recovery {found['id']} has ended: {how}", hint="`bcsctl recover list` shows those that fill")
 
 
 def _silent(row: Mapping[str, Any]) -> bool:

@@ -9,7 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from bcsctl.commands import recover
-from bcsctl.restoring import on_demand_afar
+from bcsctl.restoring import on_demand_afar, recover_afar
+from bcsctl.settings import Settings
+from engine.model.errors import Refused
 
 ENDED: dict[str, Any] = {
     "id": "0badc0de0001",
@@ -38,3 +40,11 @@ def test_what_has_ended_is_a_row_with_all_alone(
     assert ("/srv/back" in done.output) is row
     assert ("nothing is being recovered on demand" in done.output) is not row
     assert "a.txt was written to while nobody guarded the tree" in done.output
+
+
+@pytest.mark.parametrize(
+    ("state", "said"), [("ended", r"sf-db1:/srv/back \(5 B\) is whole, and stays"), ("cancelled", "cancelled")]
+)
+def test_who_steers_what_has_ended_is_told_what_became_of_it(tmp_path: Path, state: str, said: str) -> None:
+    with pytest.raises(Refused, match=f"recovery 0badc0de0001 has ended: {said}$"):
+        recover_afar.forsake(Settings(tmp_path, ()), {**ENDED, "state": state}, as_json=False, yes=True)
