@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Protocol
 
+from engine.env.clock import SYSTEM, Clock
 from engine.env.own_directory import OwnDirectory
 from engine.journal.open import Journal
 from engine.model.ids import parse_position
@@ -18,8 +21,9 @@ from engine.recovery.on_demand.supplying import Supplied
 from engine.recovery.restoring import Prepared, prepare_for
 from engine.recovery.sending import TARGET
 
-SUPPLIED_MAX = 8
-"""Of so many trees at once it is kept where their bytes lie."""
+SUPPLIED_MAX, ASKED_MAX, IDLE_SECONDS = 8, 64, 60.0
+"""Of so many trees it is kept where their bytes lie, of those that somebody asks for of more: the many of a group fill
+side by side, and to work it out anew takes longer than what is asked for."""
 THREADS = 4
 
 
@@ -40,14 +44,21 @@ class Given(Protocol):
     def path(self) -> str | None: ...
 
 
+@dataclass(slots=True)
+class _Kept:
+    supplied: Supplied
+    folder: OwnDirectory
+    asked_at: float
+
+
 class Supplies:
     """For any number of threads; `pool` is where they are asked."""
 
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
+    def __init__(self, journal: Journal, clock: Clock = SYSTEM) -> None:
+        self._journal, self._clock = journal, clock
         self.pool = ThreadPoolExecutor(THREADS, "supplier")
         self._lock = threading.Lock()
-        self._known: OrderedDict[str, tuple[Supplied, OwnDirectory]] = OrderedDict()
+        self._known: OrderedDict[str, _Kept] = OrderedDict()
         self._making: dict[str, threading.Lock] = {}
 
     def of(self, grant: Given) -> Supplied:
@@ -58,14 +69,24 @@ class Supplies:
             with self._lock:
                 if grant.id in self._known:
                     self._known.move_to_end(grant.id)
-                    return self._known[grant.id][0]
+                    self._known[grant.id].asked_at = self._clock.monotonic()
+                    return self._known[grant.id].supplied
             made = self._made(grant)
             with self._lock:
                 self._known[grant.id] = made
-                old = [self._known.popitem(last=False)[1] for _ in range(len(self._known) - SUPPLIED_MAX)]
+                old = list(self._old())
         for each in old:
-            each[1].remove()
-        return made[0]
+            each.folder.remove()
+        return made.supplied
+
+    def _old(self) -> Iterator[_Kept]:
+        """Those that are kept no longer, taken out; the first of all is the one that was asked for longest ago."""
+        now = self._clock.monotonic()
+        while len(self._known) > SUPPLIED_MAX:
+            first = next(iter(self._known.values()))
+            if len(self._known) <= ASKED_MAX and now - first.asked_at < IDLE_SECONDS:
+                return
+            yield self._known.popitem(last=False)[1]
 
     def forget(self, id: str) -> None:
         """It is over."""
@@ -73,14 +94,14 @@ class Supplies:
             found = self._known.pop(id, None)
             self._making.pop(id, None)
         if found is not None:
-            found[1].remove()
+            found.folder.remove()
 
     def shut(self) -> None:
         self.pool.shutdown(wait=False, cancel_futures=True)
         for id in list(self._known):
             self.forget(id)
 
-    def _made(self, grant: Given) -> tuple[Supplied, OwnDirectory]:
+    def _made(self, grant: Given) -> _Kept:
         path = None if grant.path is None else grant.path.encode("utf-8", "surrogateescape")
         point = Point(parse_position(grant.position), grant.point_at, 0, grant.point_class)
 
@@ -89,4 +110,5 @@ class Supplies:
             return prepare_for(self._journal, session, stream, point, path, TARGET)
 
         folder = OwnDirectory("supply")
-        return Supplied(self._journal, grant.id, prepare, folder.path), folder
+        supplied = Supplied(self._journal, grant.id, prepare, folder.path)
+        return _Kept(supplied, folder, self._clock.monotonic())

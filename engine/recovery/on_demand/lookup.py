@@ -46,12 +46,13 @@ class Lookup:
         journal: Callable[[], Journal],
         *,
         cache_bytes: int = CACHE_BYTES,
+        threads: int | None = None,
         in_background: bool = True,
     ) -> None:
-        """The indexes are in `folder`; `journal` is opened when it is needed first."""
+        """The indexes are in `folder`; `journal` is opened when it is needed first, and asked with `threads`."""
         self.stream, self.position = stream, position
         self._first_path, self._all_path = folder / "first", folder / "all"
-        self._open, self._cache_bytes = journal, cache_bytes
+        self._open, self._cache_bytes, self._threads = journal, cache_bytes, threads
         self._lock, self._asking = threading.Lock(), threading.RLock()
         self._journal: Journal | None = None
         self._reader: DataReader | None = None
@@ -132,13 +133,13 @@ class Lookup:
         return found
 
     def _asked(self) -> Session:
-        from engine.query.session import Session
+        from engine.query.session import THREADS, Session
 
         self.reader()
         assert self._journal is not None
         with self._asking:
             if self._session is None:
-                self._session = Session(self._journal)
+                self._session = Session(self._journal, threads=self._threads or THREADS)
             return self._session
 
     def _index_in_background(self) -> None:

@@ -31,7 +31,8 @@ from engine.recovery.sending import Content, Rows
 from engine.wire.batch import HASH_BYTES, encode
 
 RANGE_BYTES_MAX = 8 << 20
-CACHE_BYTES = 32 << 20
+CACHE_BYTES, QUERY_THREADS = 8 << 20, 2
+"""Of each tree, of which a node may have dozens."""
 NO_PLAN = bytes(HASH_BYTES)
 """What stands in a range's batch for the plan: it belongs to none."""
 
@@ -49,7 +50,9 @@ class Supplied:
         self._prepared: Prepared | None = prepared
         self._granted = array("Q", sorted({made.inode.file_id for made in prepared.plan.files}))
         point: Position = prepared.point.position
-        self._lookup = Lookup(folder, prepared.stream.id, point, lambda: journal, cache_bytes=CACHE_BYTES)
+        self._lookup = Lookup(
+            folder, prepared.stream.id, point, lambda: journal, cache_bytes=CACHE_BYTES, threads=QUERY_THREADS
+        )
         self._lock = threading.Lock()
         self._pages: list[bytes] | None = None
 
