@@ -1,10 +1,11 @@
-"""bcsctl restore --on-demand of several sources to hosts of a site: one tree for each, under one order, made at once.
+"""bcsctl restore --on-demand of several sources to hosts of a site: one tree for each, under one order, some at once.
 
 Each has to have a point before anything is made. Then a tree that can't be made costs its own source alone.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,6 +29,8 @@ from engine.env.endpoint import request_json
 from engine.env.randomness import token_hex
 from engine.model.errors import BcsError, NothingThere
 
+AT_ONCE = 4
+
 
 def several_afar(where: Settings, asked: Asked, host: str, folder: str, mechanism: str | None, rate: str | None) -> int:
     """Have the trees made, and return when all that can be made can be used. 1 if one could not be."""
@@ -46,10 +49,10 @@ def several_afar(where: Settings, asked: Asked, host: str, folder: str, mechanis
             return _shown(
                 {**answer, "sources": list(plans.values()), "mechanism": mechanism or "what a host has"}, asked
             )
-        rows = [{**plans[one.address], **_opened(where, one)} for one in wanted if one.address in plans]
+        rows: list[dict[str, Any]] = []
         with _goes_on(order):
-            for row in rows:
-                row |= {} if "error" in row else _used(where, row)
+            for row in _made(where, [one for one in wanted if one.address in plans], plans):
+                rows.append(row)
                 if not asked.as_json:
                     render_one({**row, "plan": {**row["plan"], "target": f"{row['host']}:{row['plan']['target']}"}})
     made = [row for row in rows if "error" not in row]
@@ -87,8 +90,22 @@ def _planned(where: Settings, asked: Asked, wanted: Sequence[remote.Asked]) -> d
     return plans
 
 
+def _made(
+    where: Settings, wanted: Sequence[remote.Asked], plans: Mapping[str, Mapping[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Each tree once it can be used, or why it can't be made. Some are made at once: for so many at a time the node
+    keeps what it sends."""
+    begun: deque[dict[str, Any]] = deque()
+    for one in wanted:
+        if len(begun) >= AT_ONCE:
+            yield _used(where, begun.popleft())
+        begun.append({**plans[one.address], **_opened(where, one)})
+    while begun:
+        yield _used(where, begun.popleft())
+
+
 def _opened(where: Settings, one: remote.Asked) -> dict[str, Any]:
-    """Order one tree; `error` where that can't be. All are ordered before the first is waited for."""
+    """Order one tree; `error` where that can't be."""
     try:
         told = request_json(where.endpoint, "POST", "/v1/restores", one.body(), timeout_seconds=300)
     except BcsError as error:
@@ -99,10 +116,12 @@ def _opened(where: Settings, one: remote.Asked) -> dict[str, Any]:
 
 def _used(where: Settings, row: Mapping[str, Any]) -> dict[str, Any]:
     """One of them once it can be used."""
+    if "error" in row:
+        return dict(row)
     try:
-        return told_of(until_used(where, row["id"], row["host"]), row)
+        return {**row, **told_of(until_used(where, row["id"], row["host"]), row)}
     except BcsError as error:
-        return {"error": error.as_json()["error"]}
+        return {**row, "error": error.as_json()["error"]}
 
 
 @contextmanager

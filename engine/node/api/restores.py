@@ -52,7 +52,9 @@ LIVING_WITHIN = 15 * SECOND
 """An agent that was heard of within this time is there to receive a restore."""
 FRESH_WITHIN = 10 * 60 * SECOND
 """A mark no older than this was set for the restore in place that names it."""
-OPEN_MAX = 32
+OPEN_MAX, TREES_MAX = 32, 200
+"""So many restores are open at once; and so many trees that fill on demand, which are open for long and ask for little.
+"""
 WAIT_SECONDS_MAX = 30.0
 _PATH_CHARS = 4096
 _SILENT = ("silent", "never-seen")
@@ -77,7 +79,7 @@ def routes(parts: Parts) -> list[Route]:
         for each in restores.forsaken(parts.clock.now()):
             error = {"code": "cancelled", "message": "its receiver did not come", "hint": "", "details": {}}
             await end_restore(parts, request, each, End(CANCELLED, parts.clock.now(), f"node {parts.name}", {}, error))
-        refuse_unless_possible(parts, asked["host"])
+        refuse_unless_possible(parts, asked["host"], tree=bool(asked["on_demand"]))
         caller = caller_of(request)
         origin = str(with_origin(request, {})["from"])
         grant = Grant(
@@ -317,10 +319,13 @@ def _open_gap(parts: Parts, stream: str) -> Gap | None:
     return None
 
 
-def refuse_unless_possible(parts: Parts, host: str) -> None:
-    """Refused while too many are open, and without the agent by which alone a host is restored to."""
-    if sum(each.end is None for each in parts.restores.known.values()) >= OPEN_MAX:
-        raise Refused(f"{OPEN_MAX} restores are open already", hint="wait until one of them has ended")
+def refuse_unless_possible(parts: Parts, host: str, *, tree: bool = False) -> None:
+    """Refused while too many are open, or fill a `tree` on demand, and without the agent by which alone a host is
+    restored to."""
+    known, most = parts.restores.known.values(), TREES_MAX if tree else OPEN_MAX
+    if sum(each.end is None and bool(each.grant.on_demand) == tree for each in known) >= most:
+        what = "trees fill on demand" if tree else "restores are open"
+        raise Refused(f"{most} {what} already", hint="wait until one of them has ended")
     if not host:
         return
     agent = parts.agents.get(host)
