@@ -74,6 +74,8 @@ def _cut(record: Record, outbox: Outbox, cold: Cold, file: File, size: int, size
     """Cover with a hole what the file has lost since the node heard of it; the size that the node has then."""
     smallest = cold.smallest(file)
     cut_to = size if size_known == UNKNOWN_SIZE or size < size_known else None
+    if size_known == UNKNOWN_SIZE and file.limit < file.size:
+        cut_to = min(size, file.limit)  # what told of the cut may have been lost with the size
     if smallest < file.limit:
         cut_to = smallest if cut_to is None else min(cut_to, smallest)
     if cut_to is None:

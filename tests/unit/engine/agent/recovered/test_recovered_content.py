@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as s
 
 from engine.agent.capture import content
@@ -176,6 +176,7 @@ WHAT = s.sampled_from(["write", "write", "resize", "cut", "punch", "fill", "look
     hole=s.tuples(s.integers(0, 4), s.integers(0, 4)),
     changes=s.lists(s.tuples(WHAT, AT, LENGTH), max_size=16),
 )
+@example(size=2, hole=(0, 0), changes=[("resize", 1, 1), ("write", 8192, 1), ("look", 0, 1), ("lose", 0, 1)])
 def test_what_is_sent_over_what_was_there_is_the_file(
     size: int, hole: tuple[int, int], changes: list[tuple[str, int, int]]
 ) -> None:
