@@ -164,8 +164,9 @@ def _end(code: int) -> None:
     threading._shutdown()  # type: ignore[attr-defined]  # waits for threads; what exit handlers use is there still
     atexit._run_exitfuncs()
     with suppress(OSError, ValueError):
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # closed before we began
+                stream.flush()
         os._exit(code)
 
 

@@ -48,3 +48,9 @@ def test_its_exit_code_and_what_went_wrong_arrive(arguments: tuple[str, ...], co
 def test_what_could_not_be_written_is_no_success() -> None:
     with open("/dev/full", "w") as full:
         assert ended("--version", stdout=full.fileno()).returncode != 0
+
+
+def test_who_began_without_standard_output_has_its_exit_code_all_the_same() -> None:
+    command = ["sh", "-c", 'exec "$0" -m bcsctl no-such-command >&-', sys.executable]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
