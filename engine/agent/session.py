@@ -90,7 +90,10 @@ class Session:
         )
         cold, guests = taking.stand(settings, record)
         writes = open_writes(
-            force=settings.ranges, clones=lambda: taking.nothing_cold(parts.capture), clock=settings.clock
+            force=settings.ranges,
+            clones=lambda: taking.nothing_cold(parts.capture),
+            fillers=lambda: taking.fillers(parts.capture),
+            clock=settings.clock,
         )
         view.mechanism, view.ranges = watcher.mechanism, writes.mechanism
         view.costs = " ".join(filter(None, (watcher.costs, writes.costs)))

@@ -52,6 +52,11 @@ DIRTIED = "dirtied"
 """name of the backing device, ino, index: a clean folio became dirty, by a write or by a store through a mapping."""
 
 
+OF_FILLS = frozenset({WRITTEN, FAULTED, DIRTIED})
+"""What a fill does to bring bytes, touches besides. A filler cuts and punches too, to take back what it wrote into a
+file that was emptied meanwhile: that has to be looked at."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One of `events` (alternatives, the better first), with these fields, means this."""
@@ -72,9 +77,13 @@ _OFFSET = (*_PLACE, "offset", "count")
 _DIRTIED = Kind(
     DIRTIED, ("writeback/writeback_dirty_folio", "writeback/writeback_dirty_page"), ("name", "ino", "index")
 )
+WHO = "common_pid"
+"""The field of every record that tells the thread."""
+
+TOUCHED_FIELDS = ("i_ino", "s_dev")
 _TOUCHED = (
-    Kind(TOUCHED, ("filemap/mm_filemap_fault",), ("i_ino", "s_dev")),
-    Kind(TOUCHED, ("filemap/mm_filemap_map_pages",), ("i_ino", "s_dev")),
+    Kind(TOUCHED, ("filemap/mm_filemap_fault",), TOUCHED_FIELDS),
+    Kind(TOUCHED, ("filemap/mm_filemap_map_pages",), TOUCHED_FIELDS),
 )
 _COMPLETED = Kind(COMPLETED, ("iomap/iomap_dio_complete",), (*_PLACE, "pos", "ret"), needed=False)
 
@@ -120,7 +129,7 @@ def unpacking(format: Format, fields: tuple[str, ...]) -> str | None:
 
     Fields come in the order of their places, so `fields` must be named in it. ValueError when they are not.
     """
-    return _code([format.fields.get("common_pid"), *map(format.fields.get, fields)], 0)
+    return _code([format.fields.get(WHO), *map(format.fields.get, fields)], 0)
 
 
 def apart(format: Format, fields: tuple[str, ...]) -> tuple[slice, str] | None:

@@ -25,20 +25,19 @@ Why a look at a traced range is enough, and when it isn't:
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Set
+from collections.abc import Set
 from mmap import PAGESIZE
-from typing import Any
 
 from engine.agent.ranges import kinds
 from engine.agent.ranges.base import END, SMALL_BYTES, WHOLE, Ranges, clipped
-from engine.agent.ranges.devices import Device, device_of
+from engine.agent.ranges.devices import Device
 from engine.agent.ranges.file import TracedFile
+from engine.agent.ranges.fillers import Fillers
 from engine.agent.ranges.ring import PageDamaged
-from engine.agent.ranges.strangers import Strangers
-from engine.agent.ranges.tracefs import BUFFER_BYTES, Instance, NoTracing
+from engine.agent.ranges.traced import Meaning, Traced
+from engine.agent.ranges.tracefs import BUFFER_BYTES, Instance
 from engine.env.clock import SYSTEM, Clock
 
-UNTRACED = "Not all of this source has trace events: big files there are read whole after a change, or as clones tell."
 OVERRAN_SECONDS = 600.0
 OVERRAN = (
     "The kernel lost traces of writes in the last minutes: each big file is read whole once after its next change."
@@ -55,32 +54,23 @@ _WRITERS_MAX = 4096
 _NANO = 1_000_000_000
 
 Key = tuple[int, int]
-_Meaning = Callable[[int, Any], None]
 
 
 class Tracepoints:
     """The trace events of the file systems that files are asked about on, in one instance. NoTracing from the start."""
 
-    def __init__(self, clock: Clock = SYSTEM, buffer_bytes: int = BUFFER_BYTES) -> None:
+    def __init__(self, clock: Clock = SYSTEM, buffer_bytes: int = BUFFER_BYTES, fillers: Fillers | None = None) -> None:
+        """What threads of `fillers` write changes nothing that is known."""
         self._clock = clock
-        self._untraced = ""
         self._overran_at = float("-inf")
-        self._instance = Instance(buffer_bytes)
-        self._devices: dict[int, Device | None] = {}
-        self._by_kernel: dict[int, Device] = {}
-        self._by_backing: dict[bytes, list[Device]] = {}
-        self._filters: dict[str, tuple[kinds.Kind, list[Device]]] = {}
-        self._readers: dict[int, tuple[_Meaning, Callable[[bytes, int], tuple[Any, ...]]]] = {}
         self._known: dict[int, set[int]] = {}
         self._files: dict[Key, TracedFile] = {}
         self._writers: dict[int, tuple[int, int, int, int, int]] = {}
-        self._faults_shown: set[int] = set()
         self._faulting: dict[int, tuple[int, int]] = {}
         self._touched: dict[Key, int] = {}
-        self._strangers = Strangers()
-        self._touching: dict[int, Callable[[bytes], tuple[Any, ...]]] = {}
+        self._fillers = fillers
         self._number = struct.Struct("=H").unpack_from
-        self._meanings: dict[str, _Meaning] = {
+        meanings: dict[str, Meaning] = {
             kinds.WRITTEN: self._written,
             kinds.BEGUN: self._begun,
             kinds.DIRECT: self._direct,
@@ -95,42 +85,49 @@ class Tracepoints:
             kinds.FAULTED: self._faulted,
             kinds.DIRTIED: self._dirtied,
         }
+        self._traced = Traced(Instance(buffer_bytes), meanings)
 
     @property
     def mechanism(self) -> str:
-        return "trace" if any(self._devices.values()) or not self._devices else "none"
+        devices = self._traced.devices
+        return "trace" if any(devices.values()) or not devices else "none"
 
     @property
     def costs(self) -> str:
         overran = self._clock.monotonic() - self._overran_at < OVERRAN_SECONDS
-        return " ".join(filter(None, (self._untraced, OVERRAN if overran else "")))
+        return " ".join(filter(None, (self._traced.untraced, OVERRAN if overran else "")))
 
     # What others ask.
 
     def protect(self, dev: int, fd: int) -> None:
-        if dev not in self._devices:
-            self._add_device(dev, fd)
+        if dev not in self._traced.devices and self._traced.add(dev, fd):
+            self._known[dev] = set()  # what was known of its files before stays unknown
 
     def take(self) -> None:
         try:
-            found, lost, apart = self._instance.take()
+            found, lost, apart = self._traced.instance.take()
         except PageDamaged:
             found, lost, apart = [], True, set()
-        number, readers = self._number, self._readers
+        number, readers = self._number, self._traced.readers
+        filling = self._fillers.since_last() if self._fillers is not None else frozenset()
         if len(self._faulting) > _WRITERS_MAX:
             self._faulting.clear()
         for time, page, at in found:
             reader = readers.get(number(page, at)[0])
-            if reader is not None:
-                reader[0](time, reader[1](page, at))
-        self._mappings_touched({self._touching[event](part) for event, part in apart})
+            if reader is None:
+                continue
+            record = reader[1](page, at)
+            if not (reader[2] and record[0] in filling):
+                reader[0](time, record)
+        self._mappings_touched({touch[1:] for touch in self._traced.touches(apart) if touch[0] not in filling})
+        self._traced.tell_who_touches(self._fillers is not None and self._fillers.there)
         if lost:
             self._overran_at = self._clock.monotonic()
             self.lose()
 
     def of(self, dev: int, ino: int, fd: int, size: int) -> Ranges | None:
         self.protect(dev, fd)
-        if self._devices[dev] is None:
+        if self._traced.devices[dev] is None:
             return None
         self._asked(dev, ino)
         known = ino in self._known[dev]
@@ -176,13 +173,13 @@ class Tracepoints:
 
     def scan(self, dev: int, ino: int) -> bool:
         """The file is mapped: its dirty pages are hot from the next look on. False where nothing is traced."""
-        if self._devices.get(dev) is None:
+        if self._traced.devices.get(dev) is None:
             return False
         self._files.setdefault((dev, ino), TracedFile()).scan = True
         return True
 
     def mapped(self, files: Set[Key]) -> set[Key]:
-        traced = {key for key in files if self._devices.get(key[0]) is not None}
+        traced = {key for key in files if self._traced.devices.get(key[0]) is not None}
         for key in traced:
             self._files.setdefault(key, TracedFile())
         for key, file in list(self._files.items()):
@@ -204,73 +201,15 @@ class Tracepoints:
             file.scan |= file.mapped  # nobody else tells of stores
 
     def close(self) -> None:
-        self._instance.close()
-
-    # Devices.
-
-    def _add_device(self, dev: int, fd: int) -> None:
-        """Trace what is written on a file system. What was known of its files before stays unknown."""
-        device = device_of(dev, fd)
-        self._devices[dev] = None
-        if device is None or device.kind not in kinds.KINDS:
-            self._untraced = UNTRACED
-            return
-        try:
-            self._trace(device)
-        except NoTracing as error:
-            self._untraced = f"{UNTRACED} ({error.message})"
-            return
-        self._devices[dev] = self._by_kernel[device.kernel] = device
-        self._by_backing.setdefault(device.backing.encode("ascii").ljust(32, b"\0")[:32], []).append(device)
-        self._known[dev] = set()
-
-    def _trace(self, device: Device) -> None:
-        wanted: list[tuple[kinds.Kind, str]] = []
-        for kind in kinds.KINDS[device.kind]:
-            event = self._event(kind)
-            if event:
-                wanted.append((kind, event))
-            elif kind.needed:
-                raise NoTracing(f"this kernel has no {kind.events[0]}, which {device.kind} takes")
-            if kind.meaning == kinds.FAULTED and event:
-                self._faults_shown.add(device.dev)
-        for kind, event in wanted:
-            devices = [*self._filters.get(event, (kind, []))[1], device]
-            self._instance.trace(event, self._conditions(kind, devices))
-            self._filters[event] = (kind, devices)
-
-    def _conditions(self, kind: kinds.Kind, devices: list[Device]) -> str:
-        """The filter of an event: these devices, and what else the kind asks for."""
-        if kind.meaning == kinds.DIRTIED:
-            found = " || ".join(sorted({f'name == "{each.backing}"' for each in devices}))
-        else:
-            field = "s_dev" if kind.meaning == kinds.TOUCHED else "dev"
-            found = " || ".join(f"{field} == {each.kernel}" for each in devices)
-        only = f" && {kind.only}" if kind.only else ""
-        return f"({found}){self._strangers.conditions() if kind.meaning == kinds.TOUCHED else only}"
-
-    def _event(self, kind: kinds.Kind) -> str:
-        """The event of this kernel that serves; '' when none does. Its records are read from now on."""
-        for event in kind.events:
-            format = self._instance.format(event)
-            if kind.meaning == kinds.TOUCHED:
-                found = kinds.apart(format, kind.fields) if format else None
-                if format and found:
-                    self._instance.set_apart(format.number, found[0])
-                    self._touching[format.number] = struct.Struct(found[1]).unpack
-                    return event
-                continue
-            code = kinds.unpacking(format, kind.fields) if format else None
-            if format and code:
-                self._readers[format.number] = (self._meanings[kind.meaning], struct.Struct(code).unpack_from)
-                return event
-        return ""
+        self._traced.instance.close()
+        if self._fillers is not None:
+            self._fillers.close()
 
     # What the records mean. Each gets (time in ns, (pid, the kind's fields)).
 
     def _file(self, kernel: int, ino: int, *, silent: bool = False) -> TracedFile | None:
         """The file to note something of; `silent`: no other event may tell of it, so it is noted though unknown."""
-        device = self._by_kernel.get(kernel)
+        device = self._traced.by_kernel.get(kernel)
         if device is None:
             return None
         file = self._files.get((device.dev, ino))
@@ -298,14 +237,14 @@ class Tracepoints:
     def _direct(self, time: int, record: tuple[int, int, int, int, int]) -> None:
         _, kernel, ino, start, length = record
         file = self._file(kernel, ino, silent=True)
-        if start == length == 0 and "iomap/iomap_dio_rw_begin" not in self._filters:
+        if start == length == 0 and "iomap/iomap_dio_rw_begin" not in self._traced.filters:
             length = END
         if file is not None and length:
             file.fly(start, start + length, self._clock.monotonic())
 
     def _completed(self, time: int, record: tuple[int, int, int, int, int]) -> None:
         _, kernel, ino, end, count = record
-        device = self._by_kernel.get(kernel)
+        device = self._traced.by_kernel.get(kernel)
         file = self._files.get((device.dev, ino)) if device else None
         if file is not None and count > 0:
             file.land(end, self._clock.monotonic())
@@ -333,7 +272,7 @@ class Tracepoints:
         """The block before the first one removed is the one that the new end lies in: the rest of it was zeroed."""
         file = self._file(*record[1:])
         if file is not None:
-            block = self._by_kernel[record[1]].block_bytes
+            block = self._traced.by_kernel[record[1]].block_bytes
             first, file.removed_from = file.removed_from, END
             self._note(file, max(first - 1, 0) * block if first < END else 0, END)
 
@@ -355,29 +294,24 @@ class Tracepoints:
     def _mappings_touched(self, touched: set[tuple[int, ...]]) -> None:
         strangers: list[Key] = []
         for ino, kernel in touched:
-            device = self._by_kernel.get(kernel)
+            device = self._traced.by_kernel.get(kernel)
             if device is not None:
                 self._touched[device.dev, ino] = TOUCHED_ROUNDS
                 if ino not in self._known[device.dev] and (device.dev, ino) not in self._files:
                     strangers.append((kernel, ino))
-        if strangers and self._strangers.shown(strangers):
-            self._filter_touches()
+        if strangers and self._traced.strangers.shown(strangers):
+            self._traced.filter_touches()
 
     def _asked(self, dev: int, ino: int) -> None:
         """A file is asked about: from now on touches of it show, and it may have been touched before."""
-        device = self._devices.get(dev)
-        if device is not None and self._strangers.asked((device.kernel, ino)):
+        device = self._traced.devices.get(dev)
+        if device is not None and self._traced.strangers.asked((device.kernel, ino)):
             self._touched[dev, ino] = TOUCHED_ROUNDS
-            self._filter_touches()
-
-    def _filter_touches(self) -> None:
-        for event, (kind, devices) in self._filters.items():
-            if kind.meaning == kinds.TOUCHED:
-                self._instance.trace(event, self._conditions(kind, devices))
+            self._traced.filter_touches()
 
     def _dirtied(self, time: int, record: tuple[int, bytes, int, int]) -> None:
         pid, name, ino, index = record
-        for device in self._by_backing.get(name, ()):
+        for device in self._traced.by_backing.get(name, ()):
             if self._by_write(device, pid, ino, index, time):
                 continue
             file = self._file(device.kernel, ino, silent=True)
@@ -388,7 +322,7 @@ class Tracepoints:
 
     def _by_write(self, device: Device, pid: int, ino: int, index: int, time: int) -> bool:
         """Whether a folio became dirty by the write that the same process is doing, not by a mapping."""
-        if device.dev in self._faults_shown:
+        if device.dev in self._traced.faults_shown:
             return self._faulting.pop(pid, None) != (device.kernel, ino)
         kernel, written, start, end, at = self._writers.get(pid, (0, 0, 0, 0, 0))
         if kernel != device.kernel or written != ino:

@@ -24,8 +24,9 @@ from engine.agent.recovered.standing import Standing, standing
 from engine.agent.settings import Settings
 from engine.agent.ship.client import Head, Node, OutOfOrder
 from engine.agent.ship.opening import claim
-from engine.fill.base import LIVING
+from engine.fill.base import LIVING, PRE_ACCESS
 from engine.fill.kept import documents
+from engine.fill.life.starting import FILLER, living
 from engine.model.errors import BcsError, Refused
 from engine.model.ids import parse_position
 from engine.wire.batch import NO_HASH
@@ -63,6 +64,16 @@ def stand(settings: Settings, record: Record) -> tuple[Cold | None, Guests | Non
 def nothing_cold(capture: Capture) -> bool:
     """Whether reading any file of the source fills nothing."""
     return capture.inodes.cold is None and capture.guests is None
+
+
+def fillers(capture: Capture) -> list[int]:
+    """The pids of who fills the source's own tree now and nothing else: behind a mount of ours others' writes are
+    theirs too, and on another device."""
+    cold = capture.inodes.cold
+    if cold is None or cold.standing.recipe.mechanism != PRE_ACCESS:
+        return []
+    pid = living(cold.standing.place, FILLER)
+    return [] if pid is None else [pid]
 
 
 def keep_house(parts: Parts) -> bool:

@@ -150,7 +150,7 @@ def test_what_fallocate_changes_is_named(traced: Traced, mode: int) -> None:
 
 
 def test_what_is_traced_before_it_happens_stays_for_a_later_look(traced: Traced) -> None:
-    if os.statvfs(traced.path).f_fsid == 0 or traced.writes._devices[traced.key[0]].kind == "xfs":  # type: ignore[union-attr]
+    if os.statvfs(traced.path).f_fsid == 0 or traced.writes._traced.devices[traced.key[0]].kind == "xfs":  # type: ignore[union-attr]
         pytest.skip("xfs holds its lock while it happens")
     _fallocate(traced.fd, KEEP | PUNCH, 1 << 20, 1 << 20)
     assert traced.look() == 1 << 20
@@ -279,7 +279,7 @@ def test_a_look_that_failed_leaves_its_ranges(traced: Traced) -> None:
 
 def test_instances_of_the_dead_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     with tracing() as (writes, _):
-        instances = writes._instance._root / "instances"
+        instances = writes._traced.instance._root / "instances"
         stale = instances / "bcs-4194305-00"  # beyond any pid
         another = instances / "bcs-1-00"  # of another namespace, whose process 1 is gone
         stale.mkdir()
