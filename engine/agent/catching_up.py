@@ -54,6 +54,7 @@ def catch_up(parts: Parts, reason: str) -> None:
         view.through_at = record.fact("through_at", 0)
     crash("caught-up")
     outbox.direct = False
+    view.miss(parts.begun.settings.scope)  # what was missed before the session may be there
     view.state, view.not_mounted = "protected", unmounted.told()
     view.gap_from, view.gap_reason = (gap_from, NOT_MOUNTED) if unmounted.held else (0, "")
     marks.note_baseline()

@@ -288,8 +288,7 @@ class Live:
         view.ranges = self._parts.writes.mechanism  # which is known once files were asked about
         view.costs = " ".join(filter(None, (self._parts.watcher.costs, self._parts.writes.costs)))
         view.pending_big_files, view.pending_big_bytes = self._capture.pending.big()
-        view.nothing_at = self._settings.scope.missing()
-        view.nothing = len(view.nothing_at) == len(self._settings.scope.roots)
+        view.miss(self._settings.scope)
         view.unreadable_paths = self._capture.unreadable.paths(UNREADABLE_SHOWN)
 
     def _lag_seconds(self) -> float:

@@ -117,6 +117,11 @@ class View:
     crash_message: str = ""
     """Why the last crash point that was wanted could not be had."""
 
+    def miss(self, scope: Scope) -> None:
+        """Note at which of its paths there is nothing now."""
+        self.nothing_at = scope.missing()
+        self.nothing = len(self.nothing_at) == len(scope.roots)
+
     def shown(self) -> tuple[str, str]:
         """State and message."""
         refused = self.not_opened or self.not_taken

@@ -14,10 +14,12 @@ from conftest import Site, wait_for
 from disk import differences, disk_image
 from random_changes import Changes
 
+from engine.agent import live
 from engine.agent.capture import hints
 from engine.agent.capture import look as capture
 from engine.agent.capture import walk as baseline
 from engine.agent.kept.record import Record as AgentRecord
+from engine.agent.source import Source
 from engine.agent.watch.base import Drained
 from engine.agent.watch.inotify import InotifyWatcher
 from engine.drivers.files import Scope
@@ -331,6 +333,23 @@ def test_no_point_is_set_on_what_an_overflow_has_missed(site: Site, monkeypatch:
     assert (gap.label, gap.gap_from <= missed_at[0] <= gap.at) == ("event queue overflow", True)
     later = [point for point in site.node.points() if point.at >= missed_at[0]]
     assert later and all(b"/missed" in site.image(point.lsn) for point in later)
+
+
+def test_what_was_not_there_is_told_no_more_once_all_was_looked_at(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[tuple[str, str]] = []
+    real_run = live.Live.run
+
+    def run(self: live.Live) -> None:
+        shown.append(source.view.shown())
+        real_run(self)
+
+    monkeypatch.setattr(live.Live, "run", run)
+    source = Source(site.settings)
+    site.sources.append(source)
+    source.view.nothing_at, source.view.nothing = [str(site.tree)], True  # as a session before has left it
+    source.start()
+    wait_for(lambda: shown)
+    assert shown == [("protected", "")]
 
 
 def test_large_directories_and_long_queues_take_other_ways(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
