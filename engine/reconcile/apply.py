@@ -36,7 +36,8 @@ def apply(
     Raises Refused when another apply came first, Failed when the node of this machine does not start.
     """
     tell = on_progress or (lambda progress: None)
-    done = {site: _apply_site(home, site, plan, origin, tell, clock) for site in plan.bases}
+    patience = wait_seconds if wait else None
+    done = {site: _apply_site(home, site, plan, origin, tell, clock, patience) for site in plan.bases}
     results = [result for each in done.values() for result in each.results]
     ends_at = clock.monotonic() + wait_seconds if wait_seconds is not None else None
     all_protected = True
@@ -56,14 +57,16 @@ def apply(
     )
 
 
-def _apply_site(home: Path, site: str, plan: Plan, origin: Provenance, tell: OnProgress, clock: Clock) -> SiteResult:
+def _apply_site(
+    home: Path, site: str, plan: Plan, origin: Provenance, tell: OnProgress, clock: Clock, wait_seconds: float | None
+) -> SiteResult:
     part = part_of(plan.desired, site)
     if site == EMBEDDED_SITE:
         return apply_embedded.apply_embedded(home, plan, part, origin, tell, clock)
     from engine.reconcile.apply_site import apply_site
 
     try:
-        return apply_site(home, site, plan, part, origin, tell, clock)
+        return apply_site(home, site, plan, part, origin, tell, clock, wait_seconds)
     except Refused:
         raise
     except BcsError as error:  # what is to be done at other sites does not depend on this one

@@ -49,6 +49,7 @@ def watched(home: Path) -> Watched:
         EMBEDDED_SITE,
         UnixEndpoint(_socket(home)),
         lost,
+        dead=lambda row: True,
         hint=lambda row: f"read {home / 'agent' / 'log'}",
         poll_seconds=POLL_SECONDS,
     )

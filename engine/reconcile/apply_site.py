@@ -38,9 +38,17 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9@._-]+")
 
 
 def apply_site(
-    home: Path, site: str, plan: Plan, part: PolicySet, origin: Provenance, tell: OnProgress, clock: Clock
+    home: Path,
+    site: str,
+    plan: Plan,
+    part: PolicySet,
+    origin: Provenance,
+    tell: OnProgress,
+    clock: Clock,
+    wait_seconds: float | None = None,
 ) -> SiteResult:
-    """Do what the plan says for this site. Raises Refused when another apply came first."""
+    """Do what the plan says for this site. Raises Refused when another apply came first. An agent that was started may
+    take `wait_seconds` to report, if that is longer than it usually may."""
     actions, base = plan.of(site), plan.bases[site]
     declared = next((each for each in part.sites if each.name == site), None)
     if declared is None:
@@ -60,7 +68,9 @@ def apply_site(
         if site in plan.unknown or number != base:
             return SiteResult(number, tuple(results), again=True)
     number = record(endpoint, base, part, origin) if site in plan.records else base
-    rows = [*_deployed(home, declared, actions, credential, tell, clock), *_removed(declared, actions, endpoint, tell)]
+    seconds = max(REPORT_SECONDS, wait_seconds or 0)
+    deployed = _deployed(home, declared, actions, credential, tell, clock, seconds)
+    rows = [*deployed, *_removed(declared, actions, endpoint, tell)]
     lost = {row.name: f"{row.state}: {row.message}" for row in rows if not row.ok}
     return SiteResult(number, (*results, *rows), answers=True, lost=lost)
 
@@ -76,7 +86,10 @@ def watched(site: str) -> Watched:
     def hint(row: Row) -> str:
         return f"look at {host_of(row['address'])}: journalctl -u {agents.UNIT}"
 
-    return Watched(site, credential.endpoint(), lost, hint, POLL_SECONDS)
+    def dead(row: Row) -> bool:
+        return bool(row["healthy"] == "refused")
+
+    return Watched(site, credential.endpoint(), lost, dead, hint, POLL_SECONDS)
 
 
 def _node(
@@ -134,7 +147,13 @@ def admin_name(by: str) -> str:
 
 
 def _deployed(
-    home: Path, site: Site, actions: Sequence[Action], credential: Credential, tell: OnProgress, clock: Clock
+    home: Path,
+    site: Site,
+    actions: Sequence[Action],
+    credential: Credential,
+    tell: OnProgress,
+    clock: Clock,
+    seconds: float,
 ) -> Iterator[Result]:
     """A row for each host whose agent is to be created, started, upgraded or given other settings."""
     hosts = [action.name for action in actions if action.kind == AGENT and action.action != REMOVE]
@@ -160,13 +179,13 @@ def _deployed(
         return
     waited_for = [host for host in hosts if outcome.hosts[host].ok]
     tell(Step(f"waiting for {_counted(waited_for)} to report"))
-    silent = _await_reports(endpoint, site, waited_for, clock)
+    silent = _await_reports(endpoint, site, waited_for, clock, seconds)
     for host in hosts:
         row = outcome.hosts[host]
         if host in silent:
             row = HostOutcome(
                 "failed",
-                f"its agent was started and did not report within {REPORT_SECONDS:.0f} s",
+                f"its agent was started and did not report within {seconds:.0f} s",
                 f"does {host} reach {', '.join(credential.urls)}? On it: journalctl -u {agents.UNIT}",
             )
         yield _row(AGENT, host, row, site.name)
@@ -180,10 +199,10 @@ def _enrolment(endpoint: Endpoint, host: str) -> str:
     return str(request_json(endpoint, "POST", "/v1/enrolments", {"host": host})["token"])
 
 
-def _await_reports(endpoint: Endpoint, site: Site, hosts: Sequence[str], clock: Clock) -> set[str]:
+def _await_reports(endpoint: Endpoint, site: Site, hosts: Sequence[str], clock: Clock, seconds: float) -> set[str]:
     """Wait until the agents of these hosts have reported as those that were deployed; those that have not."""
     version, settings = bundle.version(), agents.settings_digest(site)
-    ends_at = clock.monotonic() + REPORT_SECONDS
+    ends_at = clock.monotonic() + seconds
     while True:
         seen = agents_of(endpoint, {})
         missing = {host for host in hosts if not _is_as_deployed(seen.get(host), version, settings)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,21 +10,24 @@ from typing import Any
 from engine.env.clock import Clock
 from engine.env.endpoint import Endpoint, request_json
 from engine.node.monitoring.status import SAFE
-from engine.reconcile.results import OnProgress, Result, SourceProgress
+from engine.reconcile.results import OnProgress, Result, SourceProgress, Step
 
-SILENT_SECONDS = 10.0
-"""An agent that is neither heard of nor alive for so long has failed."""
+DEAD_SECONDS = 10.0
+"""An agent that is known not to live, or is refused, for so long has failed."""
+SILENT_SECONDS = 60.0
+"""One of which nothing is heard may be starting again: so long, or as long as whoever waits has said."""
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A site whose sources are waited for. `lost` says why nothing may be heard of a source any more, empty while it
-    may; `hint` where to read what happened on its host."""
+    """A site whose sources are waited for. `lost` says why nothing is heard of a source any more, empty while it is;
+    `dead` whether nothing will be; `hint` where to read what happened on its host."""
 
     site: str
     endpoint: Endpoint
     lost: Callable[[Row], str]
+    dead: Callable[[Row], bool]
     hint: Callable[[Row], str]
     poll_seconds: float
 
@@ -37,6 +41,7 @@ def await_protection(
     """
     seen: dict[str, SourceProgress] = {}
     lost_since: dict[str, float] = {}
+    told: dict[str, str] = {}
     while True:
         rows, now = rows_of(watched.endpoint), clock.monotonic()
         waited_for = 0
@@ -46,21 +51,35 @@ def await_protection(
             if seen.get(address) != progress:
                 seen[address] = progress
                 tell(progress)
+            given_up, host = gone.get(host_of(address), ""), host_of(address)
             if lost := watched.lost(row):
-                lost_since.setdefault(address, now)
+                if not given_up and told.get(host) != lost:
+                    told[host] = lost
+                    tell(Step(f"waiting for {host}: {lost}"))
+                since = lost_since.setdefault(address, now)
+                given_up = given_up or (lost if now - since > _patience(watched, row, ends_at) else "")
             else:
                 lost_since.pop(address, None)
-            given_up = gone.get(host_of(address), "")
-            if not given_up and now - lost_since.get(address, now) > SILENT_SECONDS:
-                given_up = lost
+                told.pop(host, None)
             why[address] = given_up
             waited_for += not (protected(row) or row["state"] == "failed" or given_up)
         late = ends_at is not None and now >= ends_at
         if not waited_for or late:
             for address, row in rows.items():
-                yield _result(watched, row, why[address] or ("it took too long" if late else ""))
+                yield _result(watched, row, why[address] or (_too_long(watched.lost(row)) if late else ""))
             return
         clock.sleep(watched.poll_seconds)
+
+
+def _patience(watched: Watched, row: Row, ends_at: float | None) -> float:
+    """For how many seconds nothing may be heard of a source."""
+    if watched.dead(row):
+        return DEAD_SECONDS
+    return SILENT_SECONDS if ends_at is None else math.inf
+
+
+def _too_long(lost: str) -> str:
+    return f"it took too long: {lost}" if lost else "it took too long"
 
 
 def rows_of(endpoint: Endpoint) -> dict[str, dict[str, Any]]:

@@ -143,10 +143,10 @@ class Scene:
     def plan(self, **options: Any) -> Plan:
         return make_plan(self.home, [self.repository], **options)
 
-    def apply(self, plan: Plan | None = None, confirm: int | None = None, wait: bool = True) -> ApplyResult:
+    def apply(self, plan: Plan | None = None, confirm: int | None = None, **how: Any) -> ApplyResult:
         plan = plan or self.plan()
         check_guards(plan, confirm=confirm)
-        return apply(self.home, plan, ORIGIN, wait=wait, wait_seconds=WAIT_SECONDS)
+        return apply(self.home, plan, ORIGIN, **{"wait": True, "wait_seconds": WAIT_SECONDS, **how})
 
     def group(self, name: str, hosts: str, rpo: str = "5s", more: str = "", site: str = "sf") -> None:
         (self.repository / f"{name}.yaml").write_text(
@@ -348,7 +348,7 @@ def test_an_agent_that_does_not_report_is_a_failed_row_and_drift(scene: Scene, m
         return HostOutcome("changed") if host == "h2" else deploy(site, host, ca_pem, enrolment)
 
     monkeypatch.setattr(scene.hosts, "_deploy", deploy_all_but_h2)
-    done = scene.apply()
+    done = scene.apply(wait_seconds=15.0)
     assert rows(done)["Agent h2"] == "failed" and rows(done)["Source a/h1/files"] == "protected"
     row = next(row for row in done.results if row.name == "h2")
     assert "did not report within" in row.message and "journalctl" in row.hint
