@@ -131,7 +131,7 @@ class Inodes:
         if ranges is not None and not ranges and same_size and _later(known, status):
             self._wait_for_ranges(status, known)
             return known.file_id, False
-        xattrs = read_xattrs(fd)
+        xattrs = self.cold.xattrs(file, fd)
         try:
             sizes = status.st_size, known.size
             compare(self.content, self._record, self._outbox, self.cold, file, fd, sizes, ranges)

@@ -14,6 +14,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from engine.agent.capture.content import BLOCK_BYTES, CHUNK_BLOCKS, DIGEST_BYTES, HOLE
 from engine.agent.kept.record import Record
@@ -23,6 +24,7 @@ from engine.fill.kept import rebuild, table
 from engine.fill.kept.map import Map, digest
 from engine.fill.kept.times import OwnTimes
 from engine.fill.tree.handles import handle_of
+from engine.tree.attributes import read_xattrs
 
 ASK = base.WARM
 """In the record's digests: nothing was said of this block since the recovery. To the map: nothing is known of it."""
@@ -73,6 +75,11 @@ class Cold:
     def status(self, file: File, fd: int) -> os.stat_result:
         """The status of an open file, never with the time of a fill."""
         return os.fstat(fd) if self._times is None else self._times.status(file.number, fd)
+
+    def xattrs(self, file: File, fd: int) -> bytes:
+        """The attributes of an open file, with the capability that a fill has just taken."""
+        read = partial(read_xattrs, fd)
+        return read() if self._times is None else self._times.xattrs(file.number, read)
 
     def ids(self) -> array[int]:
         """The file_ids of all of them, ascending."""

@@ -12,12 +12,14 @@ import mmap
 import os
 import queue
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from engine.fill.tree.privileges import CAPABILITY_BYTES_MAX, NONE, Privileges
+from engine.fill.tree.privileges import CAPABILITY, CAPABILITY_BYTES_MAX, NONE, Privileges
+from engine.model.xattrs import decode, encode
 
 SLOTS = 256
 """So many files are filled at the same moment; more of them wait for each other."""
@@ -30,6 +32,8 @@ _PRIVILEGES = struct.Struct("=B24sH")
 _PRIVILEGES_AT = _UNDER_WAY_AT + 1
 _LENGTH = SLOTS * _SLOT_BYTES
 _TRIES = 100
+
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +56,7 @@ class Times:
             self._map = mmap.mmap(fd, _LENGTH)
         finally:
             os.close(fd)
-        self.left = [
-            Left(number, mtime_ns, size, self._privileges(slot))
-            for slot, number, mtime_ns, size in _under_way(self._map[:])
-        ]
+        self.left = list(_left(self._map[:]))
         self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
         for slot in range(SLOTS):
             if not self._map[slot * _SLOT_BYTES + _UNDER_WAY_AT]:
@@ -86,10 +87,6 @@ class Times:
         finally:
             self._end(slot)
 
-    def _privileges(self, slot: int) -> Privileges:
-        length, capability, bits = _PRIVILEGES.unpack_from(self._map, slot * _SLOT_BYTES + _PRIVILEGES_AT)
-        return Privileges(bits, capability[: min(length, CAPABILITY_BYTES_MAX)])
-
     def _end(self, slot: int) -> None:
         self._map[slot * _SLOT_BYTES + _UNDER_WAY_AT] = 0
         self._free.put(slot)
@@ -107,17 +104,28 @@ class OwnTimes:
 
     def status(self, number: int, fd: int) -> os.stat_result:
         """The fstat of an open file, with its own mtime where it bears a fill's at that moment."""
+        status, own = self._beside(number, lambda: os.fstat(fd))
+        return _with_mtime(status, own.mtime_ns) if own is not None else status
+
+    def xattrs(self, number: int, read: Callable[[], bytes]) -> bytes:
+        """What `read` finds of its attributes (engine.model.xattrs), with the capability that a fill has just taken."""
+        found, own = self._beside(number, read)
+        if own is None or not own.privileges.capability:
+            return found
+        return encode({CAPABILITY.encode(): own.privileges.capability, **decode(found)})
+
+    def _beside(self, number: int, read: Callable[[], _Found]) -> tuple[_Found, Left | None]:
+        """What is read of a file, and what was noted of it while no fill began or ended."""
         if self._map is None:
             self._open()
         if self._map is None:
-            return os.fstat(fd)
+            return read(), None
         now = self._map[:]
         for _ in range(_TRIES):
-            before, status, now = now, os.fstat(fd), self._map[:]
-            if before == now:  # no fill began or ended meanwhile
+            before, found, now = now, read(), self._map[:]
+            if before == now:
                 break
-        own = [mtime_ns for _, each, mtime_ns, _ in _under_way(now) if each == number]
-        return _with_mtime(status, own[0]) if own else status
+        return found, next((each for each in _left(now) if each.number == number), None)
 
     def close(self) -> None:
         if self._map is not None:
@@ -133,13 +141,14 @@ class OwnTimes:
                 os.close(fd)
 
 
-def _under_way(data: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """(slot, number, mtime_ns, size) of each file that is being filled."""
+def _left(data: bytes) -> Iterator[Left]:
+    """What is noted of each file that is being filled."""
     flags = data[_UNDER_WAY_AT::_SLOT_BYTES]
     slot = flags.find(1)
     while slot >= 0:
         _, number, mtime_ns, size = _NOTE.unpack_from(data, slot * _SLOT_BYTES)
-        yield slot, number, mtime_ns, size
+        length, capability, bits = _PRIVILEGES.unpack_from(data, slot * _SLOT_BYTES + _PRIVILEGES_AT)
+        yield Left(number, mtime_ns, size, Privileges(bits, capability[: min(length, CAPABILITY_BYTES_MAX)]))
         slot = flags.find(1, slot + 1)
 
 

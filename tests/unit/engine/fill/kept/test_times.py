@@ -12,6 +12,8 @@ import pytest
 
 from engine.fill.flow.storing import store
 from engine.fill.kept.times import Left, OwnTimes, Times
+from engine.fill.tree.privileges import CAPABILITY, Privileges
+from engine.model.xattrs import encode
 
 OWN_NS = 1_500_000_000_123_456_789
 CONTENT = os.urandom(65536)
@@ -40,6 +42,17 @@ def test_the_time_is_the_files_own_while_it_is_filled_and_any_other_after(tmp_pa
             assert getattr(found, name) == getattr(now, name), name
         assert own.status(4, fd).st_mtime_ns == now.st_mtime_ns, "another file's time is what it is"
     assert own.status(3, fd).st_mtime_ns == os.fstat(fd).st_mtime_ns, "a write of somebody else's is no fill"
+
+
+def test_the_capability_is_there_while_a_write_has_taken_it(tmp_path: Path, fd: int) -> None:
+    times, own = Times(tmp_path / "times"), OwnTimes(tmp_path / "times")
+    had = Privileges(0, b"capability")
+    whole = encode({CAPABILITY.encode(): had.capability, b"user.x": b"1"})
+    without = encode({b"user.x": b"1"})
+    with times.kept(3, os.fstat(fd), had):
+        assert own.xattrs(3, lambda: without) == whole == own.xattrs(3, lambda: whole)
+        assert own.xattrs(4, lambda: without) == without, "another file's are what they are"
+    assert own.xattrs(3, lambda: without) == without, "what somebody else's write has taken is gone"
 
 
 def test_who_is_killed_before_the_time_is_put_back_leaves_what_it_was(tmp_path: Path, fd: int) -> None:
