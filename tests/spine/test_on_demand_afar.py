@@ -116,6 +116,8 @@ def test_it_is_steered_from_here(scene: Scene, mechanism: str) -> None:
     assert plan["bytes"] - plan["data_bytes"] >= 60 << 20  # the hole
     id = scene.begin(target, "--mechanism", mechanism, "--rate", "1KiB")["id"]
     scene.site.json("recover", "pause", id[:6])
+    gone = scene.site.run("recover", "cancel", id, "--gone", "--yes", check=False)
+    assert gone.returncode == 4 and "may yet be heard" in gone.stderr.decode(), "its host lives"
     scene.site.wait(lambda: scene.one(id)["state"] == "paused", 120, "the pause")
     assert (scene.one(id)["rate_bytes"], scene.one(id)["seconds_left"]) == (0, None)
     twice = ("restore", ADDRESS, "--to", f"b:{target}", "--on-demand", "--json")
