@@ -53,7 +53,7 @@ PARTS = (
                 SOURCE,
             ),
             Metric("bcs_source_rpo_seconds", GAUGE, "How far the source may lag by its policy.", SOURCE),
-            Metric("bcs_source_gaps_total", COUNTER, "Gaps in the source's history and beside it, closed ones.", SOURCE),
+            Metric("bcs_source_gaps_total", COUNTER, "Closed gaps in the source's history and beside it.", SOURCE),
             Metric("bcs_source_gap_open", GAUGE, "1 while a gap is open.", SOURCE),
             Metric("bcs_source_pending_changes", GAUGE, "Changes that the agent knows of and has not sent.", SOURCE),
             Metric("bcs_source_read_bytes_total", COUNTER, "Bytes that the agent read of the source's files.", SOURCE),
