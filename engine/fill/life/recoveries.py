@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from engine.env import processes
 from engine.env.boot import boot_id
 from engine.env.clock import SYSTEM, Clock
 from engine.fill.base import CANCELLED, FAILED, FILLING, FINISHING, FUSE, LIVING, PREPARING, Place, Recipe
@@ -203,9 +204,11 @@ def cancel(recovery: Recovery, clock: Clock = SYSTEM) -> State:
 def await_end(place: Place, clock: Clock = SYSTEM, seconds: float = UP_SECONDS) -> State:
     """Until it has ended and nothing of ours lives."""
     end = clock.monotonic() + seconds
+    seen: set[int] = set()  # a supervisor takes its pid file away before it ends
     while True:
+        seen |= {pid for role in (ROLE, FILLER, HOLDER) if (pid := living(place, role)) is not None}
         state = documents.read_state(place)
-        if state.state not in LIVING and living(place, ROLE) is None:
+        if state.state not in LIVING and not any(processes.is_alive(pid) for pid in seen):
             return state
         if clock.monotonic() > end:
             raise Failed(f"recovery {place.path.name} does not end", hint=f"see {place.log}")
