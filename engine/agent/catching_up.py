@@ -82,7 +82,6 @@ def look_at_everything(parts: Parts) -> int:
         under_way.begin(hints.drained_wall_ns)
         parts.capture.look(*hints.take())
         parts.capture.pending.again |= under_way.found()
-    for orphan in record.orphans():
-        parts.capture.forget(orphan)
+    parts.capture.forget(record.orphans())
     record.forget_stray_blocks()
     return through_at

@@ -336,19 +336,27 @@ class Capture:
 
     def forget_the_left(self) -> None:
         """Forget inodes whose other name has not turned up."""
-        for file_id in [each for each, due in self._limbo.items() if due <= self._clock.monotonic()]:
+        now = self._clock.monotonic()
+        due = [file_id for file_id, at in self._limbo.items() if at <= now]
+        for file_id in due:
             del self._limbo[file_id]
-            if not self.record.places_of(file_id):
-                self.forget(file_id)
+        self.forget(file_id for file_id in due if not self.record.places_of(file_id))
 
-    def forget(self, file_id: int) -> None:
-        self.pending.paced.pop(file_id, None)
-        known = self.record.inode(file_id)
-        if known is not None:
-            self.inodes.writes.forget(known.dev, known.ino)
-        for directory in self.record.forget(file_id):
+    def forget(self, left: Iterable[int]) -> None:
+        """Forget inodes that no name leads to, and all that is below them. There may be a million of them."""
+        dropped: set[int] = set()
+        for number, file_id in enumerate(left):
+            self.pending.paced.pop(file_id, None)
+            known = self.record.inode(file_id)
+            if known is not None:
+                self.inodes.writes.forget(known.dev, known.ino)
+            dropped.update(self.record.forget(file_id))
+            if number & 63 == 63:
+                self.outbox.breathe()
+        for directory in dropped:
             self.watcher.remove_directory(directory)
-        self.pending.held = {where for where in self.pending.held if self.record.inode(where[0]) is not None}
+        if dropped:
+            self.pending.held = {where for where in self.pending.held if where[0] not in dropped}
 
     def hurry(self) -> None:
         """Look at big files too, however lately they were compared."""
