@@ -12,8 +12,8 @@ from typing import Any
 
 from engine.model.errors import BcsError, UsageError
 from engine.model.ids import parse_address
-from engine.model.policy import SOURCE_KINDS
 from engine.model.policy.agents import settings_of
+from engine.model.policy.sources import SOURCE_KINDS
 from engine.model.times import parse_duration
 from engine.node.api import fields
 

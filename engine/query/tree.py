@@ -121,12 +121,18 @@ def as_pairs(table: pa.Table) -> Iterator[tuple[bytes, Inode]]:
 def _below(session: Session, as_of: AsOf, found: _Found) -> pa.Table:
     query = sql.fill("tree", events=as_of.events)
     values = {"root": found.file_id, "path": found.path, "above": list(found.above)}
-    return session.table(query, values).cast(TREE)
+    return _as_tree(session.table(query, values))
 
 
 def _children(session: Session, as_of: AsOf, found: _Found) -> pa.Table:
     query = sql.fill("children", events=as_of.events)
-    return session.table(query, {"parent": found.file_id, "path": found.path}).cast(TREE)
+    return _as_tree(session.table(query, {"parent": found.file_id, "path": found.path}))
+
+
+def _as_tree(table: pa.Table) -> pa.Table:
+    """An answer in the form of TREE. That it nearly always has already, and a cast imports pyarrow.compute, which takes
+    longer than the query does."""
+    return table if table.schema.equals(TREE) else table.cast(TREE)
 
 
 def _walk(session: Session, as_of: AsOf, path: bytes) -> _Found:

@@ -54,6 +54,8 @@ class Prepared:
     base: bytes
     plan: RestorePlan
     unreadable: tuple[Stale, ...] = ()
+    few: dict[int, list[Piece]] = field(default_factory=dict, repr=False, compare=False)
+    """Where the bytes of a few files lie, once that was asked for: a preview and what follows it ask once."""
 
     @property
     def seconds_estimated(self) -> float:
@@ -151,4 +153,8 @@ def data_bytes(session: Session, prepared: Prepared) -> int | None:
 def pieces_of(session: Session, prepared: Prepared) -> dict[int, list[Piece]]:
     """Where the bytes of the plan's files lie, by file_id."""
     ids = [made.inode.file_id for made in prepared.plan.files]
-    return pieces(session, prepared.stream.id, prepared.point.position, ids if len(ids) <= FEW_FILES else None)
+    if len(ids) > FEW_FILES:
+        return pieces(session, prepared.stream.id, prepared.point.position)
+    if not prepared.few:
+        prepared.few.update(pieces(session, prepared.stream.id, prepared.point.position, ids))
+    return prepared.few

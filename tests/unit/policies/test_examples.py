@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from engine.model.policy import KINDS
+from engine.model.policy.documents import KINDS
 from engine.reconcile.hosts import resolver
 from engine.reconcile.load import load
 from engine.reconcile.resolve import examine, load_policies

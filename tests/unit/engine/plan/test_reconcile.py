@@ -10,7 +10,10 @@ import pytest
 
 from engine.model.errors import Refused
 from engine.model.ids import Address, stream_id
-from engine.model.policy import Consistency, Document, Hooks, Ignored, PolicySet, ProtectionGroup, SourceSpec, Tier
+from engine.model.policy.documents import Document
+from engine.model.policy.group import Consistency, Hooks, Ignored, ProtectionGroup
+from engine.model.policy.resolved import PolicySet, SourceSpec
+from engine.model.policy.retention import Tier
 from engine.model.times import DAY, HOUR, MINUTE, SECOND
 from engine.plan.desired import for_agent
 from engine.plan.observed import Observed, Process

@@ -10,8 +10,10 @@ import pytest
 
 from engine.model.errors import Refused
 from engine.model.ids import Address, stream_id
-from engine.model.policy import Consistency, Document, PolicySet, ProtectionGroup, Site, SiteNode, SourceSpec, Storage
-from engine.model.policy.group import RecoveryTarget, Replication
+from engine.model.policy.documents import Document
+from engine.model.policy.group import Consistency, ProtectionGroup, RecoveryTarget, Replication
+from engine.model.policy.resolved import PolicySet, SourceSpec
+from engine.model.policy.site import Site, SiteNode, Storage
 from engine.model.times import SECOND
 from engine.plan.observed import (
     EXPIRED,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from engine.model.ids import Position
 from engine.model.points import Point
-from engine.model.policy import DEFAULT_TIERS, Tier, tiers_as_json
+from engine.model.policy.retention import DEFAULT_TIERS, Tier, tiers_as_json
 from engine.model.times import DAY, HOUR, MINUTE
 from engine.plan.retention import KEEP, REMOVE, Hold, shortens, sweep, tier_at
 

@@ -11,7 +11,9 @@ from engine.env.clock import Clock
 from engine.journal.commit import Committer
 from engine.journal.open import open_local
 from engine.model.ids import Address, stream_id
-from engine.model.policy import Consistency, PolicySet, SourceSpec, Tier
+from engine.model.policy.group import Consistency
+from engine.model.policy.resolved import PolicySet, SourceSpec
+from engine.model.policy.retention import Tier
 from engine.model.times import DAY, HOUR, MINUTE, SECOND
 from engine.plan.actions import Action
 from engine.plan.reconcile import Guard, Plan

@@ -11,7 +11,10 @@ import pytest
 from engine.deploy import inventory
 from engine.model.errors import Failed, PolicyInvalid, UsageError
 from engine.model.ids import Address, stream_id
-from engine.model.policy import DEFAULT_TIERS, EVERY_CHANGE, Fault, PolicySet, Site, Tier
+from engine.model.policy.documents import Fault
+from engine.model.policy.resolved import PolicySet
+from engine.model.policy.retention import DEFAULT_TIERS, EVERY_CHANGE, Tier
+from engine.model.policy.site import Site
 from engine.model.times import DAY, HOUR, MINUTE, SECOND
 from engine.reconcile.hosts import inventory_of, resolver
 from engine.reconcile.load import Loaded, load, with_applied

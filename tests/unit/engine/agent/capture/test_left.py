@@ -40,7 +40,7 @@ def test_forgetting_many_costs_as_much_each_as_forgetting_few() -> None:
     capture.outbox = SimpleNamespace(breathe=lambda: breaths.append(0))
     capture.watcher = SimpleNamespace(remove_directory=unwatched.append)
     capture._clock = SimpleNamespace(monotonic=lambda: 5.0)
-    capture._limbo = {file_id: 4.0 for file_id in range(LEFT)} | {LEFT: 6.0}
+    capture._limbo = dict.fromkeys(range(LEFT), 4.0) | {LEFT: 6.0}
 
     capture.forget_the_left()
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 
 from engine.model.ids import Address
-from engine.model.policy import Consistency, Document, Fault, Hooks, PolicySet, SourceSpec, Tier, tiers_as_json
+from engine.model.policy.documents import Document, Fault
+from engine.model.policy.group import Consistency, Hooks
+from engine.model.policy.resolved import PolicySet, SourceSpec
+from engine.model.policy.retention import Tier, tiers_as_json
 from engine.model.times import DAY, HOUR, MINUTE, SECOND
 
 
