@@ -27,7 +27,7 @@ from engine.query.unreadable import Stale, stale
 from engine.recovery.readback import read_back
 from engine.recovery.restore import Helping, Onto, Progress, Restored, restore
 from engine.tree.match import compile_excludes
-from engine.tree.settle import sync
+from engine.tree.settle import Settling, sync
 from engine.tree.target import check_target
 
 FEW_FILES = 5_000
@@ -137,7 +137,13 @@ def carry_out(
     stream, plan = prepared.stream, prepared.plan
     found = pieces_of(session, prepared)
     owners = is_root() if owners is None else owners
-    done = restore(journal, stream.id, plan, found, owners=owners, progress=progress, helping=helping, onto=onto)
+    with Settling(plan.target) as settling:
+
+        def moved(files: int, count: int) -> None:
+            settling.wrote(count)
+            progress(files, count)
+
+        done = restore(journal, stream.id, plan, found, owners=owners, progress=moved, helping=helping, onto=onto)
     sync(plan.target)  # what is called restored is there after a power cut too
     differences = read_back(journal, stream.id, plan, found, done, owners, reading) if verify else []
     return Outcome(done, clock.monotonic() - began, verify, differences)

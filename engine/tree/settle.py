@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
+from types import TracebackType
 
 from engine.model.errors import Failed
 from engine.tree.paths import shown
@@ -29,6 +31,45 @@ def sync(directory: bytes) -> None:
             )
     finally:
         os.close(fd)
+
+
+class Settling:
+    """While much is written below a directory, what is there already goes to the disk: the sync at the end, which is
+    the caller's, then has less to wait for. Used as a context, which raises what `sync` raised meanwhile: the disk's
+    failure is told once, and whoever asks next hears nothing of it."""
+
+    EVERY_BYTES = 64 << 20
+
+    def __init__(self, directory: bytes, sync: Callable[[bytes], None] = sync) -> None:
+        self._directory, self._sync = directory, sync
+        self._waiting = 0
+        self._thread: threading.Thread | None = None
+        self._failed: Failed | None = None
+
+    def wrote(self, count: int) -> None:
+        """So many bytes more are there."""
+        self._waiting += count
+        if self._waiting >= self.EVERY_BYTES and not (self._thread and self._thread.is_alive()):
+            self._waiting = 0
+            self._thread = threading.Thread(target=self._settle, name="settling", daemon=True)
+            self._thread.start()
+
+    def _settle(self) -> None:
+        try:
+            self._sync(self._directory)
+        except Failed as error:
+            self._failed = self._failed or error
+        except OSError:
+            pass  # it can't be opened: the sync at the end says so
+
+    def __enter__(self) -> Settling:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._thread is not None:
+            self._thread.join()
+        if error is None and self._failed is not None:
+            raise self._failed
 
 
 def sync_all(directories: Iterable[bytes]) -> None:
