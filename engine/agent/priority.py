@@ -1,10 +1,10 @@
 """How much of a busy processor capturing takes from the application: little, as long as its lag allows it.
 
-Where processors are idle this changes nothing. Where they aren't, capturing gives way (a nice value of 10: a tenth of
-a processor that others want too) until the lag has come to a part of the objective, then it takes a thread's usual
-share, until the lag is small again. While it waits for a processor it also lets changes gather longer: what is written
-again and again is then read once, and batches and their syncs are fewer. Between services systemd's weights decide
-instead (`cpuWeight`).
+Where processors are idle this changes nothing. Where they aren't, capturing gives way (`engine.env.niceness`: a
+sixteenth of a processor that others want too) until the lag has come to a part of the objective, then it takes a
+thread's usual share, until the lag is small again. While it waits for a processor it also lets changes gather longer:
+what is written again and again is then read once, and batches and their syncs are fewer. Between services systemd's
+weights decide instead (`cpuWeight`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from engine.env import niceness
 
-HURRY_SHARE, CALM_SHARE = 0.25, 0.05
+HURRY_SHARE, CALM_SHARE = 0.5, 0.1
 """It hurries from this part of the objective on, until only that part is left."""
 OBJECTIVE_SECONDS = 5.0
 """Where the policy names none."""
@@ -32,10 +32,10 @@ class Priority:
         objective_seconds: Callable[[], float | None],
         monotonic: Callable[[], float],
         waited_seconds: Callable[[], float] = niceness.waited_seconds,
-        set_nice: Callable[[int], None] = niceness.set_nice,
+        hurry: Callable[[bool], None] = niceness.hurry,
     ) -> None:
         self._asked = objective_seconds
-        self._monotonic, self._waited, self._set_nice = monotonic, waited_seconds, set_nice
+        self._monotonic, self._waited, self._hurry = monotonic, waited_seconds, hurry
         self._looked_at, self._waited_then = monotonic(), waited_seconds()
         self.hurries: bool | None = None
         self.contended = False
@@ -47,7 +47,7 @@ class Priority:
     @property
     def gather_seconds(self) -> float:
         """How long changes should gather at least before they are looked at."""
-        if not self.contended or self.hurries:
+        if not self.contended:
             return 0.0
         return min(self._objective * GATHER_SHARE, GATHER_SECONDS_MAX)
 
@@ -59,7 +59,7 @@ class Priority:
         passed = now - self._looked_at
         if hurries is not self.hurries or passed >= LOOK_SECONDS:  # who looked at everything gave way, and is back
             self.hurries = hurries
-            self._set_nice(niceness.usual() if hurries else niceness.NICE_AT_REST)
+            self._hurry(hurries)
         if passed >= LOOK_SECONDS:
             waited = self._waited()
             self.contended = waited - self._waited_then > CONTENDED_SHARE * passed
@@ -68,4 +68,4 @@ class Priority:
     def over(self) -> None:
         """The thread's share is the usual one again; the next `keep` decides anew."""
         self.hurries = None
-        self._set_nice(niceness.usual())
+        niceness.over()

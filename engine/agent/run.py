@@ -34,7 +34,7 @@ from engine.agent.status.matters import Matter, Told, matters
 from engine.agent.status.state import Certificate, Heard, certificate_in, source_row, usage_of
 from engine.agent.traffic import Traffic
 from engine.drivers.files import Scope
-from engine.env import durable, notify, processes
+from engine.env import durable, niceness, notify, processes
 from engine.env.answering import answering
 from engine.env.clock import SYSTEM, Clock
 from engine.env.crash import crash
@@ -94,6 +94,7 @@ class Agent:
 
     def run(self) -> None:
         """Protect until told to stop; then end every source in good order."""
+        niceness.make_room_at_once()
         durable.make_directories(self._directory)
         self._writer = self._identity()
         self._apply(self._desired_last())
@@ -188,6 +189,7 @@ class Agent:
         return value if isinstance(value, dict) else {}
 
     def _ask_for_desired(self) -> None:
+        niceness.make_room_at_once()
         node = self._connect()
         greeted = restores_known = False
         while not self._stopping.is_set():

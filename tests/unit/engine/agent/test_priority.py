@@ -16,49 +16,49 @@ from engine.env import niceness
 
 class Rig:
     def __init__(self, objective: float | None = 4.0) -> None:
-        self.now, self.waited, self.nice = 100.0, 3.0, -1
-        self.priority = Priority(lambda: objective, lambda: self.now, lambda: self.waited, self.set)
+        self.now, self.waited, self.hurries = 100.0, 3.0, True
+        self.priority = Priority(lambda: objective, lambda: self.now, lambda: self.waited, self.hurry)
 
-    def set(self, nice: int) -> None:
-        self.nice = nice
+    def hurry(self, hurries: bool) -> None:
+        self.hurries = hurries
 
-    def keep(self, lag: float, passed: float = 0.01, waited: float = 0.0) -> int:
+    def keep(self, lag: float, passed: float = 0.01, waited: float = 0.0) -> bool:
         self.now += passed
         self.waited += waited
         self.priority.keep(lag)
-        return self.nice
+        return self.hurries
 
 
 def test_it_gives_way_until_the_lag_nears_the_objective_and_again_once_it_is_small() -> None:
-    rig, usual, rest = Rig(), niceness.usual(), niceness.NICE_AT_REST
-    assert rig.keep(0.0) == rest
-    assert rig.keep(0.9) == rest
-    assert rig.keep(1.1) == usual
-    assert rig.keep(0.9) == usual, "hurrying ends only when little is left"
-    assert rig.keep(0.1) == rest
+    rig = Rig()
+    assert not rig.keep(0.0)
+    assert not rig.keep(1.9)
+    assert rig.keep(2.1)
+    assert rig.keep(0.9), "hurrying ends only when little is left"
+    assert not rig.keep(0.3)
 
 
-def test_where_processors_are_contended_changes_gather_longer_unless_it_hurries() -> None:
+def test_where_processors_are_contended_changes_gather_longer() -> None:
     rig = Rig()
     rig.keep(0.0, 1.0, waited=0.1)
     assert rig.priority.gather_seconds == 0.0
     rig.keep(0.0, 1.0, waited=0.5)
     assert rig.priority.gather_seconds == pytest.approx(0.16)
-    rig.keep(2.0, 1.0, waited=0.5)
-    assert rig.priority.gather_seconds == 0.0
+    assert rig.keep(2.1, 1.0, waited=0.5)
+    assert rig.priority.gather_seconds == pytest.approx(0.16), "fewer batches bring the lag down sooner"
 
 
 def test_who_gave_way_and_came_back_meanwhile_gives_way_again() -> None:
     rig = Rig()
     rig.keep(0.0)
-    rig.nice = 0
-    assert rig.keep(0.0, 1.0) == niceness.NICE_AT_REST
+    rig.hurries = True
+    assert not rig.keep(0.0, 1.0)
 
 
 def test_without_an_objective_there_is_one() -> None:
     rig = Rig(None)
-    assert rig.keep(1.0) == niceness.NICE_AT_REST
-    assert rig.keep(1.5) == niceness.usual()
+    assert not rig.keep(2.4)
+    assert rig.keep(2.6)
 
 
 def test_the_nice_value_is_this_threads_alone() -> None:
