@@ -109,7 +109,7 @@ class Live:
     def _pass(self) -> bool:
         """Drain, nap, look, mark; whether there was anything to look at. If not, the state is complete up to now."""
         hints, capture = self._hints, self._capture
-        self._priority.keep(self._lag_seconds())
+        self._priority.keep(self._lag_seconds(), self._much_new)
         hints.eventful = hints.unannounced = capture.registered = False
         hints.drain()
         polled = self._due_again()

@@ -15,6 +15,8 @@ from engine.env import niceness
 
 HURRY_SHARE, CALM_SHARE = 0.5, 0.1
 """It hurries from this part of the objective on, until only that part is left."""
+MUCH_SHARE, MUCH_CALM_SHARE = 0.1, 0.03
+"""The same while there is much new data in few files: what is put off then has to wait somewhere."""
 OBJECTIVE_SECONDS = 5.0
 """Where the policy names none."""
 LOOK_SECONDS = 0.25
@@ -51,9 +53,10 @@ class Priority:
             return 0.0
         return min(self._objective * GATHER_SHARE, GATHER_SECONDS_MAX)
 
-    def keep(self, lag_seconds: float) -> None:
+    def keep(self, lag_seconds: float, much_new: bool = False) -> None:
         """Take the share that a lag asks for."""
-        least = CALM_SHARE if self.hurries else HURRY_SHARE
+        begin, end = (MUCH_SHARE, MUCH_CALM_SHARE) if much_new else (HURRY_SHARE, CALM_SHARE)
+        least = end if self.hurries else begin
         hurries = lag_seconds > self._objective * least
         now = self._monotonic()
         passed = now - self._looked_at

@@ -22,10 +22,10 @@ class Rig:
     def hurry(self, hurries: bool) -> None:
         self.hurries = hurries
 
-    def keep(self, lag: float, passed: float = 0.01, waited: float = 0.0) -> bool:
+    def keep(self, lag: float, passed: float = 0.01, waited: float = 0.0, much: bool = False) -> bool:
         self.now += passed
         self.waited += waited
-        self.priority.keep(lag)
+        self.priority.keep(lag, much)
         return self.hurries
 
 
@@ -36,6 +36,14 @@ def test_it_gives_way_until_the_lag_nears_the_objective_and_again_once_it_is_sma
     assert rig.keep(2.1)
     assert rig.keep(0.9), "hurrying ends only when little is left"
     assert not rig.keep(0.3)
+
+
+def test_much_new_data_is_not_put_off_for_long() -> None:
+    rig = Rig()
+    assert not rig.keep(0.3, much=True)
+    assert rig.keep(0.5, much=True)
+    assert rig.keep(0.2, much=True)
+    assert not rig.keep(0.1, much=True)
 
 
 def test_where_processors_are_contended_changes_gather_longer() -> None:
