@@ -91,7 +91,7 @@ class Live:
                 strangers += 1
                 self._clock.sleep(min(strangers * NAP_SECONDS / 2, STRANGERS_SECONDS_MAX))
         self._finishing = True
-        self._priority.over()
+        self._priority.at_once()
         self._pass()
         crash("last-pass-made")
         self._record.set_fact("clean", 1)
@@ -109,13 +109,17 @@ class Live:
     def _pass(self) -> bool:
         """Drain, nap, look, mark; whether there was anything to look at. If not, the state is complete up to now."""
         hints, capture = self._hints, self._capture
-        self._priority.keep(self._lag_seconds(), self._much_new)
-        hints.eventful = hints.unannounced = capture.registered = False
+        if not self._finishing:
+            self._priority.keep(self._lag_seconds(), self._much_new)
+        hints.eventful = capture.registered = False
+        hints.unannounced &= bool(hints.dirty)  # what was drained between passes is this one's
         hints.drain()
         polled = self._due_again()
         asked = self._marks.asked
-        if self._crash_points.wanted_now() and self._crash_points.take():
-            return True
+        if self._crash_points.wanted_now():
+            self._priority.at_once()  # applications wait while a file system is frozen
+            if self._crash_points.take():
+                return True
         if hints.all_of_it or (asked and hints.blind):
             if hints.remounted:
                 self._watch_better(hints.why_missed)

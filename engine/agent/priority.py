@@ -19,6 +19,9 @@ MUCH_SHARE, MUCH_CALM_SHARE = 0.1, 0.03
 """The same while there is much new data in few files: what is put off then has to wait somewhere."""
 OBJECTIVE_SECONDS = 5.0
 """Where the policy names none."""
+OBJECTIVE_SECONDS_MAX = 20.0
+"""A longer objective counts as this one: what is written again and again is captured the more rarely the longer the
+lag, and more names than fit are looked for everywhere."""
 LOOK_SECONDS = 0.25
 CONTENDED_SHARE = 0.25
 """A thread that waited for a processor for this part of the time shares it with others who want it."""
@@ -44,7 +47,7 @@ class Priority:
 
     @property
     def _objective(self) -> float:
-        return self._asked() or OBJECTIVE_SECONDS
+        return min(self._asked() or OBJECTIVE_SECONDS, OBJECTIVE_SECONDS_MAX)
 
     @property
     def gather_seconds(self) -> float:
@@ -68,7 +71,7 @@ class Priority:
             self.contended = waited - self._waited_then > CONTENDED_SHARE * passed
             self._looked_at, self._waited_then = now, waited
 
-    def over(self) -> None:
-        """The thread's share is the usual one again; the next `keep` decides anew."""
+    def at_once(self) -> None:
+        """The thread's share is the usual one, since somebody waits for it; the next `keep` decides anew."""
         self.hurries = None
-        niceness.over()
+        self._hurry(True)

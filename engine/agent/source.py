@@ -23,9 +23,8 @@ from engine.agent.session import Session
 from engine.agent.settings import Begun, Marked, Settings
 from engine.agent.ship.client import CopyRefused
 from engine.agent.watch.base import WatchRefused
-from engine.env import durable
+from engine.env import durable, niceness
 from engine.env.lines import write_failure
-from engine.env.niceness import as_usual
 from engine.fill.life.holding import capturing
 from engine.model.errors import BcsError
 from engine.model.points import CRASH
@@ -123,7 +122,7 @@ class Source:
         }
 
     def _run(self) -> None:
-        executor = ThreadPoolExecutor(1, f"compress {self.settings.stream}", as_usual)
+        executor = ThreadPoolExecutor(1, f"compress {self.settings.stream}", niceness.as_usual)
         try:
             while not self._begun.stopping.is_set():
                 self._session_or_wait(executor)
@@ -140,6 +139,7 @@ class Source:
                     lookout.begin(free)
                     Session(self._begun, executor, lookout.check).run()
                 finally:
+                    niceness.over()
                     lookout.close()
         except Stopped:
             return

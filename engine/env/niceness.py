@@ -45,8 +45,9 @@ def giving_way() -> Iterator[None]:
 
 
 def give_way() -> None:
-    """From now on, in this thread."""
+    """From now on, in this thread; nor does its session hurry for it."""
     _set(NICE_AT_REST, _CLASS_IDLE)
+    _session.hurry(threading.get_native_id(), False)
 
 
 def as_usual() -> None:
@@ -87,7 +88,7 @@ def hurry(hurries: bool) -> None:
 
 
 def over() -> None:
-    """The thread that hurried, or gave way, has its usual share and speaks for its session no more."""
+    """This thread has its usual share, and its session hurries for it no more."""
     set_nice(_usual_nice)
     _session.hurry(threading.get_native_id(), False)
 
@@ -111,9 +112,9 @@ class Session:
             nice = self._usual if self._hurrying else max(self._usual, NICE_AT_REST)
             if nice == self._now or os.getsid(0) != os.getpid() or not may_come_back():
                 return
-            self._now = nice
-            with suppress(OSError):
+            with suppress(OSError):  # who may do little, may do it ten times a second: the next call tries again
                 self._path.write_text(str(nice))
+                self._now = nice
 
     def _read(self) -> int:
         try:

@@ -146,6 +146,7 @@ def carry_out(
         done = restore(journal, stream.id, plan, found, owners=owners, progress=moved, helping=helping, onto=onto)
     sync(plan.target)  # what is called restored is there after a power cut too
     differences = read_back(journal, stream.id, plan, found, done, owners, reading) if verify else []
+    prepared.few.clear()
     return Outcome(done, clock.monotonic() - began, verify, differences)
 
 

@@ -6,6 +6,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from types import TracebackType
 
 from engine.model.errors import Failed
@@ -35,8 +36,8 @@ def sync(directory: bytes) -> None:
 
 class Settling:
     """While much is written below a directory, what is there already goes to the disk: the sync at the end, which is
-    the caller's, then has less to wait for. Used as a context, which raises what `sync` raised meanwhile: the disk's
-    failure is told once, and whoever asks next hears nothing of it."""
+    the caller's, then has less to wait for. Used as a context, which raises what `sync` raised meanwhile, whatever else
+    ends it: the kernel tells a disk's failure once, and whoever asks next hears nothing of it."""
 
     EVERY_BYTES = 64 << 20
 
@@ -51,8 +52,10 @@ class Settling:
         self._waiting += count
         if self._waiting >= self.EVERY_BYTES and not (self._thread and self._thread.is_alive()):
             self._waiting = 0
-            self._thread = threading.Thread(target=self._settle, name="settling", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._settle, name="settling", daemon=True)
+            with suppress(RuntimeError):  # no more threads here: the sync at the end does it all
+                thread.start()
+                self._thread = thread
 
     def _settle(self) -> None:
         try:
@@ -68,8 +71,8 @@ class Settling:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._thread is not None:
             self._thread.join()
-        if error is None and self._failed is not None:
-            raise self._failed
+        if self._failed is not None:
+            raise self._failed from error
 
 
 def sync_all(directories: Iterable[bytes]) -> None:

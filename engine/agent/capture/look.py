@@ -350,7 +350,7 @@ class Capture:
             known = self.record.inode(file_id)
             if known is not None:
                 self.inodes.writes.forget(known.dev, known.ino)
-            dropped.update(self.record.forget(file_id))
+            dropped.update(self.record.forget(file_id, self.outbox.breathe))
             if number & 63 == 63:
                 self.outbox.breathe()
         for directory in dropped:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -218,13 +218,18 @@ class Record:
         self._flush()
         self._change("DELETE FROM blocks WHERE file_id = ? AND chunk >= ?", [(file_id, chunk_first)])
 
-    def forget(self, file_id: int) -> list[int]:
-        """Drop an inode that no name leads to, and all below it if it is a directory; the directories dropped."""
+    def forget(self, file_id: int, breathe: Callable[[], None] = lambda: None) -> list[int]:
+        """Drop an inode that no name leads to, and all below it if it is a directory; the directories dropped. A tree
+        may hold a million: `breathe` is called now and then, and may raise to end it."""
         self._flush()
         dropped: list[int] = []
         waiting = [file_id]
+        gone = 0
         while waiting:
             each = waiting.pop()
+            gone += 1
+            if gone & 63 == 0:
+                breathe()
             below = self._db.execute("SELECT file_id FROM names WHERE parent = ?", (each,)).fetchall()
             row = self._db.execute("SELECT mode >> 12 FROM inodes WHERE file_id = ?", (each,)).fetchone()
             self._change("DELETE FROM names WHERE parent = ?", [(each,)])

@@ -100,7 +100,12 @@ class Restores:
         durable.replace(folder / f"{id}.job.json", json.dumps(granted).encode())
         command = [sys.executable, "-m", "engine.agent.restore.process", "restore", "--home", str(self._home)]
         command += ["--host", self._host, "--id", id, "--parent", str(os.getpid()), *self._asking]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, "BCS_HOME": str(self._home)})
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "BCS_HOME": str(self._home)},
+            start_new_session=True,  # the agent's own gives way to applications (engine.env.niceness)
+        )
         self._running[id] = _Running(process, granted, tries)
 
     def _end(self, id: str) -> None:

@@ -38,6 +38,20 @@ def test_it_gives_way_until_the_lag_nears_the_objective_and_again_once_it_is_sma
     assert not rig.keep(0.3)
 
 
+def test_a_long_objective_is_not_used_up() -> None:
+    rig = Rig(3600.0)
+    assert not rig.keep(9.0)
+    assert rig.keep(11.0)
+
+
+def test_whoever_waits_for_it_is_not_kept_waiting_and_then_the_lag_decides_again() -> None:
+    rig = Rig()
+    assert not rig.keep(0.0)
+    rig.priority.at_once()
+    assert rig.hurries
+    assert not rig.keep(1.0)
+
+
 def test_much_new_data_is_not_put_off_for_long() -> None:
     rig = Rig()
     assert not rig.keep(0.3, much=True)

@@ -131,6 +131,22 @@ def test_a_session_hurries_while_one_of_its_threads_does(tmp_path: Path, monkeyp
     assert own.told() == str(niceness.NICE_AT_REST)
 
 
+def test_what_the_kernel_did_not_take_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = OwnSession(tmp_path / "autogroup", monkeypatch)
+    write, refused = Path.write_text, [True]
+
+    def once_busy(path: Path, text: str) -> int:
+        if refused.pop() if refused else False:
+            raise BlockingIOError
+        return write(path, text)
+
+    monkeypatch.setattr(Path, "write_text", once_busy)
+    own.session.hurry(1, False)
+    assert own.told() == "/autogroup-7 nice 3"
+    own.session.hurry(1, False)
+    assert own.told() == str(niceness.NICE_AT_REST)
+
+
 @pytest.mark.parametrize("can", [{"leads": False}, {"may": False}])
 def test_a_session_of_others_or_one_that_could_not_come_back_stays(
     can: dict[str, bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -39,13 +39,30 @@ def test_a_failure_of_the_disk_is_told_at_the_end() -> None:
         settling.wrote(MUCH)
 
 
-def test_what_ends_the_work_is_not_hidden_by_it() -> None:
+def test_a_failure_of_the_disk_is_told_though_something_else_ends_the_work() -> None:
+    """The kernel tells it once: the same command, given again, would hear nothing of it."""
+
     def sync(directory: bytes) -> None:
         raise Failed("it did not reach the disk")
 
-    with pytest.raises(KeyboardInterrupt), Settling(b"/tree", sync) as settling:
+    with pytest.raises(Failed, match="did not reach"), Settling(b"/tree", sync) as settling:
         settling.wrote(MUCH)
         raise KeyboardInterrupt
+
+
+def test_what_ends_the_work_goes_on_where_the_disk_is_well() -> None:
+    with pytest.raises(KeyboardInterrupt), Settling(b"/tree", lambda directory: None) as settling:
+        settling.wrote(MUCH)
+        raise KeyboardInterrupt
+
+
+def test_without_threads_the_sync_at_the_end_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none)
+    with Settling(b"/tree", lambda directory: None) as settling:
+        settling.wrote(MUCH)
 
 
 def test_a_directory_that_can_not_be_opened_is_left_to_the_sync_at_the_end() -> None:

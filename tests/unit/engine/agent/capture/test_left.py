@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,7 +26,7 @@ class Counted:
         self.asked += 1
         return []
 
-    def forget(self, file_id: int) -> list[int]:
+    def forget(self, file_id: int, breathe: Callable[[], None]) -> list[int]:
         self.asked += 1
         return [file_id] if file_id in self._directories else []
 
