@@ -189,7 +189,6 @@ class Agent:
         return value if isinstance(value, dict) else {}
 
     def _ask_for_desired(self) -> None:
-        niceness.make_room_at_once()
         node = self._connect()
         greeted = restores_known = False
         while not self._stopping.is_set():

@@ -37,6 +37,7 @@ def figures(place: Path, *, small: bool = False) -> list[Figure]:
     entries = make(tree, files)
     with part.Pinned(place / "home").start() as site:
         found = _baseline(site, tree, entries)
+        site.wait(lambda: bool(site.source(part.ADDRESS)["bytes_sent"]), 60, "the agent to tell what it has sent")
         sent = int(site.source(part.ADDRESS)["bytes_sent"])
         found += _idle(site, idle_seconds)
         found += _restart(site, entries)

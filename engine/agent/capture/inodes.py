@@ -21,7 +21,7 @@ from engine.agent.capture.content import (
     read_chunk,
 )
 from engine.agent.capture.outbox import Outbox
-from engine.agent.kept.record import UNKNOWN_SIZE, Known, Record
+from engine.agent.kept.record import UNKNOWN_SIZE, Known, Record, number_of
 from engine.agent.ranges.base import SMALL_BYTES, Unknown, Writes
 from engine.agent.recovered.cold import Cold, File
 from engine.agent.recovered.compare import compare
@@ -276,4 +276,15 @@ def _same(before: os.stat_result, after: os.stat_result) -> bool:
         before.st_mtime_ns == after.st_mtime_ns
         and before.st_ctime_ns == after.st_ctime_ns
         and before.st_size == after.st_size
+    )
+
+
+def unchanged(known: Known, status: os.stat_result) -> bool:
+    """Whether nothing of an inode has changed by its numbers and times. Not good enough after an event."""
+    return (
+        known.ctime_ns == status.st_ctime_ns
+        and known.mtime_ns == status.st_mtime_ns
+        and known.size == status.st_size
+        and known.mode == status.st_mode
+        and (known.dev, known.ino) == number_of(status)
     )

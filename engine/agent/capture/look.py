@@ -12,7 +12,7 @@ import os
 import stat as st
 from collections.abc import Callable, Iterable
 
-from engine.agent.capture.inodes import Inodes, open_file
+from engine.agent.capture.inodes import Inodes, open_file, unchanged
 from engine.agent.capture.links import Links
 from engine.agent.capture.outbox import Outbox
 from engine.agent.capture.pending import Pending, Where
@@ -390,14 +390,3 @@ class Capture:
 
 def _owned(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_mode, status.st_uid, status.st_gid
-
-
-def unchanged(known: Known, status: os.stat_result) -> bool:
-    """Whether nothing of an inode has changed by its numbers and times. Not good enough after an event."""
-    return (
-        known.ctime_ns == status.st_ctime_ns
-        and known.mtime_ns == status.st_mtime_ns
-        and known.size == status.st_size
-        and known.mode == status.st_mode
-        and (known.dev, known.ino) == number_of(status)
-    )

@@ -11,8 +11,8 @@ import stat as st
 import sys
 from collections.abc import Iterable, Iterator
 
-from engine.agent.capture.inodes import open_file
-from engine.agent.capture.look import GONE, Capture, unchanged
+from engine.agent.capture.inodes import open_file, unchanged
+from engine.agent.capture.look import GONE, Capture
 from engine.agent.capture.places import Moved, join
 from engine.agent.kept.record import Entry, Known, number_of
 from engine.agent.ranges.base import SMALL_BYTES

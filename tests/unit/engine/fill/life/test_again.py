@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,10 @@ def test_it_is_covered_first_and_begun_as_before(tmp_path: Path, monkeypatch: py
     looks = Again(tmp_path, clock)  # type: ignore[arg-type]
     [said] = looks.look()
     assert "is covered" in said and done == ["cover"]
-    os.waitpid(-1, 0)
+    end = time.monotonic() + 120
+    while not ((tmp_path / "word").exists() and (tmp_path / "word").read_text()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
     assert (tmp_path / "word").read_text() == f"as then {tmp_path}\n"
     for later in (1.0, AGAIN_SECONDS / 2):
         clock.seconds = 100.0 + later
