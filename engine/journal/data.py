@@ -67,9 +67,10 @@ class DataReader:
     def read_once(self, piece: Piece, stream: str) -> memoryview:
         """As `read`, for who reads each piece once: of a large extent that is read whole nothing is kept."""
         data = piece.data
-        if data is None or piece.length != piece.extent_length or piece.length < LARGE_BYTES:
+        if data is None or piece.length != piece.extent_length:
             return self.read(piece, stream)
-        raw = self._open(data.pack, data.frame, data.frame_bytes)
+        large = piece.length >= LARGE_BYTES
+        raw = self._open(data.pack, data.frame, data.frame_bytes) if large else self._frame(data).raw
         return self.checked(raw, data, piece.extent_length, piece.hash, stream)
 
     def read_extent(self, data: DataRef, length: int, digest: bytes, stream: str) -> memoryview:

@@ -15,7 +15,6 @@ from engine.model.errors import BcsError, Damaged
 from engine.model.events import Inode
 from engine.model.extents import Piece
 from engine.tree.apply import create_file, finish, set_size, write_extent
-from engine.tree.attributes import Attributes
 
 WRITE_BACK_BYTES = 1 << 20
 """Smaller files are left to the sync at the end, which then finds places for many at once."""
@@ -56,13 +55,6 @@ class Filled:
     part: bool = False
 
 
-def attributes_of(inode: Inode) -> Attributes:
-    """An inode event's attributes as `engine.tree` takes them."""
-    return Attributes(
-        inode.type, inode.mode, inode.uid, inode.gid, inode.size, inode.mtime_ns, inode.rdev, inode.target, inode.xattrs
-    )
-
-
 def fill_all(tasks: Sequence[FileTask], reader: DataReader, stream: str, owners: bool) -> Iterator[Filled]:
     """Make each file; a failure is that file's alone, the others go on."""
     for task in tasks:
@@ -90,8 +82,8 @@ def fill(task: FileTask, reader: DataReader, stream: str, owners: bool) -> Fille
         last = task.pieces[-1] if task.pieces else None
         if (last.offset + last.length if last else 0) != task.inode.size:
             set_size(fd, task.inode.size)  # it ends in a hole
-        missing = finish(task.target, attributes_of(task.inode), owners, fd)
-        return Filled(task.target, written, tuple(str(shortfall) for shortfall in missing))
+        missing = finish(task.target, task.inode, owners, fd)
+        return Filled(task.target, written, tuple(map(str, missing)))
     except (BcsError, OSError) as error:
         if fd >= 0 and not task.part:
             take_away(task.target)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
 from engine.model.errors import BcsError
-from engine.recovery.fill import FileTask, Filled, attributes_of, take_away
+from engine.recovery.fill import FileTask, Filled, take_away
 from engine.tree.apply import create_file, finish, set_size
 
 PART_BYTES = 16 << 20
@@ -74,5 +74,5 @@ def _end(task: FileTask, owners: bool, failure: Filled | None) -> Filled:
     if failure is not None:
         take_away(task.target)
         return failure
-    missing = finish(task.target, attributes_of(task.inode), owners)
+    missing = finish(task.target, task.inode, owners)
     return Filled(task.target, 0, tuple(str(shortfall) for shortfall in missing))

@@ -21,14 +21,16 @@ from engine.model.extents import Piece
 from engine.plan.restore import Made, RestorePlan, shares
 from engine.plan.standing import Seen, Standing
 from engine.recovery import large
-from engine.recovery.fill import FileTask, Filled, attributes_of
+from engine.recovery.fill import FileTask, Filled
 from engine.recovery.whole import whole
-from engine.recovery.workers import SMALL_BYTES, fill_in_processes, fill_on_threads, worth_processes
+from engine.recovery.workers import SHARES_EACH, SMALL_BYTES, fill_in_processes, fill_on_threads, worth_processes
 from engine.tree.apply import CannotMake, Shortfall, deepest_first, finish, link, make
 from engine.tree.replacing import Replacing, move_aside
 
 Progress = Callable[[int, int], None]
 """Called with files and bytes done since the last call."""
+TOLD_FILES, TOLD_BYTES = 100, 1 << 20
+"""So much is done before it is told: many small files would spend more on being told of than a large one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +108,9 @@ def restore(
     done.kept_aside += replacing.kept_aside
     for made in (*plan.files, *plan.others):
         if made.target in kept:
-            done.shortfalls += [str(each) for each in finish(made.target, attributes_of(made.inode), owners)]
+            done.shortfalls += [str(each) for each in finish(made.target, made.inode, owners)]
     for target in deepest_first(directories):
-        done.shortfalls += [
-            str(shortfall) for shortfall in finish(target, attributes_of(directories[target].inode), owners)
-        ]
+        done.shortfalls += [str(shortfall) for shortfall in finish(target, directories[target].inode, owners)]
     if made_target and plan.target not in directories:
         os.chmod(plan.target, 0o777 & ~umask())
     return done
@@ -166,7 +166,7 @@ def _make_directories(plan: RestorePlan, made_target: bool, onto: Onto, done: Re
         try:
             if one.target not in there:
                 os.makedirs(os.path.dirname(one.target), exist_ok=True)
-                make(one.target, attributes_of(one.inode))
+                make(one.target, one.inode)
             elif not os.access(one.target, os.W_OK | os.X_OK):
                 os.chmod(one.target, 0o700)  # its own mode comes at the end
         except (CannotMake, OSError) as error:
@@ -174,11 +174,10 @@ def _make_directories(plan: RestorePlan, made_target: bool, onto: Onto, done: Re
             continue
         mine[one.target] = one
         done.names += 1
-    for one in (*plan.files, *plan.others):
-        for name in (one.target, *one.links):
-            if os.path.dirname(name) not in mine:
-                with _unless_too_long():  # each says so itself when it can't be made
-                    os.makedirs(os.path.dirname(name), exist_ok=True)
+    parents = {name.rpartition(b"/")[0] for one in (*plan.files, *plan.others) for name in (one.target, *one.links)}
+    for parent in parents - mine.keys():
+        with _unless_too_long():  # each name says so itself when it can't be made
+            os.makedirs(parent or b"/", exist_ok=True)
     return mine
 
 
@@ -217,6 +216,7 @@ def _fill_files(
     names = {replacing.place(made.target): made for made in plan.files if made.target not in kept}
     tasks = [_task(onto, where, made, pieces) for where, made in names.items()]
     tasks.sort(key=_where)
+    files = count = 0
     for filled in large.fill(tasks, owners, lambda parts: _fill(journal, stream, parts, owners, helping)):
         made = names[filled.target]
         done.shortfalls += filled.shortfalls
@@ -229,7 +229,11 @@ def _fill_files(
             done.names += 1
             replacing.arrived(made.target, made.inode.size)
         done.bytes_written += filled.bytes_written
-        progress(0 if filled.part else 1, filled.bytes_written)
+        files, count = files + (not filled.part), count + filled.bytes_written
+        if files >= TOLD_FILES or count >= TOLD_BYTES:
+            progress(files, count)
+            files = count = 0
+    progress(files, count)
 
 
 def _task(onto: Onto, where: bytes, made: Made, pieces: Mapping[int, Sequence[Piece]]) -> FileTask:
@@ -259,8 +263,8 @@ def _fill(
         yield from fill_on_threads(journal, stream, tasks, owners, threads)
         return
     small = [task for task in tasks if task.size < SMALL_BYTES]
-    cut = shares([task.size for task in small], threads)
-    yield from fill_in_processes(journal, stream, small, [share for share in cut if share], owners)
+    cut = shares([task.size for task in small], threads * SHARES_EACH)
+    yield from fill_in_processes(journal, stream, small, [share for share in cut if share], owners, threads)
     yield from fill_on_threads(journal, stream, [task for task in tasks if task.size >= SMALL_BYTES], owners, threads)
 
 
@@ -271,7 +275,7 @@ def _make_others(
         if one.target in kept:
             done.names += 1
             continue
-        attributes, where = attributes_of(one.inode), replacing.place(one.target)
+        attributes, where = one.inode, replacing.place(one.target)
         try:
             _away(where, one.target)
             missing = make(where, attributes)

@@ -2,7 +2,8 @@
 
 A worker is a fork of this process (fork(2)): it has the work already, and imports nothing. Of what it inherits it uses
 the interpreter, the journal's files and keys; threads and the database's connections are its parent's, so it never
-returns and closes every descriptor but its own pipe. It answers a line a file, and ends when its parent has gone.
+returns and closes every descriptor but its pipes. The numbers of all shares lie in one that they have in common: who
+is done with a share takes the next. It answers a line a file, and ends when its parent has gone.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import gc
 import json
 import os
 import signal
+import struct
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any
 
@@ -29,6 +31,12 @@ ALONE_BELOW_FILES = 500
 SMALL_BYTES = 1 << 20
 """Files below this cost mostly the interpreter's time, which only another process adds to."""
 
+SHARES_EACH = 8
+"""Shares by worker: none waits long for the last one. Each may open a frame that the share before it has opened."""
+KEPT_BYTES = 8 << 20
+"""Opened frames that a worker keeps: its files come in the order of where their bytes lie; new memory takes time."""
+
+_SHARE = struct.Struct("<I")
 _ANSWER_BYTES = 2048
 _DESCRIPTORS_MAX = 1 << 16
 
@@ -48,14 +56,20 @@ def fill_on_threads(
 
 
 def fill_in_processes(
-    journal: Journal, stream: str, tasks: Sequence[FileTask], shares: Sequence[Sequence[int]], owners: bool
+    journal: Journal,
+    stream: str,
+    tasks: Sequence[FileTask],
+    shares: Sequence[Sequence[int]],
+    owners: bool,
+    processes: int,
 ) -> Iterator[Filled]:
-    """Fill several shares of the tasks, by their indexes, at once; answers come as they are done. Failed when a worker
-    dies."""
+    """Fill all shares of the tasks, by their indexes, several at once; answers come as they are done. Failed when a
+    worker dies."""
     workers: dict[int, IO[bytes]] = {}
+    queue = _queue(len(shares))
     try:
-        for share in shares:
-            pid, pipe = _start(journal, stream, tasks, share, owners)
+        for _ in range(min(processes, len(shares))):
+            pid, pipe = _start(journal, stream, tasks, shares, owners, queue)
             workers[pid] = pipe
         for line in lines_of(list(workers.values())):
             yield _filled(line, tasks)
@@ -65,14 +79,30 @@ def fill_in_processes(
             if code:
                 raise Failed(f"a restore worker ended with code {code}", hint="run the restore again")
     finally:
+        os.close(queue)
         for pid, pipe in workers.items():
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             pipe.close()
 
 
+def _queue(count: int) -> int:
+    """A pipe from which each of the numbers below `count` can be read once, by whoever comes first."""
+    ours, theirs = os.pipe()
+    try:
+        os.write(theirs, b"".join(map(_SHARE.pack, range(count))))  # a page at least, so that it never waits
+    finally:
+        os.close(theirs)
+    return ours
+
+
 def _start(
-    journal: Journal, stream: str, tasks: Sequence[FileTask], share: Sequence[int], owners: bool
+    journal: Journal,
+    stream: str,
+    tasks: Sequence[FileTask],
+    shares: Sequence[Sequence[int]],
+    owners: bool,
+    queue: int,
 ) -> tuple[int, IO[bytes]]:
     """A worker's process and the pipe that its answers come from."""
     parent = os.getpid()
@@ -83,7 +113,7 @@ def _start(
         return pid, os.fdopen(ours, "rb", 0)
     code = _ORPHANED
     try:
-        code = _work(journal, stream, tasks, share, owners, theirs, parent)
+        code = _work(journal, stream, tasks, shares, owners, (queue, theirs), parent)
     except BrokenPipeError:
         pass  # nobody is there who would want an answer
     except BaseException:
@@ -97,27 +127,37 @@ def _work(
     journal: Journal,
     stream: str,
     tasks: Sequence[FileTask],
-    share: Sequence[int],
+    shares: Sequence[Sequence[int]],
     owners: bool,
-    pipe: int,
+    pipes: tuple[int, int],
     parent: int,
 ) -> int:
-    """What a worker does; its exit code."""
+    """What a worker does; its exit code. `pipes`: what is to be done, what was done."""
     gc.disable()  # what the parent has is not ours to take apart
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, signal.SIG_DFL)
     if not end_with(parent):
         return _ORPHANED
-    os.closerange(3, pipe)
-    os.closerange(pipe + 1, _DESCRIPTORS_MAX)
+    _close_all_but(pipes)
+    queue, pipe = pipes
+    reader = DataReader(journal, cache_bytes=KEPT_BYTES)
     answer = bytearray()
-    mine = [tasks[index] for index in share]
-    for index, filled in zip(share, fill_all(mine, DataReader(journal), stream, owners), strict=True):
-        answer += _line(index, filled)
-        if len(answer) > _ANSWER_BYTES or filled.bytes_written > SMALL_BYTES:
-            _write(pipe, answer)
+    while number := os.read(queue, _SHARE.size):
+        share = shares[_SHARE.unpack(number)[0]]
+        for index, filled in zip(share, fill_all([tasks[each] for each in share], reader, stream, owners), strict=True):
+            answer += _line(index, filled)
+            if len(answer) > _ANSWER_BYTES or filled.bytes_written > SMALL_BYTES:
+                _write(pipe, answer)
     _write(pipe, answer)
     return 0
+
+
+def _close_all_but(pipes: Iterable[int]) -> None:
+    at = 3
+    for fd in sorted(pipes):
+        os.closerange(at, fd)
+        at = fd + 1
+    os.closerange(at, _DESCRIPTORS_MAX)
 
 
 def _write(pipe: int, answer: bytearray) -> None:

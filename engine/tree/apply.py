@@ -15,11 +15,12 @@ import struct
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from engine.model import xattrs
 from engine.model.errors import Failed
 from engine.model.events import BLOCK, CHARACTER, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK
-from engine.tree.attributes import NOT_KEPT, Attributes
+from engine.tree.attributes import NOT_KEPT
 from engine.tree.paths import shown
 
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -36,6 +37,27 @@ _ON_PURPOSE = {
     NO_SET_ID: "left without set-user-id or set-group-id on purpose: it is not its owner's or its group's",
     NO_GROUP_BITS: "its group's bits are left out on purpose: the ACL that limited them could not be set",
 }
+
+
+class Wanted(Protocol):
+    """The attributes that something is to have: an inode event's, or those read from a tree."""
+
+    @property
+    def type(self) -> str: ...
+    @property
+    def mode(self) -> int: ...
+    @property
+    def uid(self) -> int: ...
+    @property
+    def gid(self) -> int: ...
+    @property
+    def mtime_ns(self) -> int: ...
+    @property
+    def rdev(self) -> int: ...
+    @property
+    def target(self) -> bytes: ...
+    @property
+    def xattrs(self) -> bytes: ...
 
 
 class CannotMake(Failed):
@@ -79,7 +101,7 @@ def create_file(path: bytes, mode: int = 0o600) -> int:
         raise CannotMake(path, error.errno or errno.EIO) from error
 
 
-def make(path: bytes, attributes: Attributes) -> Shortfall | None:
+def make(path: bytes, attributes: Wanted) -> Shortfall | None:
     """A new inode of the right type, target and device, with mode 0600 or 0700; the rest is `finish`'s.
 
     A special file or symlink that may not be made here is a Shortfall("node"). Anything else that
@@ -136,7 +158,7 @@ def deepest_first(paths: Iterable[bytes]) -> list[bytes]:
     return sorted(paths, reverse=True)
 
 
-def finish(path: bytes, attributes: Attributes, owners: bool = True, fd: int | None = None) -> list[Shortfall]:
+def finish(path: bytes, attributes: Wanted, owners: bool = True, fd: int | None = None) -> list[Shortfall]:
     """Owner, extended attributes, mode, then times of an inode whose content is complete.
 
     chown clears set-id bits and capabilities, so it comes first; an ACL comes before the mode, which
@@ -164,13 +186,13 @@ def finish(path: bytes, attributes: Attributes, owners: bool = True, fd: int | N
             mode = _without_mask(attributes) if without_acl else attributes.mode
             missing += _set_mode(where, path, attributes, mode)
         missing += _set_times(where, path, attributes)
-        return missing + _kept_another(where, path, attributes, owners, {shortfall.what for shortfall in missing})
+        return missing + _kept_another(where, path, attributes, owners, missing)
     finally:
         if opened is not None:
             os.close(opened)
 
 
-def _set_owner(where: bytes | int, path: bytes, attributes: Attributes) -> list[Shortfall]:
+def _set_owner(where: bytes | int, path: bytes, attributes: Wanted) -> list[Shortfall]:
     follow = isinstance(where, int)
     try:
         os.chown(where, attributes.uid, attributes.gid, follow_symlinks=follow)
@@ -194,7 +216,7 @@ def _seen(where: bytes | int) -> os.stat_result | None:
     return None
 
 
-def _set_xattrs(where: bytes | int, path: bytes, attributes: Attributes) -> tuple[bool, list[Shortfall]]:
+def _set_xattrs(where: bytes | int, path: bytes, attributes: Wanted) -> tuple[bool, list[Shortfall]]:
     """Whether there are none and were none, and what could not be set."""
     follow = isinstance(where, int)
     wanted = xattrs.decode(attributes.xattrs) if attributes.xattrs else {}
@@ -219,7 +241,7 @@ def _set_xattrs(where: bytes | int, path: bytes, attributes: Attributes) -> tupl
     return not present and not wanted, missing
 
 
-def _without_mask(attributes: Attributes) -> int:
+def _without_mask(attributes: Wanted) -> int:
     """The mode for a file whose ACL could not be set: its group bits are the ACL's mask, which would give the
     owning group all that any named user had; the ACL's own entry for the group is what it may have (acl(5))."""
     acl = xattrs.decode(attributes.xattrs)[_ACL]
@@ -229,7 +251,7 @@ def _without_mask(attributes: Attributes) -> int:
     return attributes.mode & ~0o070
 
 
-def _set_mode(where: bytes | int, path: bytes, attributes: Attributes, mode: int) -> list[Shortfall]:
+def _set_mode(where: bytes | int, path: bytes, attributes: Wanted, mode: int) -> list[Shortfall]:
     missing: list[Shortfall] = []
     why = NO_GROUP_BITS
     try:
@@ -260,7 +282,7 @@ def _chmod_path(path: bytes, mode: int) -> None:
         os.close(fd)
 
 
-def _set_times(where: bytes | int, path: bytes, attributes: Attributes) -> list[Shortfall]:
+def _set_times(where: bytes | int, path: bytes, attributes: Wanted) -> list[Shortfall]:
     times = (attributes.mtime_ns, attributes.mtime_ns)
     try:
         os.utime(where, ns=times, follow_symlinks=isinstance(where, int))
@@ -271,17 +293,22 @@ def _set_times(where: bytes | int, path: bytes, attributes: Attributes) -> list[
 
 
 def _kept_another(
-    where: bytes | int, path: bytes, attributes: Attributes, owners: bool, known: set[str]
+    where: bytes | int, path: bytes, attributes: Wanted, owners: bool, missing: list[Shortfall]
 ) -> list[Shortfall]:
     """What the kernel accepted and did not do: a set-group bit dropped, a time outside the file system's range."""
     try:
         now = os.stat(where, follow_symlinks=isinstance(where, int))
     except OSError as error:
         return [Shortfall(path, "node", error.errno or errno.EIO)]
+    owned = (now.st_uid, now.st_gid) == (attributes.uid, attributes.gid)
+    as_wanted = st.S_IMODE(now.st_mode) == attributes.mode and now.st_mtime_ns == attributes.mtime_ns
+    if as_wanted and (owned or not owners):
+        return []
     differs = {
         "owner": owners and now.st_uid != attributes.uid,
         "group": owners and now.st_gid != attributes.gid,
         "mode": attributes.type != SYMLINK and st.S_IMODE(now.st_mode) != attributes.mode,
         "times": now.st_mtime_ns != attributes.mtime_ns,
     }
+    known = {shortfall.what for shortfall in missing}
     return [Shortfall(path, what, 0) for what, different in differs.items() if different and what not in known]

@@ -24,7 +24,7 @@ def filled(tasks, *rest):
 
 workers.fill_all = filled
 task = FileTask(b"/nowhere", Inode(1, 1, 1, "f", 0o600, 0, 0, 0, 0), ())
-for _ in workers.fill_in_processes(None, "stream", [task] * 100_000, [range(100_000)], False):
+for _ in workers.fill_in_processes(None, "stream", [task] * 100_000, [range(100_000)], False, 1):
     pass
 """
 

@@ -55,6 +55,10 @@ class OldBytes:
                 _, gone = self._blocks.popitem(last=False)
                 self.bytes -= len(gone) + ENTRY_BYTES
 
+    def has_room(self, count: int) -> bool:
+        """Whether so many bytes more drive nothing out. About: others may come first."""
+        return self.bytes + count <= self.budget_bytes
+
     def drop(self, stream: str) -> None:
         """Forget the blocks of a stream that is not protected any more."""
         with self._lock:
@@ -74,6 +78,9 @@ class OldBlocks:
 
     def put(self, file_id: int, block: int, content: bytes) -> None:
         self.all.put((self.stream, file_id, block), content)
+
+    def has_room(self, count: int) -> bool:
+        return self.all.has_room(count)
 
 
 def differing(old: bytes, new: bytes) -> list[tuple[int, int]] | None:

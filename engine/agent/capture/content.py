@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from xxhash import xxh3_128_digest
@@ -72,12 +72,12 @@ def read_chunk(fd: int, buffer: Buffer, start: int, length: int, ranges: Ranges)
 
     CutShort when the file ends earlier. Holes are zeros in the buffer.
     """
-    parts: Ranges = []
-    for offset, size in ranges:
+    parts: Ranges = [(0, length)] if ranges == [(start, length)] else []
+    for offset, size in ranges if not parts else ():
         first, end = max(offset, start), min(offset + size, start + length)
         if first < end:
             parts.append((first - start, end - first))
-    if sum(size for _, size in parts) < length:
+    if parts != [(0, length)] and sum(size for _, size in parts) < length:
         buffer.view[:length] = bytes(length)
     for at, size in parts:
         done = 0
@@ -130,6 +130,22 @@ def changed_runs(old: bytes | None, new: bytes) -> Ranges:
     return runs
 
 
+def _found_elsewhere(
+    runs: Ranges, candidates: Iterable[copies.Candidate], new: bytes
+) -> Iterator[tuple[int, int, copies.Candidate | None]]:
+    """Runs of blocks, cut where they begin or cease to be those of the candidate that has most of them."""
+    best: list[tuple[int, int, bool]] = []
+    found: copies.Candidate | None = None
+    for candidate in candidates:
+        split = copies.alike(candidate, new, runs)
+        if not best or _alike(split) > _alike(best):
+            best, found = split, candidate
+    if found is None:
+        yield from ((first, end, None) for first, end in runs)
+    else:
+        yield from ((first, end, found if same else None) for first, end, same in best)
+
+
 def _alike(split: list[tuple[int, int, bool]]) -> int:
     """How many blocks are another chunk's."""
     return sum(end - first for first, end, same in split if same)
@@ -172,9 +188,15 @@ class Content:
 
         `old` are the digests that the node's content has, b"" for a range that it has nothing of.
         """
-        runs = changed_runs(old, new)
         chunk, made = start // CHUNK_BYTES, copies.Placed()
-        for first, end, candidate in self._found_elsewhere(file_id, chunk, length, runs, new, old):
+        all_new = old == b"" and parts == [(0, length)]
+        runs = [(0, len(new) // DIGEST_BYTES)] if all_new else changed_runs(old, new)
+        many = not old or sum(end - first for first, end in runs) >= copies.COPIED_BLOCKS_MIN
+        alike = self._candidates(file_id, chunk, new, length) if runs and many else []
+        if all_new and not alike:
+            self._write_new(file_id, start, length, new)
+            return True
+        for first, end, candidate in _found_elsewhere(runs, alike, new):
             begin, stop = first * BLOCK_BYTES, min(end * BLOCK_BYTES, length)
             copied = self._copy_run(file_id, start, begin, stop, parts, candidate) if candidate else None
             if copied is not None:
@@ -188,22 +210,28 @@ class Content:
             self._record.put_blocks(file_id, chunk, self._outbox.builder.lsn_next - 1, new, key, placed)
         return bool(runs)
 
-    def _found_elsewhere(
-        self, file_id: int, chunk: int, length: int, runs: Ranges, new: bytes, old: bytes | None
-    ) -> Iterator[tuple[int, int, copies.Candidate | None]]:
-        """Runs of blocks, cut where they begin or cease to be those of another chunk that the node has."""
-        best: list[tuple[int, int, bool]] = []
-        found: copies.Candidate | None = None
-        many = not old or sum(end - first for first, end in runs) >= copies.COPIED_BLOCKS_MIN
-        if runs and many and self.traffic.copies_refused < copies.REFUSED_MAX:
-            for candidate in copies.candidates(self._record, file_id, chunk, new, length):
-                split = copies.alike(candidate, new, runs)
-                if not best or _alike(split) > _alike(best):
-                    best, found = split, candidate
-        if found is None:
-            yield from ((first, end, None) for first, end in runs)
-        else:
-            yield from ((first, end, found if same else None) for first, end, same in best)
+    def _write_new(self, file_id: int, start: int, length: int, new: bytes) -> None:
+        """Emit a chunk that is all data, of which the node has nothing. What most files of a tree are."""
+        builder, view, made = self._outbox.builder, self.buffer.view, copies.Placed()
+        for at in range(0, length, FRAME_BYTES):
+            data = view[at : min(at + FRAME_BYTES, length)]
+            made.append((at, len(data), builder.extent(0, file_id, start + at, data), 0))
+        first = 0 if length <= KEPT_NEW_BYTES else length // BLOCK_BYTES
+        if self.old.has_room(length):
+            for block in range(first, -(-length // BLOCK_BYTES)):
+                begin = block * BLOCK_BYTES
+                self.old.put(
+                    file_id, start // BLOCK_BYTES + block, bytes(view[begin : min(begin + BLOCK_BYTES, length)])
+                )
+        self.traffic.changed += length
+        where = (file_id, start // CHUNK_BYTES, builder.lsn_next - 1)
+        self._record.put_blocks(*where, new, copies.key_of(new, length), copies.packed(made))
+
+    def _candidates(self, file_id: int, chunk: int, new: bytes, length: int) -> list[copies.Candidate]:
+        """Chunks that may hold the same, unless the node has refused what was referred to."""
+        if self.traffic.copies_refused >= copies.REFUSED_MAX:
+            return []
+        return list(copies.candidates(self._record, file_id, chunk, new, length))
 
     def _copy_run(
         self, file_id: int, start: int, begin: int, end: int, parts: Ranges, candidate: copies.Candidate

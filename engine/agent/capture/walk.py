@@ -11,7 +11,7 @@ import stat as st
 import sys
 from collections.abc import Iterable, Iterator
 
-from engine.agent.capture.inodes import open_file, unchanged
+from engine.agent.capture.inodes import open_file, settled_ctime, unchanged
 from engine.agent.capture.look import GONE, Capture
 from engine.agent.capture.places import Moved, join
 from engine.agent.kept.record import Entry, Known, number_of
@@ -237,7 +237,8 @@ class Walk:
                 capture.look_at(directory, path, name, fd, event=False)
                 return
             file_id, still = capture.inodes.regular(file, status, None, wall_ns)
-            capture.under_way.looked((directory, name), file, status, capture.wall_now_ns())
+            if settled_ctime(status, wall_ns) < 0:
+                capture.under_way.looked((directory, name), file, status, capture.wall_now_ns())
             lsn = capture.outbox.builder.dentry(0, directory, name, file_id)
             capture.record.put_name(directory, name, file_id, lsn)
             if not still:

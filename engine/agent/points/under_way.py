@@ -9,7 +9,9 @@ point quiet:
   has come of that, it is not over (or is of a kind that raises none: a store through mmap, chattr).
 - Does lseek(SEEK_DATA) return at once? ext4, btrfs and tmpfs take the inode's lock for it, which a buffered write
   holds to its end; on xfs reading itself takes it. The kernel gives no way to only try: so a thread of its own asks,
-  and one that is not back within `WAIT_SECONDS` has its answer.
+  and one that is not back within `WAIT_SECONDS` has its answer. Who asked for a file's holes before reading it has
+  waited already for a write that was under way then; one that came later gives the file another ctime, unless it had
+  one that is hardly older. So of files that had not changed for a while by then nothing is asked.
 
 Files of which this is so are not quiet, and are looked at again.
 

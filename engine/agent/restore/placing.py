@@ -19,8 +19,7 @@ from engine.model.errors import BcsError, Failed
 from engine.model.events import ROOT_ID
 from engine.plan.restore import Made
 from engine.plan.standing import Standing, ways
-from engine.tree.apply import Shortfall, finish
-from engine.tree.attributes import Attributes
+from engine.tree.apply import Shortfall, Wanted, finish
 from engine.tree.beneath import Beneath
 from engine.tree.copy import copy_tree
 from engine.tree.exchange import rename_new
@@ -61,8 +60,7 @@ class Placing:
         """Attributes of what was there already, and of directories, deepest first."""
         for made in (*listed.plan.files, *listed.plan.others):
             if made.inode.file_id in left_out:
-                wanted = _attributes(made)
-                self._attempt(made.target, lambda made=made, wanted=wanted: self._finish(made.target, wanted))  # type: ignore[misc]
+                self._attempt(made.target, lambda made=made: self._finish(made.target, made.inode))  # type: ignore[misc]
         for batch in batches:
             for node in read_nodes("finished", batch, {}).values():
                 path, of_node = listed.directories.get(node.file_id), node.attributes
@@ -167,12 +165,7 @@ class Placing:
     def _new_beside(self, path: bytes) -> bytes:
         return self._at(os.path.join(os.path.dirname(path), b".bcs-" + randomness.token_hex(8).encode()))
 
-    def _finish(self, path: bytes, wanted: Attributes) -> None:
+    def _finish(self, path: bytes, wanted: Wanted) -> None:
         missing = finish(self._at(path), wanted, self._owners)
         told = (str(Shortfall(self._named(path), one.what, one.errno)) for one in missing)
         self._done.shortfalls += [text for text in told if text not in self._done.shortfalls]
-
-
-def _attributes(made: Made) -> Attributes:
-    one = made.inode
-    return Attributes(one.type, one.mode, one.uid, one.gid, one.size, one.mtime_ns, one.rdev, one.target, one.xattrs)

@@ -18,7 +18,7 @@ from engine.model.events import DIRECTORY, FILE, Inode
 from engine.model.extents import Piece
 from engine.plan.in_place import Turn
 from engine.plan.restore import Made, RestorePlan
-from engine.recovery.fill import FileTask, attributes_of, fill
+from engine.recovery.fill import FileTask, fill
 from engine.recovery.in_place.prepare import Prepared
 from engine.recovery.readback import read_back
 from engine.recovery.restore import Progress, Restored
@@ -65,7 +65,7 @@ def carry_out(
     inodes = dict(plan.settled)
     inodes |= {turn.path: turn.right for turn in (*plan.made, *plan.rewritten, *plan.changed) if turn.right}
     for path in deepest_first(set(inodes) - failed):
-        done.shortfalls += [str(each) for each in finish(path, attributes_of(inodes[path]), owners)]
+        done.shortfalls += [str(each) for each in finish(path, inodes[path], owners)]
     _sync(inodes)
     if verify:
         outcome.differences = read_back(journal, stream, *_as_restored(prepared), done, owners)
@@ -104,11 +104,11 @@ def _make(prepared: Prepared, turn: Turn, reader: DataReader, owners: bool, done
     assert turn.right is not None
     inode = turn.right
     if inode.type == DIRECTORY:
-        refuse(make(turn.path, attributes_of(inode)))
+        refuse(make(turn.path, inode))
     elif inode.type == FILE:
         put(turn.path, partial(_fill, prepared, turn, reader, owners, done))
     else:
-        put(turn.path, lambda new: refuse(make(new, attributes_of(inode))))
+        put(turn.path, lambda new: refuse(make(new, inode)))
 
 
 def _fill(prepared: Prepared, turn: Turn, reader: DataReader, owners: bool, done: Restored, new: bytes) -> None:

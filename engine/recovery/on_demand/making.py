@@ -28,11 +28,11 @@ from engine.plan.restore import Made
 from engine.query import asof, sql
 from engine.query.extents import extent_table
 from engine.query.session import Session
-from engine.recovery.fill import attributes_of
 from engine.recovery.on_demand import index
 from engine.recovery.on_demand.history import Touched, names_then
 from engine.recovery.on_demand.supply import first_of
 from engine.recovery.restoring import Prepared
+from engine.tree.attributes import from_inode
 from engine.tree.target import check_target
 
 SMALL_BYTES, SMALL_FILES, SMALL_BYTES_MAX = 4 << 20, 20_000, 512 << 20
@@ -214,4 +214,4 @@ def _nodes(
     for one in made:
         below = [path[len(target) :].strip(b"/") for path in (one.target, *one.links)]
         ranges = None if data is None else data.get(one.inode.file_id)
-        yield Node(below[0], one.inode.file_id, attributes_of(one.inode), tuple(below[1:]), ranges)
+        yield Node(below[0], one.inode.file_id, from_inode(one.inode), tuple(below[1:]), ranges)

@@ -60,7 +60,7 @@ def test_workers_tell_what_became_of_each_file(tmp_path: Path) -> None:
     there = [os.fsencode(tmp_path / f"file {number}") for number in range(40)]
     tasks = [FileTask(target, empty, ()) for target in there]
     (tmp_path / "file 7").write_bytes(b"in the way")
-    found = {each.target: each for each in fill_in_processes(journal, "s", tasks, [range(20), range(20, 40)], True)}
+    found = {each.target: each for each in fill_in_processes(journal, "s", tasks, [range(20), range(20, 40)], True, 2)}
     assert sorted(found) == sorted(there)
     assert "file exists" in found[there[7]].failure.lower()
     for target in there[:7] + there[8:]:
@@ -91,7 +91,7 @@ def test_a_worker_that_dies_ends_the_restore(tmp_path: Path, monkeypatch: pytest
     journal: Any = None
     before = children()
     with pytest.raises(Failed, match="ended with code -9"):
-        list(fill_in_processes(journal, "s", [task(os.fsencode(tmp_path / "file"))], [[0]], True))
+        list(fill_in_processes(journal, "s", [task(os.fsencode(tmp_path / "file"))], [[0]], True, 1))
     assert children() == before, "none is left to be waited for"
 
 
