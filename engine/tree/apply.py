@@ -15,13 +15,15 @@ import struct
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 from engine.model import xattrs
 from engine.model.errors import Failed
-from engine.model.events import BLOCK, CHARACTER, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK
-from engine.tree.attributes import NOT_KEPT
+from engine.model.events import BLOCK, CHARACTER, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Inode
+from engine.tree.attributes import NOT_KEPT, Attributes
 from engine.tree.paths import shown
+
+Wanted = Attributes | Inode
+"""The attributes that something is to have: as they were read from a tree, or as the history has them."""
 
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -37,27 +39,6 @@ _ON_PURPOSE = {
     NO_SET_ID: "left without set-user-id or set-group-id on purpose: it is not its owner's or its group's",
     NO_GROUP_BITS: "its group's bits are left out on purpose: the ACL that limited them could not be set",
 }
-
-
-class Wanted(Protocol):
-    """The attributes that something is to have: an inode event's, or those read from a tree."""
-
-    @property
-    def type(self) -> str: ...
-    @property
-    def mode(self) -> int: ...
-    @property
-    def uid(self) -> int: ...
-    @property
-    def gid(self) -> int: ...
-    @property
-    def mtime_ns(self) -> int: ...
-    @property
-    def rdev(self) -> int: ...
-    @property
-    def target(self) -> bytes: ...
-    @property
-    def xattrs(self) -> bytes: ...
 
 
 class CannotMake(Failed):
