@@ -139,6 +139,8 @@ class TracedFile:
         if self.scan:
             self.scan = False
             self.hot = merged([*self.hot, *self.recent, *self.older, *_dirty(fd, 0, size)])
+        if not self.hot:
+            return
         self.fresh += self.hot
         long_ago = now - self._hot_at >= dirty_seconds()
         self.hot = merged([span for hot in self.hot for span in _dirty(fd, *hot, unknown=not long_ago)])
