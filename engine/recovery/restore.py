@@ -23,7 +23,14 @@ from engine.plan.standing import Seen, Standing
 from engine.recovery import large
 from engine.recovery.fill import FileTask, Filled
 from engine.recovery.whole import whole
-from engine.recovery.workers import SHARES_EACH, SMALL_BYTES, fill_in_processes, fill_on_threads, worth_processes
+from engine.recovery.workers import (
+    SHARES_EACH,
+    SHARES_MAX,
+    SMALL_BYTES,
+    fill_in_processes,
+    fill_on_threads,
+    worth_processes,
+)
 from engine.tree.apply import CannotMake, Shortfall, deepest_first, finish, link, make
 from engine.tree.replacing import Replacing, move_aside
 
@@ -263,7 +270,7 @@ def _fill(
         yield from fill_on_threads(journal, stream, tasks, owners, threads)
         return
     small = [task for task in tasks if task.size < SMALL_BYTES]
-    cut = shares([task.size for task in small], threads * SHARES_EACH)
+    cut = shares([task.size for task in small], min(threads * SHARES_EACH, SHARES_MAX))
     yield from fill_in_processes(journal, stream, small, [share for share in cut if share], owners, threads)
     yield from fill_on_threads(journal, stream, [task for task in tasks if task.size >= SMALL_BYTES], owners, threads)
 

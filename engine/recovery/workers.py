@@ -33,6 +33,8 @@ SMALL_BYTES = 1 << 20
 
 SHARES_EACH = 8
 """Shares by worker: none waits long for the last one. Each may open a frame that the share before it has opened."""
+SHARES_MAX = 1024
+"""Their numbers fill a page: so much a pipe takes at once, whoever has how many of them (pipe(7))."""
 KEPT_BYTES = 8 << 20
 """Opened frames that a worker keeps: its files come in the order of where their bytes lie; new memory takes time."""
 
@@ -64,20 +66,24 @@ def fill_in_processes(
     processes: int,
 ) -> Iterator[Filled]:
     """Fill all shares of the tasks, by their indexes, several at once; answers come as they are done. Failed when a
-    worker dies."""
+    worker dies, or not every task was answered for."""
     workers: dict[int, IO[bytes]] = {}
+    answers = 0
     queue = _queue(len(shares))
     try:
         for _ in range(min(processes, len(shares))):
             pid, pipe = _start(journal, stream, tasks, shares, owners, queue)
             workers[pid] = pipe
         for line in lines_of(list(workers.values())):
+            answers += 1
             yield _filled(line, tasks)
         for pid in list(workers):
             workers.pop(pid).close()
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             if code:
                 raise Failed(f"a restore worker ended with code {code}", hint="run the restore again")
+        if answers != (asked := sum(map(len, shares))):
+            raise Failed(f"restore workers answered for {answers} of {asked} files", hint="run the restore again")
     finally:
         os.close(queue)
         for pid, pipe in workers.items():
@@ -87,10 +93,11 @@ def fill_in_processes(
 
 
 def _queue(count: int) -> int:
-    """A pipe from which each of the numbers below `count` can be read once, by whoever comes first."""
+    """A pipe from which each of the numbers below `count`, at most SHARES_MAX, can be read once, by whoever comes
+    first."""
     ours, theirs = os.pipe()
     try:
-        os.write(theirs, b"".join(map(_SHARE.pack, range(count))))  # a page at least, so that it never waits
+        os.write(theirs, b"".join(map(_SHARE.pack, range(count))))
     finally:
         os.close(theirs)
     return ours
@@ -156,7 +163,7 @@ def _close_all_but(pipes: Iterable[int]) -> None:
     at = 3
     for fd in sorted(pipes):
         os.closerange(at, fd)
-        at = fd + 1
+        at = max(at, fd + 1)
     os.closerange(at, _DESCRIPTORS_MAX)
 
 

@@ -23,7 +23,7 @@ def data_ranges(fd: int, size: int, start: int = 0) -> list[tuple[int, int]]:
     at = start
     while at < size:
         try:
-            if at == start and (ends := os.lseek(fd, at, os.SEEK_HOLE)) >= size:
+            if at == start and os.lseek(fd, at, os.SEEK_HOLE) >= size:
                 return [(at, size - at)]  # nearly every file is without holes: one question tells
             begins = os.lseek(fd, at, os.SEEK_DATA)
             ends = os.lseek(fd, begins, os.SEEK_HOLE) if begins < size else begins

@@ -31,7 +31,8 @@ CHUNK_BLOCKS = 512
 CHUNK_BYTES = CHUNK_BLOCKS * BLOCK_BYTES
 HOLE = bytes(DIGEST_BYTES)
 KEPT_NEW_BYTES = 16 * BLOCK_BYTES
-"""Of new content so much is kept as old bytes: a large new file would only drive out what is written to again."""
+"""Of new content so much is kept as old bytes: a large new file would only drive out what is written to again. In a
+baseline only as long as there is room."""
 END_OF_FILES = 1 << 62
 """Beyond any file: a hole up to here covers whatever a node may still have."""
 
@@ -217,7 +218,7 @@ class Content:
             data = view[at : min(at + FRAME_BYTES, length)]
             made.append((at, len(data), builder.extent(0, file_id, start + at, data), 0))
         first = 0 if length <= KEPT_NEW_BYTES else length // BLOCK_BYTES
-        if self.old.has_room(length):
+        if self._record.fact("baseline_lsn") or self.old.has_room(length):  # a baseline would drive out its own
             for block in range(first, -(-length // BLOCK_BYTES)):
                 begin = block * BLOCK_BYTES
                 self.old.put(

@@ -15,7 +15,9 @@ from engine.agent.capture.inodes import open_file, settled_ctime, unchanged
 from engine.agent.capture.look import GONE, Capture
 from engine.agent.capture.places import Moved, join
 from engine.agent.kept.record import Entry, Known, number_of
+from engine.agent.points.under_way import LOCKING
 from engine.agent.ranges.base import SMALL_BYTES
+from engine.agent.watch.mounts import filesystem_type, mount_table
 from engine.model.events import ROOT_ID
 from engine.tree.attributes import read_xattrs
 
@@ -35,6 +37,7 @@ class Walk:
         self.watched_stems: dict[int, frozenset[bytes]] = {}
         self._fresh = False
         self._scanned: set[int] = set()
+        self._locking: dict[int, bool] = {}
 
     def everything(self) -> None:
         """The whole source, from `/` down. At the end names that have gone are unlinked."""
@@ -42,7 +45,7 @@ class Walk:
         self.ensure_root()
         self._follow_devices()
         self._fresh = capture.record.inodes() <= 1
-        self._scanned = set()
+        self._scanned, self._locking = set(), {}
         self.directories([ROOT_ID], deep=True)
         capture.finish()
         self._fresh = False
@@ -157,6 +160,8 @@ class Walk:
             if not unchanged(known, status):
                 capture.inodes.described(status, b"", read_xattrs(fd), known, capture.wall_now_ns())
             capture.inodes.writes.protect(status.st_dev, fd)
+            if self._fresh and status.st_dev not in self._locking:
+                self._locking[status.st_dev] = filesystem_type(real, mount_table()) in LOCKING
             return self._compare(directory, path, fd, deep)
         except OSError as error:
             if error.errno in GONE:
@@ -237,8 +242,8 @@ class Walk:
                 capture.look_at(directory, path, name, fd, event=False)
                 return
             file_id, still = capture.inodes.regular(file, status, None, wall_ns)
-            if settled_ctime(status, wall_ns) < 0:
-                capture.under_way.looked((directory, name), file, status, capture.wall_now_ns())
+            waited = settled_ctime(status, wall_ns) >= 0 and self._locking.get(status.st_dev, False)
+            capture.under_way.looked((directory, name), file, status, capture.wall_now_ns(), waited)
             lsn = capture.outbox.builder.dentry(0, directory, name, file_id)
             capture.record.put_name(directory, name, file_id, lsn)
             if not still:

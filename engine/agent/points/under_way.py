@@ -9,9 +9,9 @@ point quiet:
   has come of that, it is not over (or is of a kind that raises none: a store through mmap, chattr).
 - Does lseek(SEEK_DATA) return at once? ext4, btrfs and tmpfs take the inode's lock for it, which a buffered write
   holds to its end; on xfs reading itself takes it. The kernel gives no way to only try: so a thread of its own asks,
-  and one that is not back within `WAIT_SECONDS` has its answer. Who asked for a file's holes before reading it has
-  waited already for a write that was under way then; one that came later gives the file another ctime, unless it had
-  one that is hardly older. So of files that had not changed for a while by then nothing is asked.
+  and one that is not back within `WAIT_SECONDS` has its answer. It need not be asked of a file that had not changed for
+  a while before it was looked at, on the file systems of `LOCKING`: whoever asks for its holes and then reads has
+  waited for a buffered write that was under way, and one that comes later gives the file another ctime.
 
 Files of which this is so are not quiet, and are looked at again.
 
@@ -39,6 +39,10 @@ from collections.abc import Sequence
 Where = tuple[int, bytes]
 """A name: the directory's file_id, and the name in it."""
 
+LOCKING = frozenset({b"ext4", b"xfs", b"btrfs", b"tmpfs", b"f2fs"})
+"""File systems, by their names in mountinfo, that hold the inode's lock for a buffered write and stamp its ctime before
+its first byte; others copy without a lock (vfat, ext2), or stamp when the server has answered (FUSE)."""
+
 WAIT_SECONDS = 0.05
 WHOLE_BYTES = 4096
 """A file of one page is copied in one go."""
@@ -65,12 +69,13 @@ class UnderWay:
         self.drop()
         self._drained_ns = drained_ns
 
-    def looked(self, where: Where, fd: int, before: os.stat_result, now_ns: int) -> None:
+    def looked(self, where: Where, fd: int, before: os.stat_result, now_ns: int, waited: bool = False) -> None:
         """A regular file was looked at through `fd`, which stays the caller's; `before` is its status before that,
-        `now_ns` the wall time. One that bears a time to come was changed before the clock was set back."""
+        `now_ns` the wall time. One that bears a time to come was changed before the clock was set back. `waited`: the
+        look itself has waited for writes, so that the second question need not be asked."""
         if self._drained_ns < before.st_ctime_ns <= now_ns:
             self._found.add(where)
-        elif before.st_size > WHOLE_BYTES:
+        elif before.st_size > WHOLE_BYTES and not waited:
             self._files.append((where, fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 0), (before.st_dev, before.st_ino)))
             if len(self._files) >= HELD_MAX:
                 self._ask()

@@ -95,6 +95,29 @@ def test_a_worker_that_dies_ends_the_restore(tmp_path: Path, monkeypatch: pytest
     assert children() == before, "none is left to be waited for"
 
 
+def test_files_that_no_worker_answers_for_end_the_restore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal: Any = None
+    tasks = [FileTask(os.fsencode(tmp_path / name), Inode(1, 1, 1, "f", 0o640, 0, 0, 0, 7), ()) for name in "ab"]
+    whole = workers._queue
+    monkeypatch.setattr(workers, "_queue", lambda count: whole(count - 1))
+    with pytest.raises(Failed, match="answered for 1 of 2 files"):
+        list(fill_in_processes(journal, "s", tasks, [[0], [1]], True, 2))
+
+
+@pytest.mark.parametrize(
+    ("kept", "closed"),
+    [((5, 9), [(3, 5), (6, 9), (10, 65536)]), ((0, 7), [(3, 0), (3, 7), (8, 65536)])],
+    ids=["as ever", "without standard input"],
+)
+def test_a_worker_keeps_its_pipes_and_the_standard_descriptors(
+    monkeypatch: pytest.MonkeyPatch, kept: tuple[int, int], closed: list[tuple[int, int]]
+) -> None:
+    found: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "closerange", lambda first, end: found.append((first, end)))
+    workers._close_all_but(kept)
+    assert found == closed
+
+
 @pytest.mark.parametrize("damaged", [[], [False], [False, True]])
 def test_one_damaged_file_makes_the_restore_a_difference(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: Sequence[bool]

@@ -14,8 +14,10 @@ import pytest
 from conftest import Site, wait_for
 from stalled import stalled_write
 
+from engine.agent.capture import walk
 from engine.agent.points import under_way
 from engine.agent.points.under_way import UnderWay
+from engine.agent.watch.mounts import filesystem_type, mount_table
 from engine.drivers.files import Scope
 from tests.mounts import mounted
 
@@ -73,6 +75,42 @@ def test_a_change_since_the_last_drain_that_no_event_tells(tmp_path: Path) -> No
     tracker.looked(WHERE, fd, status, status.st_ctime_ns - 1)  # of a time to come: the clock was set back
     assert tracker.found() == set()
     os.close(fd)
+
+
+def test_a_look_that_has_waited_for_writes_is_asked_for_the_time_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(under_way, "_pass_by", lambda *_: pytest.fail("asked"))
+    path = tmp_path / "file"
+    path.write_bytes(bytes(BYTES))
+    fd = os.open(path, os.O_RDWR)
+    status = os.fstat(fd)
+    tracker = UnderWay()
+    for drained_ns, found in ((status.st_ctime_ns - 1, {WHERE}), (status.st_ctime_ns, set())):
+        tracker.begin(drained_ns)
+        tracker.looked(WHERE, fd, status, status.st_ctime_ns, waited=True)
+        assert tracker.found() == found
+    os.close(fd)
+
+
+def test_a_baseline_waits_where_the_file_system_locks_and_the_file_has_not_just_changed(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (site.tree / "old").write_bytes(bytes(BYTES))
+    (site.tree / "young").write_bytes(bytes(BYTES))
+    waited: dict[bytes, bool] = {}
+
+    def looked(_: UnderWay, where: tuple[int, bytes], *rest: object) -> None:
+        if len(rest) == 4:  # later looks say nothing of it
+            waited[where[1]] = bool(rest[-1])
+
+    monkeypatch.setattr(UnderWay, "looked", looked)
+    monkeypatch.setattr(walk, "settled_ctime", lambda status, wall_ns: 1 if status.st_ino == old else -1)
+    old = (site.tree / "old").stat().st_ino
+    site.start()
+    site.settle()
+    locks = filesystem_type(os.fsencode(site.tree), mount_table()) in under_way.LOCKING
+    assert (waited[b"old"], waited[b"young"]) == (locks, False)
 
 
 def test_who_hangs_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
