@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -185,10 +185,12 @@ class Restores:
         await self._ring(found)
         return found
 
-    async def close(self, restore: Restore, end: End) -> bool:
-        """End a restore, durably; False when it had ended before."""
+    async def close(self, restore: Restore, end: End, record: Callable[[], Awaitable[None]]) -> bool:
+        """End a restore, durably; False when it had ended before. Who waits for it hears of its end once `record` is
+        over: what is told as done is in the audit."""
         first = await asyncio.to_thread(granting.close, self.journal, restore.grant.id, end)
         if first:
+            await record()
             restore.end = end
         else:
             _, restore.end = await asyncio.to_thread(granting.read, self.journal, restore.grant.id)

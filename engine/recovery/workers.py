@@ -35,8 +35,9 @@ SHARES_EACH = 8
 """Shares by worker: none waits long for the last one. Each may open a frame that the share before it has opened."""
 SHARES_MAX = 1024
 """Their numbers fill a page: so much a pipe takes at once, whoever has how many of them (pipe(7))."""
-KEPT_BYTES = 8 << 20
-"""Opened frames that a worker keeps: its files come in the order of where their bytes lie; new memory takes time."""
+KEPT_BYTES = 32 << 20
+"""Opened frames that a worker keeps: half of what a reader does, since new memory takes time; files that changed after
+they were new have bytes here and there, and would have many opened again if it were much less."""
 
 _SHARE = struct.Struct("<I")
 _ANSWER_BYTES = 2048

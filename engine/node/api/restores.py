@@ -358,13 +358,15 @@ async def opened(parts: Parts, request: Request, grant: Grant, sent: Sent | None
 
 async def end_restore(parts: Parts, request: Request, restore: Restore, end: End) -> None:
     """Record an end, in the journal and in the audit. One that came before stays."""
-    if restore.end is not None or not await parts.restores.close(restore, end):
-        return
     grant = restore.grant
-    await parts.desired.news()
-    if what := errands.ENDED.get(grant.way):
-        details = {**_details(grant), **_done(end), **errands.outcome_details(grant, end.outcome)}
-        await asyncio.to_thread(parts.audit.act, what, grant.by, with_origin(request, details))
+
+    async def record() -> None:
+        if what := errands.ENDED.get(grant.way):
+            details = {**_details(grant), **_done(end), **errands.outcome_details(grant, end.outcome)}
+            await asyncio.to_thread(parts.audit.act, what, grant.by, with_origin(request, details))
+
+    if restore.end is None and await parts.restores.close(restore, end, record):
+        await parts.desired.news()
 
 
 def _done(end: End) -> dict[str, Any]:
