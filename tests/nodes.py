@@ -13,7 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -89,7 +89,8 @@ class ProcessNode:
     def call(self, method: str, path: str, body: Body = None, headers: Mapping[str, str] | None = None) -> Answer:
         connection = UnixConnection(self.site.socket, 60.0)
         try:
-            connection.request(method, path, as_bytes(body), dict(headers or {}))
+            with suppress(BrokenPipeError):  # it may answer, and hang up, before it was sent all
+                connection.request(method, path, as_bytes(body), dict(headers or {}))
             answer = connection.getresponse()
             return Answer(answer.status, answer.read(), {name.lower(): value for name, value in answer.getheaders()})
         finally:

@@ -127,6 +127,7 @@ class Restores:
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "sender"))
     supplies: Supplies = field(init=False)
     _sent: OrderedDict[str, asyncio.Future[Sent]] = field(default_factory=OrderedDict)
+    _ending: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.supplies = Supplies(self.journal)
@@ -186,14 +187,17 @@ class Restores:
         return found
 
     async def close(self, restore: Restore, end: End, record: Callable[[], Awaitable[None]]) -> bool:
-        """End a restore, durably; False when it had ended before. Who waits for it hears of its end once `record` is
-        over: what is told as done is in the audit."""
-        first = await asyncio.to_thread(granting.close, self.journal, restore.grant.id, end)
-        if first:
+        """End a restore, durably; False when it had ended before. `record` comes first: what is over is in the audit.
+        A node that dies in between has it told, and records it, once more."""
+        async with self._ending:
+            if restore.end is not None:
+                return False
             await record()
-            restore.end = end
-        else:
-            _, restore.end = await asyncio.to_thread(granting.read, self.journal, restore.grant.id)
+            first = await asyncio.to_thread(granting.close, self.journal, restore.grant.id, end)
+            if first:
+                restore.end = end
+            else:
+                _, restore.end = await asyncio.to_thread(granting.read, self.journal, restore.grant.id)
         self._sent.pop(restore.grant.id, None)
         if restore.grant.on_demand:
             await asyncio.to_thread(self.supplies.forget, restore.grant.id)

@@ -16,7 +16,8 @@ from starlette.routing import Route
 from engine.model.errors import Refused
 from engine.model.ids import parse_address
 from engine.model.times import MINUTE, format_about, format_time
-from engine.node.api.restores import by_whom, end_restore, of_group
+from engine.node.api.begun_and_ended import end_restore
+from engine.node.api.restores import by_whom, of_group
 from engine.node.api.web import Answer, answering, read_json
 from engine.node.callers.access import ITS_GROUPS, allow, need_group, with_origin
 from engine.node.parts import Parts

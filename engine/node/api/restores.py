@@ -20,9 +20,10 @@ from engine.journal.open import seen_by
 from engine.model.errors import NotAuthorised, Refused, UsageError
 from engine.model.ids import parse_address
 from engine.model.points import Gap, Point, parse_moment
-from engine.model.times import SECOND, format_time, parse_time
+from engine.model.times import SECOND, parse_time
 from engine.node import errands
 from engine.node.api import fields, on_demand
+from engine.node.api.begun_and_ended import end_restore, opened
 from engine.node.api.web import Answer, answering, read_json
 from engine.node.callers.access import (
     AGENT,
@@ -44,8 +45,7 @@ from engine.query.session import Session
 from engine.recovery import granting
 from engine.recovery.granting import CANCELLED, DONE, FAILED, End, Grant
 from engine.recovery.in_place.told import COUNTED
-from engine.recovery.told import act_json, point_json
-from engine.tree.paths import path_json
+from engine.recovery.told import point_json
 from engine.wire.errands import LOOK, SCRATCH
 
 LIVING_WITHIN = 15 * SECOND
@@ -58,8 +58,6 @@ OPEN_MAX, TREES_MAX = 32, 200
 WAIT_SECONDS_MAX = 30.0
 _PATH_CHARS = 4096
 _SILENT = ("silent", "never-seen")
-_APART = ("scratch", "checked", "moves", "standing")
-"""What of an outcome the audit keeps in another form, or not at all."""
 
 
 def routes(parts: Parts) -> list[Route]:
@@ -344,58 +342,6 @@ def _may_receive(request: Request, grant: Grant) -> bool:
         named = request.query_params.get("host") == grant.host
         return named and (caller.kind == "local" or (caller.kind == "agent" and caller.host == grant.host))
     return caller.kind in ("local", "user") and [caller.kind, caller.name, caller.token] == grant.receiver
-
-
-async def opened(parts: Parts, request: Request, grant: Grant, sent: Sent | None, told: Mapping[str, Any]) -> Restore:
-    """Record that it begins, and grant it: its receiver hears of it. What only looks is recorded nowhere."""
-    if what := errands.BEGUN.get(grant.way):
-        details = with_origin(request, {**_details(grant), **told})
-        await asyncio.to_thread(parts.audit.act, what, grant.by, details)
-    restore = await parts.restores.open(grant, sent)
-    await parts.desired.news()
-    return restore
-
-
-async def end_restore(parts: Parts, request: Request, restore: Restore, end: End) -> None:
-    """Record an end, in the journal and in the audit. One that came before stays."""
-    grant = restore.grant
-
-    async def record() -> None:
-        if what := errands.ENDED.get(grant.way):
-            details = {**_details(grant), **_done(end), **errands.outcome_details(grant, end.outcome)}
-            await asyncio.to_thread(parts.audit.act, what, grant.by, with_origin(request, details))
-
-    if restore.end is None and await parts.restores.close(restore, end, record):
-        await parts.desired.news()
-
-
-def _done(end: End) -> dict[str, Any]:
-    """How it ended, as the audit keeps it. Nothing that was not done to its end is verified."""
-    told = {"state": end.state, **act_json({name: end.outcome[name] for name in end.outcome if name not in _APART})}
-    if end.state != DONE:
-        told |= {"verified": False, "error": str(end.error.get("message", ""))[:500]}
-        told |= {"code": str(end.error.get("code", ""))[:40]} if end.error else {}
-    if end.state == CANCELLED:
-        told["cancelled_by"] = end.by
-    return told
-
-
-def _details(grant: Grant) -> dict[str, Any]:
-    """Who, what, where: of a restore's beginning and of its end."""
-    return {
-        "restore": grant.id,
-        "address": grant.address,
-        "stream": grant.stream,
-        **path_json(os.fsencode(grant.base)),
-        "point": grant.position,
-        "at": format_time(grant.point_at),
-        "class": grant.point_class,
-        **({"in_place": True, "undo": grant.undo} if grant.before else path_json(os.fsencode(grant.dir), "target")),
-        **({"host": grant.host} if grant.host else {}),
-        **({"on_demand": True} if grant.on_demand else {}),
-        **({"order": grant.on_demand["order"]} if grant.on_demand.get("order") else {}),
-        **errands.details(grant),
-    }
 
 
 def _group(grant: Grant) -> str:

@@ -16,7 +16,8 @@ from engine.model.errors import BcsError, NothingThere, UsageError
 from engine.model.ids import parse_address
 from engine.model.times import format_time
 from engine.node.api import fields
-from engine.node.api.restores import by_whom, opened, refuse_unless_possible
+from engine.node.api.begun_and_ended import opened
+from engine.node.api.restores import by_whom, refuse_unless_possible
 from engine.node.api.web import Answer, answering, read_json
 from engine.node.callers.access import ITS_GROUPS, allow, caller_of, need_group, sight, with_origin
 from engine.node.parts import Parts

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.journal.open import open_journal
 from engine.node.restores import Restores
-from engine.recovery.granting import CANCELLED, DONE, End, Grant
+from engine.recovery.granting import CANCELLED, DONE, End, Grant, open_ones
 from engine.store.local import LocalStore
 
 GRANT = Grant("0" * 16, "g/a/files", "s" * 16, "1.9", 5, "quiet", None, "/srv", "b", "/srv/x", True, "ann", "here", 7)
@@ -22,10 +22,11 @@ def test_who_waits_for_a_restore_hears_of_its_end_once_it_is_recorded(tmp_path: 
         async def record() -> None:
             await asyncio.sleep(0)
             seen.append((await restores.find(GRANT.id)).end)
+            assert open_ones(journal) == [GRANT], "a node that dies now hears of it again"
 
-        done = End(DONE, 9, "agent b")
-        assert await restores.close(restore, done, record)
-        assert not await restores.close(restore, End(CANCELLED, 10, "ann"), record)
+        ends = End(DONE, 9, "agent b"), End(CANCELLED, 10, "ann")
+        told = await asyncio.gather(*(restores.close(restore, end, record) for end in ends))
+        assert told == [True, False] and open_ones(journal) == []
         return [*seen, restore.end]
 
     with open_journal(LocalStore(tmp_path), bytes(range(32)), create=True) as journal:
