@@ -125,7 +125,7 @@ def test_a_crash_in_a_baseline_of_several_batches(host: Host, place: str, times:
 
 
 def test_kill_9_in_a_baseline_of_many_files_sends_nothing_again(host: Host) -> None:
-    count = 12_000
+    count = 24_000  # several batches more than are in flight when the last of them is killed
     for number in range(count):
         directory = host.tree / f"d{number // 100:03d}"
         if not number % 100:
