@@ -123,11 +123,6 @@ class Session:
             return 0
 
 
-def usual() -> int:
-    """The nice value that this process was started with."""
-    return _usual_nice
-
-
 def waited_seconds() -> float:
     """How long this thread has waited for a processor though it could have run; 0 where the kernel does not count it.
     Source: schedstat of proc(5)."""

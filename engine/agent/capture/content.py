@@ -73,12 +73,12 @@ def read_chunk(fd: int, buffer: Buffer, start: int, length: int, ranges: Ranges)
 
     CutShort when the file ends earlier. Holes are zeros in the buffer.
     """
-    parts: Ranges = [(0, length)] if ranges == [(start, length)] else []
-    for offset, size in ranges if not parts else ():
+    parts: Ranges = []
+    for offset, size in ranges:
         first, end = max(offset, start), min(offset + size, start + length)
         if first < end:
             parts.append((first - start, end - first))
-    if parts != [(0, length)] and sum(size for _, size in parts) < length:
+    if sum(size for _, size in parts) < length:
         buffer.view[:length] = bytes(length)
     for at, size in parts:
         done = 0
@@ -213,20 +213,15 @@ class Content:
 
     def _write_new(self, file_id: int, start: int, length: int, new: bytes) -> None:
         """Emit a chunk that is all data, of which the node has nothing. What most files of a tree are."""
-        builder, view, made = self._outbox.builder, self.buffer.view, copies.Placed()
-        for at in range(0, length, FRAME_BYTES):
-            data = view[at : min(at + FRAME_BYTES, length)]
-            made.append((at, len(data), builder.extent(0, file_id, start + at, data), 0))
-        first = 0 if length <= KEPT_NEW_BYTES else length // BLOCK_BYTES
-        if self._record.fact("baseline_lsn") or self.old.has_room(length):  # a baseline would drive out its own
-            for block in range(first, -(-length // BLOCK_BYTES)):
-                begin = block * BLOCK_BYTES
-                self.old.put(
-                    file_id, start // BLOCK_BYTES + block, bytes(view[begin : min(begin + BLOCK_BYTES, length)])
-                )
+        made = self._write_run(file_id, start, 0, length, [(0, length)], False)
+        first = 0 if length <= KEPT_NEW_BYTES else length // BLOCK_BYTES * BLOCK_BYTES
+        if self._record.fact("baseline_lsn") or self.old.has_room(length - first):  # a baseline would drive out its own
+            for at in range(first, length, BLOCK_BYTES):
+                block = bytes(self.buffer.view[at : min(at + BLOCK_BYTES, length)])
+                self.old.put(file_id, (start + at) // BLOCK_BYTES, block)
         self.traffic.changed += length
-        where = (file_id, start // CHUNK_BYTES, builder.lsn_next - 1)
-        self._record.put_blocks(*where, new, copies.key_of(new, length), copies.packed(made))
+        where = (file_id, start // CHUNK_BYTES, self._outbox.builder.lsn_next - 1)
+        self._record.put_blocks(*where, new, copies.key_of(new, length), copies.pack(made))
 
     def _candidates(self, file_id: int, chunk: int, new: bytes, length: int) -> list[copies.Candidate]:
         """Chunks that may hold the same, unless the node has refused what was referred to."""

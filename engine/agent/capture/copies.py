@@ -50,13 +50,17 @@ class Candidate:
     placed: Placed
 
 
-def unpack(stored: bytes | None) -> Placed:
-    return list(_ENTRY.iter_unpack(stored or b""))
+def pack(placed: Placed) -> bytes:
+    return b"".join([_ENTRY.pack(*entry) for entry in placed])
 
 
-def over(before: bytes | None, made: Placed) -> bytes | None:
+def unpack(packed: bytes | None) -> Placed:
+    return list(_ENTRY.iter_unpack(packed or b""))
+
+
+def over(packed: bytes | None, made: Placed) -> bytes | None:
     """The entries once `made` has come over them, packed; None for too many to remember."""
-    placed = unpack(before)
+    placed = unpack(packed)
     if len(made) + len(placed) > 4 * ENTRIES_MAX:
         return None
     for new in made if placed else ():
@@ -70,11 +74,7 @@ def over(before: bytes | None, made: Placed) -> bytes | None:
                 left.append((at, offset + length - at, lsn, skip + at - offset))
         placed = left
     placed = sorted(placed) if placed or not made else [entry for entry in made if entry[2]]
-    return packed(placed) if len(placed) <= ENTRIES_MAX else None
-
-
-def packed(placed: Placed) -> bytes:
-    return b"".join([_ENTRY.pack(*entry) for entry in placed])
+    return pack(placed) if len(placed) <= ENTRIES_MAX else None
 
 
 def within(placed: Placed, begin: int, end: int, lsn_max: int) -> Placed | None:

@@ -37,7 +37,7 @@ class Walk:
         self.watched_stems: dict[int, frozenset[bytes]] = {}
         self._fresh = False
         self._scanned: set[int] = set()
-        self._locking: dict[int, bool] = {}
+        self._locking: dict[int, bool] = {}  # by st_dev, whether writes hold a lock there (LOCKING)
 
     def everything(self) -> None:
         """The whole source, from `/` down. At the end names that have gone are unlinked."""

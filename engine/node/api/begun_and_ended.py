@@ -33,7 +33,7 @@ async def opened(parts: Parts, request: Request, grant: Grant, sent: Sent | None
 
 
 async def end_restore(parts: Parts, request: Request, restore: Restore, end: End) -> None:
-    """Record an end, in the journal and in the audit. One that came before stays."""
+    """Record an end, in the audit and in the journal. One that came before stays."""
     grant = restore.grant
 
     async def record() -> None:
@@ -41,7 +41,7 @@ async def end_restore(parts: Parts, request: Request, restore: Restore, end: End
             details = {**_details(grant), **_done(end), **errands.outcome_details(grant, end.outcome)}
             await asyncio.to_thread(parts.audit.act, what, grant.by, with_origin(request, details))
 
-    if restore.end is None and await parts.restores.close(restore, end, record):
+    if await parts.restores.close(restore, end, record):
         await parts.desired.news()
 
 

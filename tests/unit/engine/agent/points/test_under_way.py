@@ -61,7 +61,14 @@ def test_nobody_writes(tmp_path: Path) -> None:
         os.close(fd)
 
 
-def test_a_change_since_the_last_drain_that_no_event_tells(tmp_path: Path) -> None:
+@pytest.mark.parametrize("waited", [False, True])
+def test_a_change_since_the_last_drain_that_no_event_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waited: bool
+) -> None:
+    """Nor is a file asked whether it is held, where the look has waited for that already."""
+    asked: list[object] = []
+    pass_by = under_way._pass_by
+    monkeypatch.setattr(under_way, "_pass_by", lambda *some: [asked.append(some), pass_by(*some)])
     path = tmp_path / "file"
     path.write_bytes(bytes(BYTES))
     fd = os.open(path, os.O_RDWR)
@@ -69,27 +76,12 @@ def test_a_change_since_the_last_drain_that_no_event_tells(tmp_path: Path) -> No
     tracker = UnderWay()
     for drained_ns, found in ((status.st_ctime_ns - 1, {WHERE}), (status.st_ctime_ns, set())):
         tracker.begin(drained_ns)
-        tracker.looked(WHERE, fd, status, status.st_ctime_ns)
+        tracker.looked(WHERE, fd, status, status.st_ctime_ns, waited)
         assert tracker.found() == found
     tracker.begin(status.st_ctime_ns - 2)
-    tracker.looked(WHERE, fd, status, status.st_ctime_ns - 1)  # of a time to come: the clock was set back
+    tracker.looked(WHERE, fd, status, status.st_ctime_ns - 1, waited)  # of a time to come: the clock was set back
     assert tracker.found() == set()
-    os.close(fd)
-
-
-def test_a_look_that_has_waited_for_writes_is_asked_for_the_time_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(under_way, "_pass_by", lambda *_: pytest.fail("asked"))
-    path = tmp_path / "file"
-    path.write_bytes(bytes(BYTES))
-    fd = os.open(path, os.O_RDWR)
-    status = os.fstat(fd)
-    tracker = UnderWay()
-    for drained_ns, found in ((status.st_ctime_ns - 1, {WHERE}), (status.st_ctime_ns, set())):
-        tracker.begin(drained_ns)
-        tracker.looked(WHERE, fd, status, status.st_ctime_ns, waited=True)
-        assert tracker.found() == found
+    assert len(asked) == (0 if waited else 2)
     os.close(fd)
 
 

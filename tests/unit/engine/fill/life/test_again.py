@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from engine.fill.kept import documents
 from engine.fill.kept.documents import State
 from engine.fill.life import again, at_boot, starting
 from engine.fill.life.again import AGAIN_SECONDS, Again
+from tests.nodes import wait_for
 from tests.unit.engine.fill.life.test_recoveries import place_with
 
 
@@ -40,10 +40,8 @@ def test_it_is_covered_first_and_begun_as_before(tmp_path: Path, monkeypatch: py
     looks = Again(tmp_path, clock)  # type: ignore[arg-type]
     [said] = looks.look()
     assert "is covered" in said and done == ["cover"]
-    end = time.monotonic() + 120
-    while not ((tmp_path / "word").exists() and (tmp_path / "word").read_text()):
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    word = tmp_path / "word"
+    wait_for(lambda: word.exists() and bool(word.read_text()), 120, "the process that is begun")
     assert (tmp_path / "word").read_text() == f"as then {tmp_path}\n"
     for later in (1.0, AGAIN_SECONDS / 2):
         clock.seconds = 100.0 + later
